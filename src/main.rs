@@ -1,0 +1,3 @@
+//! The `galeway` command.
+
+fn main() {}
