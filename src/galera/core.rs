@@ -1,0 +1,330 @@
+//! The one step: an event goes into the state of a whole cluster, verdicts and effects come out.
+//!
+//! Invariants (each is a property test in `core/tests.rs`):
+//!
+//! * a node that was never seen fit never serves;
+//! * a node whose last answer is unfit does not serve;
+//! * a donor serves as last resort only while no Synced node serves;
+//! * verdicts depend on the events only: equal events, equal verdicts;
+//! * sessions are never ended while every node is unreachable;
+//! * without a fault nothing changes.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::NodeId;
+use super::fitness::{DonorRule, Fitness};
+use super::node_state::{Contact, NodeState};
+use super::observation::Observation;
+use super::reason::{Consequence, Reason};
+
+/// The rules a cluster is judged by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Good checks in a row before a node serves again.
+    pub rise: u32,
+    /// Failed checks in a row before it stops.
+    pub fall: u32,
+    /// A hung node's sessions end after this long without an answer.
+    pub down_after: Duration,
+    /// What a donor may do.
+    pub donor: DonorRule,
+    /// A node this close to `max_connections` has no room.
+    pub connection_margin: u32,
+    /// End the sessions of a node that went down.
+    pub kill_on_down: bool,
+    /// End the sessions of a node that became a donor.
+    pub kill_on_donor: bool,
+}
+
+/// What can happen to a cluster.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A node was configured or discovered.
+    Added(NodeId),
+    /// A node was checked.
+    Observed(NodeId, Observation),
+    /// Time passed: [`Core::deadline`] came.
+    Tick,
+}
+
+/// Whether a node may serve, as users see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It serves.
+    Eligible,
+    /// It serves, since no better node does.
+    LastResort,
+    /// It gets nobody new.
+    Excluded,
+    /// Not yet checked; it gets nobody.
+    Unknown,
+}
+
+impl Kind {
+    /// New sessions may be sent there.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Eligible | Self::LastResort)
+    }
+
+    /// The word of the status and of log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Eligible => "eligible",
+            Self::LastResort => "last-resort",
+            Self::Excluded => "excluded",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A decision and its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The decision.
+    pub kind: Kind,
+    /// Its reason.
+    pub reason: Reason,
+    /// There is room for new sessions.
+    pub room: bool,
+}
+
+impl Verdict {
+    /// Of a node that was not checked yet.
+    pub fn unknown() -> Self {
+        Self { kind: Kind::Unknown, reason: Reason::NotChecked, room: true }
+    }
+}
+
+/// The cluster as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterState {
+    /// A node answers and its component is Primary.
+    Primary,
+    /// Some node answers, none is Primary.
+    NoPrimary,
+    /// No node answers.
+    Unknown,
+}
+
+impl ClusterState {
+    /// The word of the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::NoPrimary => "no-primary",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the caller is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A node's verdict changed in kind or reason: log and count it.
+    Changed(Change),
+    /// End the node's sessions now.
+    Kill(NodeId, Reason),
+    /// No new session is coming: end what is left after the drain's time.
+    Drain(NodeId, Reason),
+    /// A drain that was begun is taken back.
+    Resume(NodeId),
+}
+
+/// A change of one verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub node: NodeId,
+    /// What it was.
+    pub from: Verdict,
+    /// What it is.
+    pub to: Verdict,
+}
+
+/// What one step brought.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The verdicts differ from those before: publish a snapshot.
+    pub publish: bool,
+    /// In the order in which they are to be done, after the publishing: a session picked from the new snapshot
+    /// must not be ended by an order about the old one.
+    pub effects: Vec<Effect>,
+}
+
+/// What has been ordered about a node's established sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Orders {
+    Live,
+    Draining,
+    Ended,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    state: NodeState,
+    verdict: Verdict,
+    orders: Orders,
+}
+
+/// A cluster's nodes, observed and judged.
+#[derive(Debug, Clone, Default)]
+pub struct Core {
+    nodes: BTreeMap<NodeId, Entry>,
+    /// Every node fell silent at once and none serves again yet.
+    blind: bool,
+}
+
+impl Core {
+    /// A cluster without nodes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event in.
+    pub fn step(&mut self, settings: &Settings, now: Instant, event: Event) -> Outcome {
+        match event {
+            Event::Added(id) => {
+                let entry = Entry { state: NodeState::new(), verdict: Verdict::unknown(), orders: Orders::Live };
+                self.nodes.entry(id).or_insert(entry);
+            }
+            Event::Observed(id, observation) => {
+                if let Some(entry) = self.nodes.get_mut(&id) {
+                    entry.state.observe(settings, observation);
+                }
+            }
+            Event::Tick => {}
+        }
+        let mut outcome = Outcome::default();
+        self.judge(&mut outcome);
+        self.order(settings, now, &mut outcome);
+        outcome
+    }
+
+    /// The verdict of one node; unknown where there is no such node.
+    pub fn verdict(&self, id: NodeId) -> Verdict {
+        self.nodes.get(&id).map_or_else(Verdict::unknown, |e| e.verdict.clone())
+    }
+
+    /// The cluster as a whole.
+    pub fn cluster(&self) -> ClusterState {
+        let mut answers = self.nodes.values().filter_map(|e| e.state.primary).peekable();
+        if answers.peek().is_none() {
+            ClusterState::Unknown
+        } else if answers.any(|primary| primary) {
+            ClusterState::Primary
+        } else {
+            ClusterState::NoPrimary
+        }
+    }
+
+    /// Whether the next check of a node is wanted after `fast_interval`.
+    pub fn in_doubt(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|e| e.state.in_doubt())
+    }
+
+    /// Failed checks of a node in a row.
+    pub fn failures(&self, id: NodeId) -> u32 {
+        self.nodes.get(&id).map_or(0, |e| e.state.failures)
+    }
+
+    /// When [`Event::Tick`] is due: a hung node's sessions end then.
+    pub fn deadline(&self, settings: &Settings) -> Option<Instant> {
+        self.nodes
+            .values()
+            .filter(|e| e.orders != Orders::Ended && e.state.contact == Contact::Silent)
+            .filter_map(|e| e.state.silent_since)
+            .map(|since| since + settings.down_after)
+            .min()
+    }
+
+    /// Verdicts from all nodes' states together.
+    fn judge(&mut self, outcome: &mut Outcome) {
+        let best = self.nodes.values().map(|e| e.state.fitness).max().unwrap_or(Fitness::None);
+        // A rotated password shuts the check out of every node at once, since Galera replicates accounts.
+        let shut_out =
+            self.nodes.values().all(|e| matches!(e.state.contact, Contact::Refuses { .. } | Contact::Silent));
+        for (&node, entry) in &mut self.nodes {
+            let verdict = verdict(&entry.state, best, shut_out);
+            if verdict == entry.verdict {
+                continue;
+            }
+            outcome.publish = true;
+            let from = std::mem::replace(&mut entry.verdict, verdict.clone());
+            if from.kind != verdict.kind || from.reason != verdict.reason {
+                outcome.effects.push(Effect::Changed(Change { node, from, to: verdict }));
+            }
+        }
+    }
+
+    /// Orders for established sessions.
+    fn order(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+        // If every node fell silent the fault may be ours, and ending the sessions would be all we achieve.
+        if self.nodes.values().all(|e| matches!(e.state.contact, Contact::Silent | Contact::Never)) {
+            self.blind = true;
+        } else if self.nodes.values().any(|e| e.verdict.kind.serves()) {
+            self.blind = false;
+        }
+        for (&node, entry) in &mut self.nodes {
+            let wanted = wanted_orders(settings, now, &entry.state);
+            let due = match (entry.orders, wanted) {
+                (_, Orders::Ended) if self.blind && entry.state.contact == Contact::Silent => continue,
+                // A drain that ran out or sessions that were ended are not brought back by a lesser order.
+                (Orders::Ended, Orders::Draining) => continue,
+                (old, new) if old == new => continue,
+                (_, new) => new,
+            };
+            // Silence alone takes nothing back: only an answer does.
+            if due == Orders::Live && entry.state.contact == Contact::Silent {
+                continue;
+            }
+            let reason = entry.state.reason.clone();
+            match (entry.orders, due) {
+                (_, Orders::Ended) => outcome.effects.push(Effect::Kill(node, reason)),
+                (_, Orders::Draining) => outcome.effects.push(Effect::Drain(node, reason)),
+                (Orders::Draining, Orders::Live) => outcome.effects.push(Effect::Resume(node)),
+                (_, Orders::Live) => {}
+            }
+            entry.orders = due;
+        }
+    }
+}
+
+fn verdict(state: &NodeState, best: Fitness, shut_out: bool) -> Verdict {
+    let (kind, reason) = match (&state.contact, state.fitness) {
+        (Contact::Never, _) => (Kind::Unknown, state.reason.clone()),
+        (_, Fitness::Full) => (Kind::Eligible, state.reason.clone()),
+        (_, Fitness::Spare) if best == Fitness::Spare => (Kind::LastResort, last_resort(&state.reason)),
+        (Contact::Refuses { was_fit: true }, Fitness::None) if shut_out => {
+            (Kind::LastResort, last_resort(&state.reason))
+        }
+        _ => (Kind::Excluded, state.reason.clone()),
+    };
+    Verdict { kind, reason, room: state.room }
+}
+
+fn last_resort(reason: &Reason) -> Reason {
+    match reason {
+        Reason::Donor { state } => Reason::DonorLastResort { state: *state },
+        Reason::LoginRefused(why) => Reason::LoginRefusedLastResort(why.clone()),
+        other => other.clone(),
+    }
+}
+
+fn wanted_orders(settings: &Settings, now: Instant, state: &NodeState) -> Orders {
+    match state.reason.consequence() {
+        Consequence::Down if !settings.kill_on_down => Orders::Live,
+        Consequence::Down if state.contact == Contact::Silent && !state.surely_down => {
+            let hung =
+                state.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= settings.down_after);
+            if hung { Orders::Ended } else { Orders::Live }
+        }
+        Consequence::Down => Orders::Ended,
+        Consequence::Veto => Orders::Draining,
+        Consequence::Donor if settings.kill_on_donor => Orders::Ended,
+        Consequence::Donor | Consequence::None => Orders::Live,
+    }
+}

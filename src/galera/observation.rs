@@ -1,0 +1,86 @@
+//! What one check of one node brought.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::status::{NodeStatus, Rows, Unreadable};
+
+/// One check.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// When it began: nothing it saw is older.
+    pub begun: Instant,
+    /// What it brought.
+    pub check: Check,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone)]
+pub enum Check {
+    /// The node answered with rows that can be read.
+    Answered(Box<NodeStatus>),
+    /// The node answered with rows that cannot.
+    Unreadable(Unreadable, Rows),
+    /// No answer.
+    Unreachable {
+        /// Why.
+        why: Unreachable,
+        /// The check's own connection was closed and the node then refused a new one or did not greet: that
+        /// needs no second opinion.
+        sure: bool,
+    },
+    /// The server refused the login: a matter of accounts, not of the node's health.
+    LoginRefused(LoginFailure),
+    /// The server cannot let the check in just now (full, host blocked): says nothing of its health.
+    NoEntry(LoginFailure),
+    /// It could not be made for a reason of our own; says nothing of the node.
+    NotMade(String),
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The name does not resolve; the resolver's words.
+    CannotResolve(String),
+    /// Connection refused.
+    Refused,
+    /// Nothing within the check's deadline; which step hung.
+    TimedOut(&'static str),
+    /// The connection ended at this step.
+    Closed(&'static str),
+    /// Bytes that are no MySQL server's, or an error of the server about the check itself.
+    Protocol(String),
+    /// TLS failed.
+    Tls(String),
+    /// Any other error of the network.
+    Io(String),
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CannotResolve(_) => f.write_str("cannot resolve"),
+            Self::Refused => f.write_str("connection refused"),
+            Self::TimedOut(step) => write!(f, "no answer: {step} timed out"),
+            Self::Closed(step) => write!(f, "connection closed during {step}"),
+            Self::Protocol(what) => write!(f, "not understood: {what}"),
+            Self::Tls(what) => write!(f, "TLS: {what}"),
+            Self::Io(what) => f.write_str(what),
+        }
+    }
+}
+
+/// A server's ERR packet to a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginFailure {
+    /// The server's error code.
+    pub code: u16,
+    /// Its text.
+    pub message: String,
+}
+
+impl fmt::Display for LoginFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} {}", self.code, self.message) }
+    }
+}
