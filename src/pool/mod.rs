@@ -1,1 +1,15 @@
-//! Not yet.
+//! Nodes as the data plane sees them: the snapshot, the pick, the kill switch.
+//!
+//! One writer (the health room) publishes [`Pool`] snapshots through a [`PoolCell`]; each connection reads one
+//! snapshot at its pick. What outlives a snapshot (counters, the kill switch, the last report) is the [`Node`],
+//! which every snapshot shares.
+
+mod balance;
+mod node;
+mod snapshot;
+mod switch;
+
+pub use balance::{Tried, pick};
+pub use node::{ActiveSession, Node, NodeReport, ProbeReport};
+pub use snapshot::{Member, Pool, PoolCell};
+pub use switch::{KillSwitch, Lease, Order};

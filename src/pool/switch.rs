@@ -1,0 +1,124 @@
+//! The kill switch: how a node's established sessions hear that they must end.
+//!
+//! A session takes its [`Lease`] before it connects. A kill raises the switch's epoch, so a session that was picked
+//! just before a verdict changed, and connected just after, finds its lease expired instead of living for ever on a
+//! node that nobody may use.
+
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::galera::Reason;
+
+#[derive(Debug, Clone)]
+struct Orders {
+    /// Rises with each kill.
+    epoch: u64,
+    /// Of the last kill.
+    cause: Option<Reason>,
+    drain: Option<(Instant, Reason)>,
+}
+
+/// One node's switch.
+#[derive(Debug)]
+pub struct KillSwitch {
+    orders: watch::Sender<Orders>,
+}
+
+impl Default for KillSwitch {
+    fn default() -> Self {
+        Self { orders: watch::Sender::new(Orders { epoch: 0, cause: None, drain: None }) }
+    }
+}
+
+impl KillSwitch {
+    /// Ends every session that holds a lease now.
+    pub fn kill(&self, cause: Reason) {
+        self.orders.send_modify(|o| {
+            o.epoch = o.epoch.wrapping_add(1);
+            o.cause = Some(cause);
+        });
+    }
+
+    /// Ends what is left at `until`.
+    pub fn drain(&self, until: Instant, cause: Reason) {
+        self.orders.send_modify(|o| o.drain = Some((until, cause)));
+    }
+
+    /// Takes a drain back.
+    pub fn resume(&self) {
+        self.orders.send_modify(|o| o.drain = None);
+    }
+
+    /// To be taken before a session connects.
+    pub fn lease(&self) -> Lease {
+        let orders = self.orders.subscribe();
+        let epoch = orders.borrow().epoch;
+        Lease { orders, epoch }
+    }
+}
+
+/// What a session has been told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    Live,
+    /// End at this time, unless told otherwise before.
+    EndAt(Instant, Reason),
+    /// End now.
+    End(Reason),
+}
+
+/// A session's side of the switch.
+#[derive(Debug)]
+pub struct Lease {
+    orders: watch::Receiver<Orders>,
+    epoch: u64,
+}
+
+impl Lease {
+    /// What holds now.
+    pub fn order(&mut self) -> Order {
+        let orders = self.orders.borrow_and_update();
+        if orders.epoch != self.epoch {
+            return Order::End(orders.cause.clone().unwrap_or(Reason::NotChecked));
+        }
+        match &orders.drain {
+            Some((until, cause)) => Order::EndAt(*until, cause.clone()),
+            None => Order::Live,
+        }
+    }
+
+    /// Waits for a new order. Never returns once the node is gone and its last order was heard.
+    pub async fn changed(&mut self) {
+        if self.orders.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_taken_before_a_kill_is_ended_and_one_taken_after_lives() {
+        let switch = KillSwitch::default();
+        let mut before = switch.lease();
+        switch.kill(Reason::NotReady);
+        let mut after = switch.lease();
+        assert_eq!(before.order(), Order::End(Reason::NotReady));
+        assert_eq!(after.order(), Order::Live);
+    }
+
+    #[test]
+    fn a_drain_reaches_later_leases_too_until_it_is_taken_back() {
+        let switch = KillSwitch::default();
+        let until = Instant::now();
+        switch.drain(until, Reason::NotReady);
+        let mut lease = switch.lease();
+        assert_eq!(lease.order(), Order::EndAt(until, Reason::NotReady));
+        switch.resume();
+        assert_eq!(lease.order(), Order::Live);
+    }
+}
