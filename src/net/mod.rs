@@ -1,6 +1,10 @@
 //! Addresses, listeners, TLS configurations and the relay. Knows no MySQL.
 
+mod relay;
 mod stream;
+mod tcp_info;
 pub mod tls;
 
+pub use relay::{End, Meter, Side, Timers, Wire, relay};
 pub use stream::Stream;
+pub use tcp_info::Outstanding;

@@ -57,9 +57,8 @@ impl Stream {
             // Three probes spread over a second `idle`: dropped at 2 × idle. The kernel counts whole seconds.
             let idle = idle.max(Duration::from_secs(1));
             let gap = Duration::from_secs((idle.as_secs() / 3).max(1));
-            SockRef::from(s).set_tcp_keepalive(
-                &TcpKeepalive::new().with_time(idle).with_interval(gap).with_retries(3),
-            )?;
+            SockRef::from(s)
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(gap).with_retries(3))?;
         }
         Ok(())
     }
