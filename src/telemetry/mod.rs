@@ -1,1 +1,15 @@
-//! Not yet.
+//! Metrics, the access log and the tracing set-up.
+//!
+//! There is no global recorder: each instance owns a [`Registry`], so that two run side by side in one test and a
+//! removed node's series can vanish with it. Every metric name stands in [`names`].
+
+pub mod access;
+mod cluster;
+pub mod logging;
+pub mod names;
+mod registry;
+mod service;
+
+pub use cluster::{ClusterMetrics, NodeMetrics};
+pub use registry::Registry;
+pub use service::{AttemptResult, CloseReason, Rejection, RouteMetrics, ServiceMetrics};

@@ -1,0 +1,56 @@
+//! The access log: one event of target `access` for each closed connection.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What is said of one connection. No field can hold a secret or a query.
+#[derive(Debug)]
+pub struct Access<'a> {
+    /// The service that accepted it.
+    pub service: &'a str,
+    /// Who connected.
+    pub client: Option<SocketAddr>,
+    /// The node it was relayed to; `None` if it never reached one.
+    pub node: Option<&'a str>,
+    /// From accept to close.
+    pub duration: Duration,
+    /// From accept to the node's greeting.
+    pub wait: Duration,
+    /// Nodes tried.
+    pub attempts: u32,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes to the client.
+    pub bytes_out: u64,
+    /// How it ended.
+    pub end: &'static str,
+    /// Whose doing that was: `client`, `node` or `galeway`.
+    pub by: &'static str,
+    /// Why, where a word is not enough; failed attempts included.
+    pub detail: &'a str,
+}
+
+impl Access<'_> {
+    /// Writes the event.
+    pub fn log(&self) {
+        tracing::info!(
+            target: "access",
+            service = self.service,
+            client = self.client.map(tracing::field::display),
+            node = self.node,
+            duration_ms = millis(self.duration),
+            wait_ms = millis(self.wait),
+            attempts = self.attempts,
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            end = self.end,
+            by = self.by,
+            detail = (!self.detail.is_empty()).then_some(self.detail),
+        );
+    }
+}
+
+/// Milliseconds with microseconds behind the point.
+fn millis(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}

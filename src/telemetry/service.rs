@@ -1,0 +1,424 @@
+//! What a service counts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::names;
+use super::registry::Registry;
+
+/// How an attempt to get a node's greeting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The greeting came.
+    Ok,
+    /// Connection refused.
+    Refused,
+    /// No connect or no greeting within its time.
+    Timeout,
+    /// The connection ended before the greeting.
+    Closed,
+    /// An ERR packet in place of the greeting.
+    ErrPacket,
+    /// Bytes that are no MySQL greeting.
+    Garbage,
+    /// Another error of the network.
+    Error,
+    /// We had no descriptor, port or memory.
+    Local,
+    /// The node's verdict changed meanwhile.
+    Withdrawn,
+    /// The client left meanwhile.
+    ClientGone,
+}
+
+impl AttemptResult {
+    const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Timeout,
+        Self::Closed,
+        Self::ErrPacket,
+        Self::Garbage,
+        Self::Error,
+        Self::Local,
+        Self::Withdrawn,
+        Self::ClientGone,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::ErrPacket => "err_packet",
+            Self::Garbage => "garbage",
+            Self::Error => "error",
+            Self::Local => "local",
+            Self::Withdrawn => "withdrawn",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// How a relayed session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Both sides came to their end, the client first.
+    ClientClosed,
+    /// The same, the node first.
+    NodeClosed,
+    /// The client's connection broke.
+    ClientReset,
+    /// The node's connection broke.
+    NodeReset,
+    /// The client vanished without a word.
+    ClientVanished,
+    /// The node vanished without a word.
+    NodeVanished,
+    /// The client lives and took nothing for `stall_timeout`.
+    ClientStalled,
+    /// The node lives and took nothing for `stall_timeout`.
+    NodeStalled,
+    /// `idle_timeout`.
+    Idle,
+    /// `half_close_timeout`.
+    HalfClose,
+    /// Ended at once by a verdict.
+    Killed,
+    /// Left over when a drain's time was up.
+    Drained,
+    /// Galeway stops.
+    Shutdown,
+    /// A fault of ours ended this one session.
+    Internal,
+}
+
+impl CloseReason {
+    const ALL: [Self; 14] = [
+        Self::ClientClosed,
+        Self::NodeClosed,
+        Self::ClientReset,
+        Self::NodeReset,
+        Self::ClientVanished,
+        Self::NodeVanished,
+        Self::ClientStalled,
+        Self::NodeStalled,
+        Self::Idle,
+        Self::HalfClose,
+        Self::Killed,
+        Self::Drained,
+        Self::Shutdown,
+        Self::Internal,
+    ];
+
+    /// The word of metrics and the access log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::NodeClosed => "node_closed",
+            Self::ClientReset => "client_reset",
+            Self::NodeReset => "node_reset",
+            Self::ClientVanished => "client_vanished",
+            Self::NodeVanished => "node_vanished",
+            Self::ClientStalled => "client_stalled",
+            Self::NodeStalled => "node_stalled",
+            Self::Idle => "idle_timeout",
+            Self::HalfClose => "half_close_timeout",
+            Self::Killed => "killed",
+            Self::Drained => "drained",
+            Self::Shutdown => "shutdown",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// Whose doing it was: `client`, `node` or `galeway`.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::ClientClosed | Self::ClientReset | Self::ClientVanished | Self::ClientStalled => "client",
+            Self::NodeClosed | Self::NodeReset | Self::NodeVanished | Self::NodeStalled => "node",
+            Self::Idle | Self::HalfClose | Self::Killed | Self::Drained | Self::Shutdown | Self::Internal => "galeway",
+        }
+    }
+}
+
+/// Why a client never reached a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// No node within `queue_timeout`.
+    NoNode,
+    /// `max_queue` clients wait already.
+    QueueFull,
+    /// `max_connections` sessions, and none ended within `queue_timeout`.
+    TooManyConnections,
+    /// It left by itself.
+    ClientGone,
+    /// Galeway stops.
+    Shutdown,
+}
+
+impl Rejection {
+    const ALL: [Self; 5] = [Self::NoNode, Self::QueueFull, Self::TooManyConnections, Self::ClientGone, Self::Shutdown];
+
+    /// The word of metrics and the access log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoNode => "no_node",
+            Self::QueueFull => "queue_full",
+            Self::TooManyConnections => "too_many_connections",
+            Self::ClientGone => "client_gone",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// One service's counts. The plain numbers are what the status shows; [`Self::publish`] copies them into the
+/// metrics when somebody asks for those.
+#[derive(Debug)]
+pub struct ServiceMetrics {
+    registry: Registry,
+    service: Arc<str>,
+    total: AtomicU64,
+    active: AtomicU64,
+    queued: AtomicU64,
+    rejected: AtomicU64,
+    failed: AtomicU64,
+    retried: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    rejections: HashMap<&'static str, Counter>,
+    duration: Histogram,
+    handles: Published,
+    routes: Mutex<HashMap<Arc<str>, Arc<RouteMetrics>>>,
+}
+
+#[derive(Debug)]
+struct Published {
+    accepted: Counter,
+    queue_depth: Gauge,
+    bytes_in: Counter,
+    bytes_out: Counter,
+}
+
+impl ServiceMetrics {
+    /// Registers a service's series.
+    pub fn new(registry: &Registry, service: Arc<str>) -> Self {
+        let labels = [("service", &*service)];
+        let rejections = Rejection::ALL
+            .into_iter()
+            .map(|r| (r.label(), registry.counter(names::REJECTED, &[("service", &*service), ("reason", r.label())])))
+            .collect();
+        let bytes = |direction| registry.counter(names::BYTES, &[("service", &*service), ("direction", direction)]);
+        let handles = Published {
+            accepted: registry.counter(names::ACCEPTED, &labels),
+            queue_depth: registry.gauge(names::QUEUE_DEPTH, &labels),
+            bytes_in: bytes("in"),
+            bytes_out: bytes("out"),
+        };
+        Self {
+            registry: registry.clone(),
+            total: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            rejections,
+            duration: registry.histogram(names::CONNECTION_DURATION, &labels),
+            handles,
+            routes: Mutex::new(HashMap::new()),
+            service,
+        }
+    }
+
+    /// Counts an accepted connection and returns how many there were before it.
+    pub fn accepted(&self) -> u64 {
+        self.total.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts a session as active until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> Gauged {
+        Gauged::new(self, |m| &m.active)
+    }
+
+    /// Counts a client as waiting until the guard is dropped. `None` where `most` wait already.
+    pub fn enqueue(self: &Arc<Self>, most: u32) -> Option<Gauged> {
+        let guard = Gauged::new(self, |m| &m.queued);
+        (self.queued.load(Ordering::Relaxed) <= u64::from(most)).then_some(guard)
+    }
+
+    /// Counts a client that never reached a node.
+    pub fn reject(&self, reason: Rejection) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        if let Some(c) = self.rejections.get(reason.label()) {
+            c.increment(1);
+        }
+    }
+
+    /// Counts an attempt that failed by a node's doing.
+    pub fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a further attempt of one client.
+    pub fn count_retry(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts bytes from the client.
+    pub fn count_in(&self, n: u64) {
+        self.bytes_in.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts bytes to the client.
+    pub fn count_out(&self, n: u64) {
+        self.bytes_out.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Records a connection's life, from accept to close.
+    pub fn record_duration(&self, seconds: f64) {
+        self.duration.record(seconds);
+    }
+
+    /// The series of this service towards one node; made once.
+    pub fn route(&self, node: &Arc<str>) -> Arc<RouteMetrics> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(RouteMetrics::new(&self.registry, &self.service, node));
+        Arc::clone(routes.entry(Arc::clone(node)).or_insert_with(new))
+    }
+
+    /// Copies the numbers into the metrics.
+    pub fn publish(&self) {
+        self.handles.accepted.absolute(self.total());
+        self.handles.queue_depth.set(self.queued() as f64);
+        self.handles.bytes_in.absolute(self.bytes_in());
+        self.handles.bytes_out.absolute(self.bytes_out());
+    }
+
+    /// Connections accepted.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+    /// Sessions now.
+    pub fn active(&self) -> u64 {
+        self.active.load(Ordering::Relaxed)
+    }
+    /// Clients that wait now.
+    pub fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+    /// Clients that never reached a node.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+    /// Attempts that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+    /// Attempts beyond a client's first.
+    pub fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
+    }
+    /// Bytes from clients.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+    /// Bytes to clients.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Ordering::Relaxed)
+    }
+}
+
+/// Holds one place in a count; gives it back when dropped, however the session ends.
+#[derive(Debug)]
+pub struct Gauged {
+    metrics: Arc<ServiceMetrics>,
+    of: fn(&ServiceMetrics) -> &AtomicU64,
+}
+
+impl Gauged {
+    fn new(metrics: &Arc<ServiceMetrics>, of: fn(&ServiceMetrics) -> &AtomicU64) -> Self {
+        of(metrics).fetch_add(1, Ordering::Relaxed);
+        Self { metrics: Arc::clone(metrics), of }
+    }
+}
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        (self.of)(&self.metrics).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One service towards one node.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    attempts: Vec<(AttemptResult, Counter)>,
+    closed: Vec<(CloseReason, Counter)>,
+    active: Gauge,
+    connect: Histogram,
+}
+
+impl RouteMetrics {
+    fn new(registry: &Registry, service: &str, node: &str) -> Self {
+        let labels = [("service", service), ("node", node)];
+        let with = |key, value| [("service", service), ("node", node), (key, value)];
+        Self {
+            attempts: AttemptResult::ALL
+                .into_iter()
+                .map(|r| (r, registry.counter(names::ATTEMPTS, &with("result", r.label()))))
+                .collect(),
+            closed: CloseReason::ALL
+                .into_iter()
+                .map(|r| (r, registry.counter(names::CLOSED, &with("reason", r.label()))))
+                .collect(),
+            active: registry.gauge(names::ACTIVE, &labels),
+            connect: registry.histogram(names::CONNECT_DURATION, &labels),
+        }
+    }
+
+    /// Counts an attempt.
+    pub fn attempt(&self, result: AttemptResult) {
+        if let Some((_, c)) = self.attempts.iter().find(|(r, _)| *r == result) {
+            c.increment(1);
+        }
+    }
+
+    /// Records the time of a successful attempt.
+    pub fn record_connect(&self, seconds: f64) {
+        self.connect.record(seconds);
+    }
+
+    /// A session is relayed from now on; the guard ends that.
+    pub fn enter(self: &Arc<Self>) -> ActiveRoute {
+        self.active.increment(1.0);
+        ActiveRoute { route: Arc::clone(self), reason: CloseReason::Internal }
+    }
+}
+
+/// One relayed session. Dropped without [`Self::close`] (a panic) it counts as an internal error.
+#[derive(Debug)]
+pub struct ActiveRoute {
+    route: Arc<RouteMetrics>,
+    reason: CloseReason,
+}
+
+impl ActiveRoute {
+    /// The session ended for this reason.
+    pub fn close(mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for ActiveRoute {
+    fn drop(&mut self) {
+        self.route.active.decrement(1.0);
+        if let Some((_, c)) = self.route.closed.iter().find(|(r, _)| *r == self.reason) {
+            c.increment(1);
+        }
+    }
+}
