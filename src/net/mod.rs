@@ -1,10 +1,12 @@
 //! Addresses, listeners, TLS configurations and the relay. Knows no MySQL.
 
+mod listener;
 mod relay;
 mod stream;
 mod tcp_info;
 pub mod tls;
 
+pub use listener::{Listener, is_local_shortage};
 pub use relay::{End, Meter, Side, Timers, Wire, relay};
 pub use stream::Stream;
 pub use tcp_info::Outstanding;

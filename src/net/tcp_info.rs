@@ -40,7 +40,7 @@ pub struct Outstanding {
 }
 
 /// Asks the kernel about `socket`. `None` where it does not say, as on a kernel before 4.6 or a closed socket.
-pub fn outstanding(socket: &TcpStream) -> Option<Outstanding> {
+pub(super) fn outstanding(socket: &TcpStream) -> Option<Outstanding> {
     let info: RawTcpInfo = nix::sys::socket::getsockopt(socket, TcpInfo).ok()?;
     let word = |i: usize| info.get(i).copied().unwrap_or(0);
     let in_flight = word(UNACKED) > 0;

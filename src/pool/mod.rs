@@ -12,4 +12,4 @@ mod switch;
 pub use balance::{Tried, pick};
 pub use node::{ActiveSession, Node, NodeReport, ProbeReport};
 pub use snapshot::{Member, Pool, PoolCell};
-pub use switch::{KillSwitch, Lease, Order};
+pub use switch::{Cause, KillSwitch, Lease, Order};

@@ -55,25 +55,15 @@ impl Pool {
         self.members.iter().any(Member::serves)
     }
 
-    /// Why nobody serves: `db1: Donor/Desynced; db2: non-Primary`.
-    pub fn reasons(&self) -> String {
-        let mut text = String::new();
-        for (i, m) in self.members.iter().enumerate() {
-            if i > 0 {
-                text.push_str("; ");
+    /// Each node and why it does not serve; for a node that does serve, `otherwise` says what went wrong there.
+    pub fn reasons(&self, otherwise: impl Fn(&Node) -> Option<String>) -> Vec<String> {
+        let reason = |m: &Member| {
+            if m.verdict.kind.serves() && m.weight == 0 {
+                return "weight 0".to_owned();
             }
-            text.push_str(&m.node.name);
-            text.push_str(": ");
-            text.push_str(&self.reason(m));
-        }
-        text
-    }
-
-    fn reason(&self, member: &Member) -> String {
-        if member.verdict.kind.serves() && member.weight == 0 {
-            return "weight 0".to_owned();
-        }
-        member.verdict.reason.to_string()
+            otherwise(&m.node).filter(|_| m.serves()).unwrap_or_else(|| m.verdict.reason.to_string())
+        };
+        self.members.iter().map(|m| format!("{}: {}", m.node.name, reason(m))).collect()
     }
 }
 

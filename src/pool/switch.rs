@@ -4,19 +4,38 @@
 //! just before a verdict changed, and connected just after, finds its lease expired instead of living for ever on a
 //! node that nobody may use.
 
+use std::fmt;
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use crate::galera::Reason;
 
+/// Why sessions are to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The node's verdict.
+    Verdict(Reason),
+    /// Galeway stops.
+    Shutdown,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verdict(reason) => reason.fmt(f),
+            Self::Shutdown => f.write_str("galeway stops"),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Orders {
     /// Rises with each kill.
     epoch: u64,
     /// Of the last kill.
-    cause: Option<Reason>,
-    drain: Option<(Instant, Reason)>,
+    cause: Cause,
+    drain: Option<(Instant, Cause)>,
 }
 
 /// One node's switch.
@@ -27,21 +46,21 @@ pub struct KillSwitch {
 
 impl Default for KillSwitch {
     fn default() -> Self {
-        Self { orders: watch::Sender::new(Orders { epoch: 0, cause: None, drain: None }) }
+        Self { orders: watch::Sender::new(Orders { epoch: 0, cause: Cause::Shutdown, drain: None }) }
     }
 }
 
 impl KillSwitch {
     /// Ends every session that holds a lease now.
-    pub fn kill(&self, cause: Reason) {
+    pub fn kill(&self, cause: Cause) {
         self.orders.send_modify(|o| {
             o.epoch = o.epoch.wrapping_add(1);
-            o.cause = Some(cause);
+            o.cause = cause;
         });
     }
 
     /// Ends what is left at `until`.
-    pub fn drain(&self, until: Instant, cause: Reason) {
+    pub fn drain(&self, until: Instant, cause: Cause) {
         self.orders.send_modify(|o| o.drain = Some((until, cause)));
     }
 
@@ -64,9 +83,9 @@ pub enum Order {
     /// Go on.
     Live,
     /// End at this time, unless told otherwise before.
-    EndAt(Instant, Reason),
+    EndAt(Instant, Cause),
     /// End now.
-    End(Reason),
+    End(Cause),
 }
 
 /// A session's side of the switch.
@@ -81,7 +100,7 @@ impl Lease {
     pub fn order(&mut self) -> Order {
         let orders = self.orders.borrow_and_update();
         if orders.epoch != self.epoch {
-            return Order::End(orders.cause.clone().unwrap_or(Reason::NotChecked));
+            return Order::End(orders.cause.clone());
         }
         match &orders.drain {
             Some((until, cause)) => Order::EndAt(*until, cause.clone()),
@@ -101,13 +120,17 @@ impl Lease {
 mod tests {
     use super::*;
 
+    fn cause() -> Cause {
+        Cause::Verdict(Reason::NotReady)
+    }
+
     #[test]
     fn a_lease_taken_before_a_kill_is_ended_and_one_taken_after_lives() {
         let switch = KillSwitch::default();
         let mut before = switch.lease();
-        switch.kill(Reason::NotReady);
+        switch.kill(cause());
         let mut after = switch.lease();
-        assert_eq!(before.order(), Order::End(Reason::NotReady));
+        assert_eq!(before.order(), Order::End(cause()));
         assert_eq!(after.order(), Order::Live);
     }
 
@@ -115,9 +138,9 @@ mod tests {
     fn a_drain_reaches_later_leases_too_until_it_is_taken_back() {
         let switch = KillSwitch::default();
         let until = Instant::now();
-        switch.drain(until, Reason::NotReady);
+        switch.drain(until, cause());
         let mut lease = switch.lease();
-        assert_eq!(lease.order(), Order::EndAt(until, Reason::NotReady));
+        assert_eq!(lease.order(), Order::EndAt(until, cause()));
         switch.resume();
         assert_eq!(lease.order(), Order::Live);
     }

@@ -1,1 +1,53 @@
-//! Not yet.
+//! Services: from an accepted connection to its close.
+//!
+//! ```text
+//!  worker ── accept ──► session ── search: slot, pick, connect, greeting, next node ──► relay ──► access log
+//!                                     └─ nothing found: refuse (ERR packet) ──────────────────────┘
+//! ```
+//!
+//! Each worker is a thread with a current-thread runtime; a session never leaves the worker it was given to.
+
+mod attempt;
+mod refuse;
+mod search;
+mod session;
+mod worker;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config;
+use crate::pool::PoolCell;
+use crate::telemetry::ServiceMetrics;
+
+pub use worker::Workers;
+
+/// What every session of one service shares.
+#[derive(Debug)]
+pub struct Service {
+    /// The current settings; a session reads them once.
+    pub settings: ArcSwap<config::Service>,
+    /// The cluster's snapshots.
+    pub pool: Arc<PoolCell>,
+    /// Its counts.
+    pub metrics: Arc<ServiceMetrics>,
+    /// Sessions that may still begin.
+    slots: Arc<Semaphore>,
+    /// True once Galeway stops: who still waits for a node is turned away.
+    stopping: watch::Receiver<bool>,
+}
+
+impl Service {
+    /// A service that accepts nothing yet: see [`Workers::attach`].
+    pub fn new(
+        settings: Arc<config::Service>,
+        pool: Arc<PoolCell>,
+        metrics: Arc<ServiceMetrics>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let slots = usize::try_from(settings.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { settings: ArcSwap::new(settings), pool, metrics, slots: Arc::new(Semaphore::new(slots)), stopping }
+    }
+}

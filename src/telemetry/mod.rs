@@ -12,4 +12,4 @@ mod service;
 
 pub use cluster::{ClusterMetrics, NodeMetrics};
 pub use registry::Registry;
-pub use service::{AttemptResult, CloseReason, Rejection, RouteMetrics, ServiceMetrics};
+pub use service::{ActiveRoute, AttemptResult, CloseReason, Gauged, Rejection, RouteMetrics, ServiceMetrics};

@@ -1,0 +1,71 @@
+//! Listening sockets, owned apart from the services that accept on them.
+//!
+//! A socket is keyed by its address and shared by every worker, so that a service can change while its socket (and
+//! the connections the kernel has queued on it) stays.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A bound, listening, non-blocking TCP socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    local: SocketAddr,
+}
+
+impl Listener {
+    /// Binds and listens. `[::]` takes IPv4 clients too. Port 0 lets the kernel pick; see [`Self::local`].
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        // Without it a restart fails for as long as old connections stay in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
+        let local = socket.local_addr()?;
+        Ok(Self { socket, local })
+    }
+
+    /// Where it listens.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// A view of the same socket for the runtime this is called in.
+    pub fn acceptor(&self) -> io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::from_std(self.socket.try_clone()?)
+    }
+}
+
+/// Whether an error is this machine's or this process's shortage: no descriptor, port, buffer or memory. It says
+/// nothing of any peer, and must exclude none.
+pub fn is_local_shortage(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let Some(code) = e.raw_os_error() else { return e.kind() == io::ErrorKind::OutOfMemory };
+    let errno = Errno::from_raw_os_error(code);
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL, Errno::AGAIN].contains(&errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_ours_is_told_from_a_peers_fault() {
+        use rustix::io::Errno;
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS] {
+            assert!(is_local_shortage(&ours.into()), "{ours:?}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::HOSTUNREACH, Errno::TIMEDOUT] {
+            assert!(!is_local_shortage(&theirs.into()), "{theirs:?}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One attempt to get one node's greeting.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Protocol, Service as Settings};
+use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
+use crate::net::{Stream, is_local_shortage};
+use crate::pool::{ActiveSession, Lease, Node, Order};
+use crate::telemetry::AttemptResult;
+
+/// A node that greeted.
+pub(super) struct Established {
+    pub(super) node: Arc<Node>,
+    pub(super) stream: Stream,
+    /// The first bytes, to be passed on as they came. Empty with protocol tcp.
+    pub(super) greeting: Box<[u8]>,
+    pub(super) lease: Lease,
+    pub(super) active: ActiveSession,
+}
+
+/// Why an attempt brought no greeting.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing within this time.
+    Connect(Duration),
+    /// Connected, and no greeting within this time.
+    Greeting(Duration),
+    /// An error of the network.
+    Io(io::Error),
+    /// The connection ended before the greeting.
+    Closed,
+    /// An ERR packet in its place.
+    Err(ServerError),
+    /// No MySQL greeting.
+    Garbage(&'static str),
+    /// A shortage of ours.
+    Local(io::Error),
+    /// The node's verdict changed meanwhile.
+    Withdrawn,
+}
+
+impl Failure {
+    pub(super) fn result(&self) -> AttemptResult {
+        match self {
+            Self::Connect(_) | Self::Greeting(_) => AttemptResult::Timeout,
+            Self::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => AttemptResult::Refused,
+            Self::Io(_) => AttemptResult::Error,
+            Self::Closed => AttemptResult::Closed,
+            Self::Err(_) => AttemptResult::ErrPacket,
+            Self::Garbage(_) => AttemptResult::Garbage,
+            Self::Local(_) => AttemptResult::Local,
+            Self::Withdrawn => AttemptResult::Withdrawn,
+        }
+    }
+
+    /// It was the node's doing.
+    pub(super) fn blames_node(&self) -> bool {
+        !matches!(self, Self::Local(_) | Self::Withdrawn)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(t) => write!(f, "no connection within {} ms", t.as_millis()),
+            Self::Greeting(t) => write!(f, "no greeting within {} ms", t.as_millis()),
+            Self::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => f.write_str("connection refused"),
+            Self::Io(e) => write!(f, "{e}"),
+            Self::Closed => f.write_str("closed before the greeting"),
+            Self::Err(e) => write!(f, "{e} in place of the greeting"),
+            Self::Garbage(what) => write!(f, "no MySQL greeting: {what}"),
+            Self::Local(e) => write!(f, "not tried, a shortage of this host: {e}"),
+            Self::Withdrawn => f.write_str("its verdict changed"),
+        }
+    }
+}
+
+/// How long an attempt may take.
+pub(super) struct Patience {
+    /// For the connect.
+    pub(super) connect: Duration,
+    /// For the greeting after it.
+    pub(super) greeting: Duration,
+}
+
+/// Connects to `node` and waits for its greeting.
+///
+/// The lease is taken before the connect and looked at after the greeting: a verdict that changes in between must
+/// not be missed.
+pub(super) async fn attempt(
+    node: &Arc<Node>,
+    address: SocketAddr,
+    settings: &Settings,
+    patience: &Patience,
+) -> Result<Established, Failure> {
+    let mut lease = node.switch.lease();
+    let mut withdrawn = node.switch.lease();
+    let active = node.enter();
+    let (stream, greeting) = tokio::select! {
+        r = greeted(node, address, settings, patience) => r?,
+        () = ended(&mut withdrawn) => return Err(Failure::Withdrawn),
+    };
+    if matches!(lease.order(), Order::End(_)) {
+        node.count_broken_handshake();
+        return Err(Failure::Withdrawn);
+    }
+    Ok(Established { node: Arc::clone(node), stream, greeting, lease, active })
+}
+
+async fn ended(lease: &mut Lease) {
+    while !matches!(lease.order(), Order::End(_)) {
+        lease.changed().await;
+    }
+}
+
+/// Counts a connection that we gave up as a broken handshake, since the server does, wherever its future is dropped.
+struct Unfinished<'a>(Option<&'a Node>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(node) = self.0 {
+            node.count_broken_handshake();
+        }
+    }
+}
+
+async fn greeted(
+    node: &Node,
+    address: SocketAddr,
+    settings: &Settings,
+    patience: &Patience,
+) -> Result<(Stream, Box<[u8]>), Failure> {
+    let connected = timeout_at(Instant::now() + patience.connect, TcpStream::connect(address)).await;
+    let stream = match connected {
+        Ok(Ok(stream)) => Stream::Tcp(stream),
+        Ok(Err(e)) if is_local_shortage(&e) => return Err(Failure::Local(e)),
+        Ok(Err(e)) => return Err(Failure::Io(e)),
+        Err(_elapsed) => return Err(Failure::Connect(patience.connect)),
+    };
+    let mut unfinished = Unfinished(Some(node));
+    stream.tune(settings.keepalive).map_err(Failure::Io)?;
+    let result = match settings.protocol {
+        Protocol::Tcp => Ok((stream, Box::default())),
+        Protocol::Mysql => match timeout_at(Instant::now() + patience.greeting, first_packet(stream)).await {
+            Ok(result) => result,
+            Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
+        },
+    };
+    // From here on the server has ended it itself, or the session answers for the handshake.
+    unfinished.0 = None;
+    result
+}
+
+async fn first_packet(mut stream: Stream) -> Result<(Stream, Box<[u8]>), Failure> {
+    // Greetings are about 100 bytes; one that claims more gets room as it comes, up to the limit.
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        match classify_first_packet(&bytes) {
+            FirstPacket::Greeting { .. } => return Ok((stream, bytes.into_boxed_slice())),
+            FirstPacket::Err(e) => return Err(Failure::Err(e)),
+            FirstPacket::Garbage(what) => return Err(Failure::Garbage(what)),
+            FirstPacket::Incomplete { .. } if bytes.len() >= MAX_FIRST_PACKET => {
+                return Err(Failure::Garbage("first packet too long for a greeting"));
+            }
+            FirstPacket::Incomplete { .. } => {}
+        }
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) => return Err(Failure::Closed),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(Failure::Closed),
+            Err(e) => return Err(Failure::Io(e)),
+        }
+    }
+}

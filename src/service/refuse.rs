@@ -1,0 +1,135 @@
+//! Turning a client away, in words it understands.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::Service;
+use super::search::Nothing;
+use crate::config::{Protocol, Role, Service as Settings};
+use crate::mysql::{ERR_TEXT_MAX, err_packet};
+use crate::net::Stream;
+use crate::telemetry::Rejection;
+
+/// How long a client's last bytes may take to be acknowledged and its end to come.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Bytes of a client that are thrown away while we wait for its end.
+const PARTING_BYTES: usize = 64 * 1024;
+
+/// `ER_UNKNOWN_COM_ERROR`, which Galera answers where it cannot serve ("WSREP has not yet prepared node for
+/// application use"), and its SQLSTATE.
+const NO_NODE: (u16, [u8; 5]) = (1047, *b"08S01");
+
+/// `ER_CON_COUNT_ERROR`.
+const TOO_MANY: (u16, [u8; 5]) = (1040, *b"08004");
+
+/// Answers in place of a greeting and closes. Returns what was said.
+pub(super) async fn refuse(mut client: Stream, service: &Service, settings: &Settings, nothing: &Nothing) -> String {
+    let (code, state, text) = answer(service, settings, nothing);
+    if nothing.rejection == Rejection::ClientGone {
+        return text;
+    }
+    match settings.protocol {
+        Protocol::Tcp => client.abort(),
+        Protocol::Mysql => {
+            let packet = err_packet(code, state, &text);
+            let written = timeout(PARTING, client.write_all(&packet)).await;
+            if matches!(written, Ok(Ok(()))) {
+                part(client).await;
+            }
+        }
+    }
+    text
+}
+
+fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> (u16, [u8; 5], String) {
+    let no_node = || {
+        let head = format!(
+            "galeway: no node of cluster \"{}\" can serve role {}: ",
+            settings.cluster,
+            role(settings.role)
+        );
+        listed(head, &nothing.trail.reasons(&service.pool.load()))
+    };
+    match (nothing.rejection, &nothing.passed_on) {
+        (Rejection::NoNode | Rejection::QueueFull, Some(e)) => {
+            (e.code, e.sqlstate.unwrap_or(*b"HY000"), e.message.clone())
+        }
+        (Rejection::NoNode | Rejection::QueueFull, None) => (NO_NODE.0, NO_NODE.1, no_node()),
+        (Rejection::TooManyConnections, _) => {
+            let most = settings.max_connections;
+            (TOO_MANY.0, TOO_MANY.1, format!("galeway: too many connections (max_connections = {most})"))
+        }
+        (Rejection::Shutdown, _) => (NO_NODE.0, NO_NODE.1, "galeway: stopping".to_owned()),
+        (Rejection::ClientGone, _) => (NO_NODE.0, NO_NODE.1, "the client left".to_owned()),
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Any => "any",
+    }
+}
+
+/// Appends as many reasons as the packet holds, and says how many it does not.
+fn listed(mut text: String, reasons: &[String]) -> String {
+    const REST: &str = "; and 4294967295 more";
+    for (i, reason) in reasons.iter().enumerate() {
+        let left = reasons.len() - i;
+        let reserve = if left > 1 { REST.len() } else { 0 };
+        let separator = if i > 0 { "; " } else { "" };
+        if text.len() + separator.len() + reason.len() + reserve > ERR_TEXT_MAX {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{separator}and {left} more");
+            break;
+        }
+        text.push_str(separator);
+        text.push_str(reason);
+    }
+    text
+}
+
+/// Ends a client's connection so that it gets every byte: our direction first, then a bounded wait for its end. A
+/// close with bytes unread would be a reset, and a reset may overtake an ERR packet or a COMMIT's OK.
+pub(super) async fn part(mut client: Stream) {
+    let parting = async {
+        client.shutdown().await?;
+        let mut rest = PARTING_BYTES;
+        let mut unread = [0; 512];
+        while rest > 0 {
+            match client.read(&mut unread).await? {
+                0 => break,
+                n => rest = rest.saturating_sub(n),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Whatever goes wrong here, the connection is closed next.
+    let _ = timeout(PARTING, parting).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_do_not_fit_are_counted_and_the_text_stays_within_the_packet() {
+        let reasons: Vec<String> =
+            (1..=40).map(|i| format!("db{i}: unreachable (connection refused)")).collect();
+        let text = listed("head: ".to_owned(), &reasons);
+        assert!(text.len() <= ERR_TEXT_MAX, "{}", text.len());
+        let shown = text.matches("refused").count();
+        assert!(text.ends_with(&format!("; and {} more", 40 - shown)), "{text}");
+        assert!(shown > 5);
+    }
+
+    #[test]
+    fn three_reasons_are_told_in_full() {
+        let reasons = ["db1: Donor/Desynced", "db2: non-Primary", "db3: unreachable (connection refused)"];
+        let text = listed(String::new(), &reasons.map(str::to_owned));
+        assert_eq!(text, "db1: Donor/Desynced; db2: non-Primary; db3: unreachable (connection refused)");
+    }
+}

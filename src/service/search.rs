@@ -1,0 +1,264 @@
+//! The search for a node that greets: slot, pick, attempt, next node, wait for the next snapshot.
+//!
+//! `queue_timeout`, counted from accept, bounds all of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Service;
+use super::attempt::{Established, Failure, Patience, attempt};
+use crate::config::{Protocol, Service as Settings};
+use crate::galera::NodeId;
+use crate::mysql::ServerError;
+use crate::pool::{Pool, Tried, pick};
+use crate::telemetry::{AttemptResult, Gauged, Rejection};
+
+/// Pause before an attempt that failed for a shortage of ours is made again: no snapshot will tell us of its end.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a search found.
+pub(super) struct Found {
+    pub(super) established: Established,
+    /// Held as long as the session lives.
+    pub(super) slot: OwnedSemaphorePermit,
+    pub(super) trail: Trail,
+}
+
+/// Why it found nothing.
+pub(super) struct Nothing {
+    pub(super) rejection: Rejection,
+    /// The code that every node of the last round sent in place of its greeting, if it was one.
+    pub(super) passed_on: Option<ServerError>,
+    pub(super) trail: Trail,
+}
+
+/// What happened on the way, for messages.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    pub(super) attempts: u32,
+    /// The last failure of each node that was tried.
+    failures: HashMap<NodeId, String>,
+    /// In order, for the access log; bounded.
+    pub(super) log: String,
+}
+
+impl Trail {
+    /// The access log shows this much of a long search.
+    const LOG_MOST: usize = 400;
+
+    fn failed(&mut self, name: &str, id: NodeId, failure: &Failure) {
+        let text = failure.to_string();
+        if self.log.len() < Self::LOG_MOST {
+            if !self.log.is_empty() {
+                self.log.push_str("; ");
+            }
+            self.log.push_str(name);
+            self.log.push_str(": ");
+            self.log.push_str(&text);
+        }
+        self.failures.insert(id, text);
+    }
+
+    /// Why no node of `pool` serves, each in words.
+    pub(super) fn reasons(&self, pool: &Pool) -> Vec<String> {
+        pool.reasons(|node| self.failures.get(&node.id).cloned())
+    }
+}
+
+/// Searches until a node greets, the deadline passes, the client leaves or Galeway stops.
+pub(super) async fn search(
+    service: &Arc<Service>,
+    settings: &Settings,
+    client: &TcpStream,
+    ticket: usize,
+    accepted: Instant,
+) -> Result<Found, Nothing> {
+    let mut search = Search {
+        service,
+        settings,
+        ticket,
+        deadline: accepted + settings.queue_timeout,
+        trail: Trail::default(),
+        passed_on: None,
+        queued: None,
+    };
+    let mut stopping = service.stopping.clone();
+    let outcome = tokio::select! {
+        // In this order: a node that has greeted must not be thrown away for a client that leaves at once.
+        biased;
+        found = search.run() => found,
+        () = gone(client, settings.protocol) => Err(Rejection::ClientGone),
+        _ = stopping.wait_for(|s| *s) => Err(Rejection::Shutdown),
+    };
+    let Search { trail, passed_on, .. } = search;
+    match outcome {
+        Ok((established, slot)) => Ok(Found { established, slot, trail }),
+        Err(rejection) => Err(Nothing { rejection, passed_on, trail }),
+    }
+}
+
+struct Search<'a> {
+    service: &'a Arc<Service>,
+    settings: &'a Settings,
+    ticket: usize,
+    deadline: Instant,
+    trail: Trail,
+    passed_on: Option<ServerError>,
+    queued: Option<Gauged>,
+}
+
+/// How a round over one snapshot ended.
+enum Round {
+    Found(Established),
+    Nothing,
+    /// A shortage of ours: try again soon.
+    Local,
+}
+
+impl Search<'_> {
+    async fn run(&mut self) -> Result<(Established, OwnedSemaphorePermit), Rejection> {
+        let slot = self.slot().await?;
+        let mut news = self.service.pool.subscribe();
+        loop {
+            news.mark_unchanged();
+            let pool = self.service.pool.load();
+            let round = self.round(&pool).await;
+            let pause = match round {
+                Round::Found(established) => return Ok((established, slot)),
+                Round::Local => Some(SHORTAGE_PAUSE),
+                Round::Nothing => None,
+            };
+            drop(pool);
+            self.enqueue(Rejection::QueueFull)?;
+            tokio::select! {
+                r = news.changed() => if r.is_err() { return Err(Rejection::Shutdown) },
+                () = pause_or_forever(pause) => {}
+                () = sleep_until(self.deadline) => return Err(Rejection::NoNode),
+            }
+        }
+    }
+
+    /// Waits for one of `max_connections`.
+    async fn slot(&mut self) -> Result<OwnedSemaphorePermit, Rejection> {
+        let slots = Arc::clone(&self.service.slots);
+        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            return Ok(slot);
+        }
+        self.enqueue(Rejection::TooManyConnections)?;
+        let slot = tokio::time::timeout_at(self.deadline, slots.acquire_owned()).await;
+        match slot {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_closed)) => Err(Rejection::Shutdown),
+            Err(_elapsed) => Err(Rejection::TooManyConnections),
+        }
+    }
+
+    /// Takes a place in the queue, once for the whole search.
+    fn enqueue(&mut self, full: Rejection) -> Result<(), Rejection> {
+        if self.queued.is_none() {
+            self.queued = Some(self.service.metrics.enqueue(self.settings.max_queue).ok_or(full)?);
+        }
+        Ok(())
+    }
+
+    /// Tries distinct nodes of one snapshot.
+    async fn round(&mut self, pool: &Pool) -> Round {
+        let mut tried = Tried::default();
+        let mut codes: Vec<ServerError> = Vec::new();
+        let mut shortage = false;
+        let most = usize::try_from(self.settings.attempts).unwrap_or(usize::MAX);
+        while tried.len() < most && Instant::now() < self.deadline {
+            let Some(index) = pick(pool, self.settings.balance, self.ticket, &tried) else { break };
+            let Some((member, address)) = pool.members.get(index).and_then(|m| Some((m, m.address?))) else { break };
+            tried.add(index);
+            let is_last = pick(pool, self.settings.balance, self.ticket, &tried).is_none();
+            if self.trail.attempts > 0 {
+                self.service.metrics.count_retry();
+            }
+            self.trail.attempts += 1;
+
+            let route = self.service.metrics.route(&member.node.name);
+            let started = Instant::now();
+            let patience = self.patience(started, is_last);
+            // Counted as the client's leaving where this future is dropped.
+            let mut outcome = Counted { route: &route, result: AttemptResult::ClientGone };
+            match attempt(&member.node, address, self.settings, &patience).await {
+                Ok(established) => {
+                    outcome.result = AttemptResult::Ok;
+                    route.record_connect(started.elapsed().as_secs_f64());
+                    return Round::Found(established);
+                }
+                Err(failure) => {
+                    outcome.result = failure.result();
+                    if failure.blames_node() {
+                        member.node.count_failed();
+                        self.service.metrics.count_failed();
+                    }
+                    shortage |= matches!(failure, Failure::Local(_));
+                    tracing::debug!(service = %self.settings.name, node = %member.node.name, error = %failure,
+                        "attempt failed");
+                    self.trail.failed(&member.node.name, member.node.id, &failure);
+                    if let Failure::Err(e) = failure {
+                        codes.push(e);
+                    }
+                }
+            }
+        }
+        // One answer of all of them is the servers' own word; a mixture is ours to tell.
+        let same = codes.windows(2).all(|w| matches!(w, [a, b] if a.code == b.code));
+        self.passed_on = codes.pop().filter(|_| same && codes.len() + 1 == tried.len());
+        if shortage { Round::Local } else { Round::Nothing }
+    }
+
+    /// The last untried node gets the rest of the time: giving up on it leaves nothing better to do.
+    fn patience(&self, now: Instant, is_last: bool) -> Patience {
+        let rest = self.deadline.saturating_duration_since(now);
+        let greeting = if is_last { rest } else { self.settings.greeting_timeout.min(rest) };
+        Patience { connect: self.settings.connect_timeout.min(rest), greeting }
+    }
+}
+
+struct Counted<'a> {
+    route: &'a crate::telemetry::RouteMetrics,
+    result: AttemptResult,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.route.attempt(self.result);
+    }
+}
+
+async fn pause_or_forever(pause: Option<Duration>) {
+    match pause {
+        Some(p) => sleep(p).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the client has left. A MySQL client says nothing before the greeting, so its end of data means that
+/// it left; with protocol tcp an end of data is part of the conversation, and only a broken connection counts.
+async fn gone(client: &TcpStream, protocol: Protocol) {
+    match protocol {
+        Protocol::Mysql => {
+            if let Ok(ready) = client.ready(Interest::READABLE).await
+                && !ready.is_read_closed()
+            {
+                // It spoke first (a scanner, or a client of another protocol). Its end can no longer be seen without
+                // reading what it sent; the deadline ends this wait.
+                std::future::pending::<()>().await;
+            }
+        }
+        Protocol::Tcp => {
+            if client.ready(Interest::ERROR).await.is_ok_and(|ready| !ready.is_error()) {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

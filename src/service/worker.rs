@@ -1,0 +1,233 @@
+//! Worker threads.
+//!
+//! Every worker accepts from every listener: the listening socket is one, so nothing queued on it is lost when a
+//! worker or a service goes. Which worker wakes first is the kernel's choice, and with long, pooled connections it
+//! piles them up on one; so a worker that is ahead of the least busy one hands the connection over. Short
+//! connections stay where they were accepted, which costs nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use super::Service;
+use super::session::serve;
+use crate::net::{Listener, is_local_shortage};
+
+/// A worker may be ahead of the least busy one by this many sessions, and an eighth of that one's.
+const SLACK: usize = 4;
+
+/// Connections on their way from one worker to another. Where this is full the accepting worker keeps them.
+const HANDED_OVER: usize = 1024;
+
+/// Wait after an accept that failed for want of descriptors or memory: it would fail again at once.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// At most one warning about a shortage in this time.
+const SHORTAGE_WARNING_EVERY: Duration = Duration::from_secs(10);
+
+/// An accepted connection that has no runtime yet.
+struct Incoming {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    service: Arc<Service>,
+    accepted: Instant,
+    /// Counted on its worker from the moment it is placed: a burst would otherwise all be handed to the worker that
+    /// was the least busy before the first of it was served.
+    session: Session,
+}
+
+enum Command {
+    Serve(Incoming),
+    Attach { listener: Arc<Listener>, service: Arc<Service>, until: watch::Receiver<bool> },
+}
+
+#[derive(Debug)]
+struct Peer {
+    commands: mpsc::Sender<Command>,
+    sessions: AtomicUsize,
+}
+
+/// The worker threads.
+#[derive(Debug)]
+pub struct Workers {
+    peers: Arc<[Peer]>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let (peers, inboxes): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let (commands, inbox) = mpsc::channel(HANDED_OVER);
+                (Peer { commands, sessions: AtomicUsize::new(0) }, inbox)
+            })
+            .unzip();
+        let mut workers = Self { peers: peers.into(), stop: watch::Sender::new(false), threads: Vec::new() };
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+            let (peers, mut stop) = (Arc::clone(&workers.peers), workers.stop.subscribe());
+            let worker = Worker { peers, index };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = worker.run(inbox) => {}
+                        _ = stop.wait_for(|s| *s) => {}
+                    }
+                });
+                // Dropping the runtime drops what sessions are left; their guards give back what they held.
+            })?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Accepts for `service` on `listener` until `until` turns true.
+    pub async fn attach(&self, listener: &Arc<Listener>, service: &Arc<Service>, until: &watch::Receiver<bool>) {
+        for peer in self.peers.iter() {
+            let (listener, service, until) = (Arc::clone(listener), Arc::clone(service), until.clone());
+            // A closed channel is a worker that has stopped, which accepts nothing anyway.
+            let _ = peer.commands.send(Command::Attach { listener, service, until }).await;
+        }
+    }
+
+    /// Sessions on each worker, those that wait for a node included.
+    pub fn sessions(&self) -> Vec<usize> {
+        self.peers.iter().map(|p| p.sessions.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Ends the threads, and with them every session that is left.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        for thread in self.threads {
+            // A worker that panicked outside a session has said so on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Worker {
+    peers: Arc<[Peer]>,
+    index: usize,
+}
+
+impl Worker {
+    async fn run(self, mut inbox: mpsc::Receiver<Command>) {
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Serve(incoming) => incoming.spawn(),
+                Command::Attach { listener, service, until } => {
+                    tokio::spawn(self.clone().accept(listener, service, until));
+                }
+            }
+        }
+    }
+
+    async fn accept(self, listener: Arc<Listener>, service: Arc<Service>, mut until: watch::Receiver<bool>) {
+        let local = listener.local();
+        let acceptor = match listener.acceptor() {
+            Ok(a) => a,
+            Err(e) => {
+                tracing::error!(address = %local, error = %e, "cannot watch a listening socket: it accepts nothing");
+                return;
+            }
+        };
+        let mut warned: Option<Instant> = None;
+        loop {
+            let accepted = tokio::select! {
+                r = acceptor.accept() => r,
+                _ = until.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    self.place(stream, peer, Arc::clone(&service));
+                }
+                Err(e) if is_local_shortage(&e) => {
+                    if warned.is_none_or(|at| at.elapsed() >= SHORTAGE_WARNING_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(address = %local, error = %e, "cannot accept: clients wait in the kernel's queue \
+                            (raise the limit of open files, see LimitNOFILE or ulimit -n)");
+                    }
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
+                // The client was gone before we took it: nothing to tell anybody.
+                Err(e) => tracing::debug!(address = %local, error = %e, "a connection ended before it was accepted"),
+            }
+        }
+    }
+
+    /// Keeps a connection, or hands it to the least busy worker where this one is well ahead of it.
+    fn place(&self, stream: TcpStream, peer: SocketAddr, service: Arc<Service>) {
+        let accepted = Instant::now();
+        let load = |p: &Peer| p.sessions.load(Ordering::Relaxed);
+        let mine = self.peers.get(self.index).map_or(0, load);
+        let least_busy = self.peers.iter().enumerate().min_by_key(|(_, p)| load(p));
+        let Some((index, other)) = least_busy.filter(|(_, p)| mine > load(p) + SLACK + load(p) / 8) else {
+            let session = Session::enter(&self.peers, self.index);
+            return spawn(stream, peer, service, accepted, session);
+        };
+        // Takes it off this worker's runtime; the other one registers it with its own.
+        let stream = match stream.into_std() {
+            Ok(s) => s,
+            Err(e) => return tracing::warn!(client = %peer, error = %e, "cannot hand a connection over: closed"),
+        };
+        let session = Session::enter(&self.peers, index);
+        let incoming = Incoming { stream, peer, service, accepted, session };
+        if let Err(e) = other.commands.try_send(Command::Serve(incoming))
+            && let Command::Serve(mut incoming) = e.into_inner()
+        {
+            incoming.session = Session::enter(&self.peers, self.index);
+            incoming.spawn();
+        }
+    }
+}
+
+impl Incoming {
+    /// Serves it in the runtime this is called in.
+    fn spawn(self) {
+        let Self { stream, peer, service, accepted, session } = self;
+        match TcpStream::from_std(stream) {
+            Ok(stream) => spawn(stream, peer, service, accepted, session),
+            Err(e) => tracing::warn!(client = %peer, error = %e, "cannot watch an accepted connection: closed"),
+        }
+    }
+}
+
+fn spawn(stream: TcpStream, peer: SocketAddr, service: Arc<Service>, accepted: Instant, session: Session) {
+    tokio::spawn(async move {
+        let _session = session;
+        serve(service, stream, peer, accepted).await;
+    });
+}
+
+/// Counts a session on its worker until it is dropped, by a panic too.
+struct Session {
+    peers: Arc<[Peer]>,
+    index: usize,
+}
+
+impl Session {
+    fn enter(peers: &Arc<[Peer]>, index: usize) -> Self {
+        let session = Self { peers: Arc::clone(peers), index };
+        if let Some(p) = session.peers.get(index) {
+            p.sessions.fetch_add(1, Ordering::Relaxed);
+        }
+        session
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(p) = self.peers.get(self.index) {
+            p.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
