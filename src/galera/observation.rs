@@ -73,7 +73,7 @@ impl fmt::Display for Unreachable {
 /// A server's ERR packet to a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginFailure {
-    /// The server's error code.
+    /// The server's error code; 0 where we ourselves would not log in.
     pub code: u16,
     /// Its text.
     pub message: String,

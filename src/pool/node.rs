@@ -116,8 +116,13 @@ impl Node {
     /// made at once. A failure of ours must not come here.
     pub fn count_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.suspect.store(true, Ordering::Relaxed);
+        self.suspect();
         self.look.notify_one();
+    }
+
+    /// Sends the node to the back of the pick until its next good check.
+    pub fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
     }
 
     /// The data path failed here since the last good check.

@@ -47,11 +47,8 @@ pub(super) async fn refuse(mut client: Stream, service: &Service, settings: &Set
 
 fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> (u16, [u8; 5], String) {
     let no_node = || {
-        let head = format!(
-            "galeway: no node of cluster \"{}\" can serve role {}: ",
-            settings.cluster,
-            role(settings.role)
-        );
+        let head =
+            format!("galeway: no node of cluster \"{}\" can serve role {}: ", settings.cluster, role(settings.role));
         listed(head, &nothing.trail.reasons(&service.pool.load()))
     };
     match (nothing.rejection, &nothing.passed_on) {
@@ -117,8 +114,7 @@ mod tests {
 
     #[test]
     fn reasons_that_do_not_fit_are_counted_and_the_text_stays_within_the_packet() {
-        let reasons: Vec<String> =
-            (1..=40).map(|i| format!("db{i}: unreachable (connection refused)")).collect();
+        let reasons: Vec<String> = (1..=40).map(|i| format!("db{i}: unreachable (connection refused)")).collect();
         let text = listed("head: ".to_owned(), &reasons);
         assert!(text.len() <= ERR_TEXT_MAX, "{}", text.len());
         let shown = text.matches("refused").count();

@@ -27,12 +27,7 @@ const HOLD_FIN: Duration = Duration::from_millis(200);
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Serves one accepted connection.
-pub(super) async fn serve(
-    service: Arc<Service>,
-    client: TcpStream,
-    peer: SocketAddr,
-    accepted: std::time::Instant,
-) {
+pub(super) async fn serve(service: Arc<Service>, client: TcpStream, peer: SocketAddr, accepted: std::time::Instant) {
     let settings = service.settings.load_full();
     let ticket = usize::try_from(service.metrics.accepted()).unwrap_or(0);
     let mut record = Record {

@@ -1,0 +1,77 @@
+//! One node's monitor: when to look, and on which connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::probe::{Kept, Prober};
+use super::watch::{ClusterWatch, WatchedNode};
+use crate::galera::observation::Check;
+
+/// After a refused login: hammering locks accounts.
+const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest back-off.
+const BACK_OFF_MOST: Duration = Duration::from_secs(60);
+
+/// Timers run up to this share short, so that the checks of many balancers and nodes spread out. Never long: a verdict
+/// is at most one interval old.
+const JITTER: f64 = 0.1;
+
+/// Checks one node for as long as the process lives.
+pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
+    let prober = Prober::new(&node.node.address, watch.monitor(), watch.tls());
+    let mut kept: Option<Kept> = None;
+    let mut closed = false;
+    let mut back_off = None;
+    loop {
+        let begun = Instant::now();
+        let probed = prober.check(&mut kept, closed).await;
+        back_off = match (&probed.observation.check, back_off) {
+            (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
+            (Check::LoginRefused(_), Some(last)) => Some((last * 2).min(BACK_OFF_MOST)),
+            _ => None,
+        };
+        let in_doubt = watch.observed(&node, probed);
+        if node.node.take_login_due() {
+            prober.log_in_once().await;
+        }
+        let pace = back_off.unwrap_or_else(|| watch.pace(in_doubt));
+        // A look that somebody asked for comes no sooner than this after the last one began.
+        let soonest = begun + back_off.unwrap_or(watch.monitor().fast_interval);
+        closed = wait(&node, &mut kept, begun + shortened(pace), soonest).await;
+        if closed {
+            // Until the redial has succeeded new clients try the other nodes first.
+            node.node.suspect();
+        }
+    }
+}
+
+/// Waits for the next look. True: the kept connection was closed by the server.
+async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soonest: Instant) -> bool {
+    let ended = async {
+        match kept {
+            Some(k) => {
+                k.connection.closed().await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let asked = async {
+        node.node.look.notified().await;
+        sleep_until(soonest).await;
+    };
+    let closed = tokio::select! {
+        () = ended => true,
+        () = asked => false,
+        () = sleep_until(next) => false,
+    };
+    if closed {
+        *kept = None;
+    }
+    closed
+}
+
+fn shortened(pace: Duration) -> Duration {
+    pace.mul_f64(1.0 - JITTER * fastrand::f64())
+}

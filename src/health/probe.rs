@@ -1,0 +1,280 @@
+//! One check of one node: resolve, connect, log in, ask, read.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::deadline::within;
+use crate::config::{HostPort, Monitor, Secret};
+use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
+use crate::galera::status::{NodeStatus, Rows, STATUS_QUERY, VARIABLES_QUERY};
+use crate::mysql::{Connection, Credentials, Error, Meaning, Phase};
+use crate::net::tls::{ClientTls, SetupError};
+use crate::net::{Stream, is_local_shortage};
+
+/// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
+const LAG_TOLERATED: u32 = 4;
+
+/// How a node is checked.
+#[derive(Debug)]
+pub struct Prober {
+    host: String,
+    port: u16,
+    user: String,
+    password: Secret,
+    tls: Option<Arc<ClientTls>>,
+    timeout: Duration,
+}
+
+/// What a check brought besides its observation.
+#[derive(Debug)]
+pub struct Probed {
+    /// For the verdict.
+    pub observation: Observation,
+    /// The address that answered, resolved at the last connect.
+    pub address: Option<SocketAddr>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// The steps of a check, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Resolve,
+    Connect,
+    Greeting,
+    Login,
+    Query,
+}
+
+impl Step {
+    const ALL: [Self; 5] = [Self::Resolve, Self::Connect, Self::Greeting, Self::Login, Self::Query];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "name resolution",
+            Self::Connect => "connect",
+            Self::Greeting => "greeting",
+            Self::Login => "login",
+            Self::Query => "query",
+        }
+    }
+}
+
+/// How far a check has come: what a deadline found hanging, and what an error interrupted.
+#[derive(Debug, Default)]
+struct Progress(AtomicU8);
+
+impl Progress {
+    fn at(&self, step: Step) {
+        self.0.store(step as u8, Ordering::Relaxed);
+    }
+
+    fn step(&self) -> Step {
+        let index = usize::from(self.0.load(Ordering::Relaxed));
+        Step::ALL.get(index).copied().unwrap_or(Step::Query)
+    }
+}
+
+/// The connection that is kept between checks.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) connection: Connection,
+    address: SocketAddr,
+}
+
+impl Prober {
+    /// Checks `address` as `monitor` says. `tls` was made of `monitor.tls`, once for all nodes.
+    pub fn new(address: &HostPort, monitor: &Monitor, tls: Option<Arc<ClientTls>>) -> Self {
+        Self {
+            host: address.host.clone(),
+            port: monitor.port.unwrap_or(address.port),
+            user: monitor.user.clone(),
+            password: monitor.password.clone(),
+            tls,
+            timeout: monitor.timeout,
+        }
+    }
+
+    /// The TLS configuration for all nodes of a monitor.
+    pub fn tls(monitor: &Monitor) -> Result<Option<Arc<ClientTls>>, SetupError> {
+        Ok(ClientTls::new(&monitor.tls)?.map(Arc::new))
+    }
+
+    /// One check on a connection of its own, which is closed in an orderly way afterwards.
+    pub async fn check_once(&self) -> Probed {
+        let mut kept = None;
+        let probed = self.check(&mut kept, false).await;
+        self.farewell(kept).await;
+        probed
+    }
+
+    /// A login and nothing else: it clears the server's count of handshakes broken off from our address.
+    pub(super) async fn log_in_once(&self) {
+        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&Progress::default())).await {
+            self.farewell(Some(kept)).await;
+        }
+    }
+
+    async fn farewell(&self, kept: Option<Kept>) {
+        if let Some(kept) = kept {
+            // A server that does not take the goodbye in time is told by the close.
+            let _ = within(self.timeout, kept.connection.quit()).await;
+        }
+    }
+
+    /// One check, on the kept connection where there is one. `closed`: the last one was closed by the server just
+    /// now, so a refusal or a missing greeting is proof enough.
+    pub(super) async fn check(&self, kept: &mut Option<Kept>, closed: bool) -> Probed {
+        let begun = Instant::now();
+        let progress = Progress::default();
+        let known = kept.as_ref().map(|k| k.address);
+        let outcome = within(self.timeout, self.converse(kept, &progress)).await;
+        let duration = begun.elapsed();
+        let failed = |check| (check, known);
+        let (check, address) = match outcome {
+            Ok(Ok((rows, address))) => (read(rows), Some(address)),
+            Ok(Err(check)) => failed(check),
+            Err(missed) if missed.lag >= self.timeout / LAG_TOLERATED => {
+                let lag = missed.lag.as_millis();
+                failed(Check::NotMade(format!("this process did not run for {lag} ms")))
+            }
+            Err(_) => failed(unreachable(Unreachable::TimedOut(progress.step().name()))),
+        };
+        if !matches!(check, Check::Answered(_) | Check::Unreadable(..)) {
+            // Half done or broken: the next check starts afresh.
+            *kept = None;
+        }
+        let check = match check {
+            Check::Unreachable { why, .. } => {
+                let sure = closed && matches!(progress.step(), Step::Connect | Step::Greeting);
+                Check::Unreachable { why, sure }
+            }
+            other => other,
+        };
+        Probed { observation: Observation { begun, check }, address, duration }
+    }
+
+    async fn converse(&self, kept: &mut Option<Kept>, progress: &Progress) -> Result<(Rows, SocketAddr), Check> {
+        let mut on = match kept.take() {
+            Some(k) => k,
+            None => self.dial(progress).await?,
+        };
+        progress.at(Step::Query);
+        let mut rows = Rows::new();
+        for query in [STATUS_QUERY, VARIABLES_QUERY] {
+            let answer = on.connection.query(query).await.map_err(failure)?;
+            rows.extend(answer.pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
+        }
+        let address = on.address;
+        *kept = Some(on);
+        Ok((rows, address))
+    }
+
+    async fn dial(&self, progress: &Progress) -> Result<Kept, Check> {
+        progress.at(Step::Resolve);
+        let addresses = resolve(&self.host, self.port).await?;
+        progress.at(Step::Connect);
+        let (stream, address) = connect(&addresses).await?;
+        progress.at(Step::Greeting);
+        let credentials = Credentials { user: &self.user, password: self.password.expose() };
+        let tls = self.tls.as_deref().map(|t| (t, self.host.as_str()));
+        let login = Connection::login(Stream::Tcp(stream), credentials, tls).await;
+        let connection = login.map_err(|e| {
+            if e.phase() != Some(Phase::Greeting) {
+                progress.at(Step::Login);
+            }
+            failure(e)
+        })?;
+        Ok(Kept { connection, address })
+    }
+}
+
+/// Every address of a name, in the resolver's order.
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Check> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let name = host.to_owned();
+    let mut lookup = Lookup(tokio::task::spawn_blocking(move || {
+        (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+    }));
+    match (&mut lookup.0).await {
+        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
+        Ok(Ok(_)) => Err(unreachable(Unreachable::CannotResolve("no address".to_owned()))),
+        Ok(Err(e)) => Err(unreachable(Unreachable::CannotResolve(e.to_string()))),
+        Err(e) => Err(Check::NotMade(format!("name resolution was cut off: {e}"))),
+    }
+}
+
+/// A look-up that is given up leaves no queue behind while the resolver hangs.
+struct Lookup(tokio::task::JoinHandle<io::Result<Vec<SocketAddr>>>);
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The first address that takes a connection.
+async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Check> {
+    let mut last = Unreachable::Io("no address".to_owned());
+    for &address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, address));
+            }
+            Err(e) if is_local_shortage(&e) => return Err(Check::NotMade(format!("a shortage of this host: {e}"))),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => last = Unreachable::Refused,
+            Err(e) => last = Unreachable::Io(e.to_string()),
+        }
+    }
+    Err(unreachable(last))
+}
+
+fn read(rows: Rows) -> Check {
+    match NodeStatus::from_rows(rows) {
+        Ok(status) => Check::Answered(Box::new(status)),
+        Err((why, rows)) => Check::Unreadable(why, rows),
+    }
+}
+
+fn unreachable(why: Unreachable) -> Check {
+    Check::Unreachable { why, sure: false }
+}
+
+/// What a failed conversation says of the node.
+fn failure(e: Error) -> Check {
+    if e.is_login_refused() {
+        return Check::LoginRefused(login_failure(&e));
+    }
+    let closed = |phase| match phase {
+        Phase::Greeting => "greeting",
+        Phase::Login => "login",
+        Phase::Idle => "idleness",
+        Phase::Command => "query",
+    };
+    match e {
+        Error::Server { ref error, phase: Phase::Greeting | Phase::Login }
+            if error.meaning() == Meaning::CannotGetIn =>
+        {
+            Check::NoEntry(login_failure(&e))
+        }
+        Error::Io { ref source, .. } if is_local_shortage(source) => Check::NotMade(e.to_string()),
+        Error::Io { phase, .. } => unreachable(Unreachable::Closed(closed(phase))),
+        Error::Tls(e) => unreachable(Unreachable::Tls(e.to_string())),
+        other => unreachable(Unreachable::Protocol(other.to_string())),
+    }
+}
+
+fn login_failure(e: &Error) -> LoginFailure {
+    match e.server_error() {
+        Some(server) => LoginFailure { code: server.code, message: server.message.clone() },
+        None => LoginFailure { code: 0, message: e.to_string() },
+    }
+}

@@ -1,0 +1,362 @@
+//! One cluster's watch: takes observations in, steps the core, publishes, and does what the core orders.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+
+use super::probe::{Probed, Prober};
+use crate::config::{self, HostPort};
+use crate::galera::observation::Check;
+use crate::galera::status::Rows;
+use crate::galera::{self, Change, Core, Effect, Event, Kind, NodeId, Outcome, Reason, Settings, Verdict};
+use crate::net::tls::{ClientTls, SetupError};
+use crate::pool::{Cause, Member, Node, NodeReport, Pool, PoolCell, ProbeReport};
+use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
+
+/// A node and its series.
+#[derive(Debug, Clone)]
+pub(super) struct WatchedNode {
+    pub(super) node: Arc<Node>,
+    metrics: Arc<NodeMetrics>,
+    weight: u16,
+}
+
+/// One cluster's nodes, judged together.
+#[derive(Debug)]
+pub struct ClusterWatch {
+    config: Arc<config::Cluster>,
+    tls: Option<Arc<ClientTls>>,
+    settings: Settings,
+    pool: Arc<PoolCell>,
+    nodes: Vec<WatchedNode>,
+    metrics: ClusterMetrics,
+    state: Mutex<State>,
+    /// The core's deadline may have moved.
+    moved: Notify,
+    /// Nodes that were checked at least once.
+    checked: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    core: Core,
+    seen: Vec<Seen>,
+}
+
+/// What is kept of a node's observations for snapshots and the status.
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    address: Option<SocketAddr>,
+    checked: bool,
+    since: Option<Instant>,
+    rows: Arc<Rows>,
+    /// `wsrep_flow_control_paused_ns` and when it was read.
+    paused: Option<(u64, Instant)>,
+    /// `wsrep_cluster_size` while the node says Primary.
+    size: Option<u64>,
+}
+
+impl ClusterWatch {
+    pub(super) fn new(config: &Arc<config::Cluster>, registry: &Registry) -> Result<Self, SetupError> {
+        let metrics = ClusterMetrics::new(registry, Arc::clone(&config.name));
+        let nodes: Vec<WatchedNode> = (0..)
+            .zip(&config.nodes)
+            .map(|(id, spec)| WatchedNode {
+                node: Arc::new(Node::new(NodeId(id), Arc::clone(&spec.name), spec.address.clone())),
+                metrics: Arc::new(metrics.node(Arc::clone(&spec.name))),
+                weight: spec.weight,
+            })
+            .collect();
+        let mut core = Core::new();
+        let settings = settings(config);
+        let now = Instant::now();
+        for n in &nodes {
+            core.step(&settings, now, Event::Added(n.node.id));
+        }
+        let seen = vec![Seen::default(); nodes.len()];
+        let pool = snapshot(config, &nodes, &core, &seen);
+        Ok(Self {
+            tls: Prober::tls(&config.monitor)?,
+            config: Arc::clone(config),
+            settings,
+            pool: Arc::new(PoolCell::new(pool)),
+            nodes,
+            metrics,
+            state: Mutex::new(State { core, seen }),
+            moved: Notify::new(),
+            checked: watch::Sender::new(0),
+        })
+    }
+
+    pub(super) fn pool(&self) -> Arc<PoolCell> {
+        Arc::clone(&self.pool)
+    }
+
+    pub(super) fn nodes(&self) -> Vec<WatchedNode> {
+        self.nodes.clone()
+    }
+
+    pub(super) fn monitor(&self) -> &config::Monitor {
+        &self.config.monitor
+    }
+
+    pub(super) fn tls(&self) -> Option<Arc<ClientTls>> {
+        self.tls.clone()
+    }
+
+    pub(super) fn pace(&self, in_doubt: bool) -> Duration {
+        let monitor = self.monitor();
+        if in_doubt { monitor.fast_interval } else { monitor.interval }
+    }
+
+    pub(super) async fn first_round(&self) {
+        let all = self.nodes.len();
+        // The sender lives as long as we do.
+        let _ = self.checked.subscribe().wait_for(|n| *n >= all).await;
+    }
+
+    /// A panic while the lock was held would leave a state that is whole all the same: the core's step touches
+    /// nothing outside itself.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a check in. True: the node is in doubt, and the next one is wanted soon.
+    pub(super) fn observed(&self, watched: &WatchedNode, probed: Probed) -> bool {
+        let id = watched.node.id;
+        let ended = Instant::now();
+        let mut state = self.state();
+        let State { core, seen } = &mut *state;
+        let check = &probed.observation.check;
+        let error = error_of(check);
+        let good = matches!(check, Check::Answered(_));
+        let mut publish = false;
+        if let Some(seen) = usize::try_from(id.0).ok().and_then(|i| seen.get_mut(i)) {
+            publish |= seen.note(watched, &probed, ended);
+            let made = !matches!(check, Check::NotMade(_));
+            if made && !std::mem::replace(&mut seen.checked, true) {
+                self.checked.send_modify(|n| *n += 1);
+            }
+        }
+        if let Some(reason) = failure_label(check) {
+            watched.metrics.count_probe_failure(reason);
+        }
+        watched.metrics.record_probe(probed.duration.as_secs_f64());
+        let outcome = core.step(&self.settings, ended, Event::Observed(id, probed.observation));
+        // Who waits for a node that failed in the data path hears that it is well again.
+        publish |= good && watched.node.clear_suspect();
+        self.perform(&mut state, outcome, publish, ended);
+        let State { core, seen } = &*state;
+        if let Some(seen) = usize::try_from(id.0).ok().and_then(|i| seen.get(i)) {
+            let failures = core.failures(id);
+            let probe = ProbeReport { ended, duration: probed.duration, failures, error };
+            let since = seen.since.unwrap_or(ended);
+            let rows = Arc::clone(&seen.rows);
+            watched.node.report.store(Some(Arc::new(NodeReport { rows, probe, since })));
+        }
+        core.in_doubt(id)
+    }
+
+    /// Lets time pass: sessions of a hung node end at their time, not at its next check.
+    pub(super) async fn tick(&self) {
+        loop {
+            let deadline = self.state().core.deadline(&self.settings);
+            let due = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.moved.notified() => {}
+                () = due => {
+                    if !self.pass_time() {
+                        // Withheld while every node is silent: the next observation decides.
+                        self.moved.notified().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// True: it was time for something.
+    fn pass_time(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        let outcome = state.core.step(&self.settings, now, Event::Tick);
+        let acted = !outcome.effects.is_empty();
+        self.perform(&mut state, outcome, false, now);
+        acted
+    }
+
+    fn perform(&self, state: &mut State, outcome: Outcome, publish: bool, now: Instant) {
+        for effect in &outcome.effects {
+            if let Effect::Changed(change) = effect
+                && let Some(seen) = usize::try_from(change.node.0).ok().and_then(|i| state.seen.get_mut(i))
+            {
+                seen.since = Some(now);
+            }
+        }
+        // Before any order: who is sent away by it picks from the new snapshot.
+        if outcome.publish || publish {
+            self.pool.publish(snapshot(&self.config, &self.nodes, &state.core, &state.seen));
+        }
+        for effect in outcome.effects {
+            self.obey(effect, now);
+        }
+        self.metrics.set_size(state.seen.iter().filter_map(|s| s.size).max().unwrap_or(0));
+        self.moved.notify_one();
+    }
+
+    fn watched(&self, id: NodeId) -> Option<&WatchedNode> {
+        self.nodes.iter().find(|n| n.node.id == id)
+    }
+
+    fn obey(&self, effect: Effect, now: Instant) {
+        let cluster = &*self.config.name;
+        match effect {
+            Effect::Changed(Change { node, from, to }) => {
+                let Some(w) = self.watched(node) else { return };
+                w.metrics.set_eligible(to.kind.serves());
+                w.metrics.count_verdict_change(to.reason.label());
+                log_change(cluster, &w.node.name, &from, &to);
+            }
+            Effect::Kill(node, reason) => {
+                let Some(w) = self.watched(node) else { return };
+                let sessions = w.node.active();
+                w.metrics.count_killed(reason.label(), u64::try_from(sessions).unwrap_or(u64::MAX));
+                if sessions > 0 {
+                    tracing::warn!(cluster, node = %w.node.name, sessions, reason = %reason, "sessions ended");
+                }
+                w.node.switch.kill(Cause::Verdict(reason));
+            }
+            Effect::Drain(node, reason) => {
+                let Some(w) = self.watched(node) else { return };
+                let after = self.config.sessions.drain_timeout;
+                tracing::info!(cluster, node = %w.node.name, sessions = w.node.active(), reason = %reason,
+                    after_seconds = after.as_secs_f64(), "sessions drain");
+                w.node.switch.drain(now + after, Cause::Verdict(reason));
+            }
+            Effect::Resume(node) => {
+                if let Some(w) = self.watched(node) {
+                    w.node.switch.resume();
+                }
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Keeps what a check brought. True: where to connect has changed.
+    fn note(&mut self, watched: &WatchedNode, probed: &Probed, now: Instant) -> bool {
+        let metrics = &watched.metrics;
+        match &probed.observation.check {
+            Check::Answered(status) => {
+                self.rows = Arc::new(status.rows.clone());
+                self.size = status.cluster_size.filter(|_| status.cluster_status == "Primary");
+            }
+            Check::Unreadable(_, rows) => {
+                self.rows = Arc::new(rows.clone());
+                self.size = None;
+            }
+            Check::Unreachable { .. } | Check::LoginRefused(_) => {
+                self.size = None;
+                self.paused = None;
+                metrics.set_state(None);
+            }
+            Check::NoEntry(_) | Check::NotMade(_) => {}
+        }
+        if let Check::Answered(_) | Check::Unreadable(..) = probed.observation.check {
+            let number = |name: &str| self.rows.get(name).and_then(|v| v.parse::<u64>().ok());
+            metrics.set_state(number("wsrep_local_state"));
+            metrics.set_recv_queue(number("wsrep_local_recv_queue").unwrap_or(0));
+            if let Some(paused) = number("wsrep_flow_control_paused_ns") {
+                if let Some((before, at)) = self.paused {
+                    let passed = now.saturating_duration_since(at).as_secs_f64() * 1e9;
+                    let share = if passed > 0.0 { paused.saturating_sub(before) as f64 / passed } else { 0.0 };
+                    metrics.set_flow_control_paused(share.clamp(0.0, 1.0));
+                }
+                self.paused = Some((paused, now));
+            }
+        }
+        // The data port at the address that the check reached.
+        let port = watched.node.address.port;
+        let address = probed.address.map(|a| SocketAddr::new(a.ip(), port)).or(self.address);
+        let address = address.or_else(|| literal(&watched.node.address));
+        std::mem::replace(&mut self.address, address) != address
+    }
+}
+
+/// A node given by address needs no check to be found.
+fn literal(address: &HostPort) -> Option<SocketAddr> {
+    Some(SocketAddr::new(address.host.parse().ok()?, address.port))
+}
+
+fn settings(config: &config::Cluster) -> Settings {
+    Settings {
+        rise: config.monitor.rise,
+        fall: config.monitor.fall,
+        down_after: config.monitor.down_after,
+        donor: match config.eligibility.donor {
+            config::DonorRule::Never => galera::DonorRule::Never,
+            config::DonorRule::LastResort => galera::DonorRule::LastResort,
+            config::DonorRule::Always => galera::DonorRule::Always,
+        },
+        connection_margin: config.eligibility.connection_margin,
+        kill_on_down: config.sessions.on_down == config::SessionRule::Kill,
+        kill_on_donor: config.sessions.on_donor == config::SessionRule::Kill,
+    }
+}
+
+fn snapshot(config: &config::Cluster, nodes: &[WatchedNode], core: &Core, seen: &[Seen]) -> Pool {
+    let members = nodes
+        .iter()
+        .zip(seen)
+        .map(|(n, seen)| Member {
+            node: Arc::clone(&n.node),
+            address: seen.address,
+            weight: n.weight,
+            verdict: core.verdict(n.node.id),
+        })
+        .collect();
+    Pool::new(Arc::clone(&config.name), members, core.cluster())
+}
+
+fn error_of(check: &Check) -> Option<String> {
+    match check {
+        Check::Answered(_) => None,
+        Check::Unreadable(why, _) => Some(galera::fitness::judge_unreadable(why).1.to_string()),
+        Check::Unreachable { why: galera::Unreachable::CannotResolve(how), .. } => {
+            Some(format!("cannot resolve: {how}"))
+        }
+        Check::Unreachable { why, .. } => Some(why.to_string()),
+        Check::LoginRefused(why) | Check::NoEntry(why) => Some(why.to_string()),
+        Check::NotMade(why) => Some(why.clone()),
+    }
+}
+
+fn failure_label(check: &Check) -> Option<&'static str> {
+    match check {
+        Check::Answered(_) => None,
+        Check::Unreadable(..) => Some("not_galera"),
+        Check::Unreachable { .. } => Some("unreachable"),
+        Check::LoginRefused(_) => Some("login_refused"),
+        Check::NoEntry(_) => Some("no_entry"),
+        Check::NotMade(_) => Some("not_made"),
+    }
+}
+
+fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict) {
+    let (was, is) = (from.kind.as_str(), to.kind.as_str());
+    let reason = &to.reason;
+    if matches!(reason, Reason::LoginRefusedLastResort(_)) {
+        tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: every node refuses the check's login; \
+            nodes that were fit go on serving unwatched (mend the monitor's account or password)");
+    } else if from.kind.serves() && !to.kind.serves() || to.kind == Kind::LastResort {
+        tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");
+    } else {
+        tracing::info!(cluster, node, was, verdict = is, %reason, "verdict");
+    }
+}
