@@ -1,0 +1,88 @@
+//! What holds where the file is silent: the one place that knows the defaults.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::{
+    Admin, Balance, DonorRule, Eligibility, LogFormat, LogLevel, Monitor, MonitorTls, Process, Protocol, Role, Service,
+    SessionRule, Sessions,
+};
+use super::secret::Secret;
+
+/// A node's share of new sessions.
+pub(super) const WEIGHT: u16 = 100;
+
+impl Monitor {
+    /// A monitor that logs in as `user`, everything else by default.
+    pub fn new(user: impl Into<String>, password: Secret) -> Self {
+        Self {
+            user: user.into(),
+            password,
+            interval: Duration::from_millis(500),
+            fast_interval: Duration::from_millis(100),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 2,
+            // Galera itself suspects a silent peer after 5 s (evs.suspect_timeout).
+            down_after: Duration::from_secs(6),
+            port: None,
+            tls: MonitorTls::default(),
+        }
+    }
+}
+
+impl Default for Eligibility {
+    fn default() -> Self {
+        Self { donor: DonorRule::LastResort, connection_margin: 2 }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { on_down: SessionRule::Kill, on_donor: SessionRule::Keep, drain_timeout: Duration::from_secs(30) }
+    }
+}
+
+impl Service {
+    /// A service of this name for this cluster, everything else by default.
+    pub fn new(name: impl Into<Arc<str>>, accept: Vec<SocketAddr>, cluster: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            accept,
+            cluster: cluster.into(),
+            role: Role::Any,
+            balance: Balance::LeastConnections,
+            protocol: Protocol::Mysql,
+            attempts: 3,
+            connect_timeout: Duration::from_secs(1),
+            greeting_timeout: Duration::from_secs(3),
+            queue_timeout: Duration::from_secs(10),
+            max_connections: 10_000,
+            max_queue: 1000,
+            idle_timeout: None,
+            keepalive: Some(Duration::from_secs(30)),
+            user_timeout: Some(Duration::from_secs(60)),
+            stall_timeout: Some(Duration::from_secs(600)),
+            half_close_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9306)) }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
+            access_log: true,
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}

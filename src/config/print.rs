@@ -1,0 +1,167 @@
+//! A configuration as TOML, every default written out.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::duration;
+use super::model::{Admin, Cluster, Config, Monitor, Process, Service};
+use super::words;
+
+/// The configuration as a TOML file that says everything: what was written and what holds by default, paths as they
+/// were resolved. A password prints as `***`; an empty one as empty.
+pub fn print(config: &Config) -> String {
+    let mut out = Toml::default();
+    for cluster in &config.clusters {
+        print_cluster(&mut out, cluster);
+    }
+    for service in &config.services {
+        print_service(&mut out, service);
+    }
+    print_admin(&mut out, &config.admin);
+    print_process(&mut out, &config.process);
+    out.0
+}
+
+fn print_cluster(out: &mut Toml, cluster: &Cluster) {
+    let name = key(&cluster.name);
+    out.section(&format!("cluster.{name}"));
+    out.line("nodes = [");
+    for node in &cluster.nodes {
+        let (address, name) = (string(&node.address.to_string()), string(&node.name));
+        out.line(&format!("    {{ address = {address}, name = {name}, weight = {} }},", node.weight));
+    }
+    out.line("]");
+
+    print_monitor(out, &name, &cluster.monitor);
+
+    out.section(&format!("cluster.{name}.eligibility"));
+    out.text("donor", words::written(words::DONOR, &cluster.eligibility.donor));
+    out.plain("connection_margin", cluster.eligibility.connection_margin);
+
+    out.section(&format!("cluster.{name}.sessions"));
+    out.text("on_down", words::written(words::SESSION, &cluster.sessions.on_down));
+    out.text("on_donor", words::written(words::SESSION, &cluster.sessions.on_donor));
+    out.time("drain_timeout", cluster.sessions.drain_timeout);
+}
+
+fn print_monitor(out: &mut Toml, cluster: &str, monitor: &Monitor) {
+    out.section(&format!("cluster.{cluster}.monitor"));
+    out.text("kind", words::written(words::MONITOR_KIND, &()));
+    out.text("user", &monitor.user);
+    out.text("password", if monitor.password.is_empty() { "" } else { "***" });
+    out.time("interval", monitor.interval);
+    out.time("fast_interval", monitor.fast_interval);
+    out.time("timeout", monitor.timeout);
+    out.plain("rise", monitor.rise);
+    out.plain("fall", monitor.fall);
+    out.time("down_after", monitor.down_after);
+    out.plain("port", monitor.port.unwrap_or(0));
+    out.text("tls", words::written(words::TLS, &monitor.tls.mode));
+    out.path("ca", monitor.tls.ca.as_deref());
+    out.path("cert", monitor.tls.identity.as_ref().map(|(cert, _)| cert.as_path()));
+    out.path("key", monitor.tls.identity.as_ref().map(|(_, key)| key.as_path()));
+}
+
+fn print_service(out: &mut Toml, service: &Service) {
+    out.section(&format!("service.{}", key(&service.name)));
+    let accept: Vec<String> = service.accept.iter().map(|address| string(&address.to_string())).collect();
+    out.line(&format!("accept = [{}]", accept.join(", ")));
+    out.text("cluster", &service.cluster);
+    out.text("role", words::written(words::ROLE, &service.role));
+    out.text("balance", words::written(words::BALANCE, &service.balance));
+    out.text("protocol", words::written(words::PROTOCOL, &service.protocol));
+    out.plain("attempts", service.attempts);
+    out.time("connect_timeout", service.connect_timeout);
+    // The key is of no use to the other protocol, and reading it back would say so.
+    if service.protocol == super::model::Protocol::Mysql {
+        out.time("greeting_timeout", service.greeting_timeout);
+    }
+    out.time("queue_timeout", service.queue_timeout);
+    out.plain("max_connections", service.max_connections);
+    out.plain("max_queue", service.max_queue);
+    out.time("idle_timeout", service.idle_timeout.unwrap_or_default());
+    out.time("keepalive", service.keepalive.unwrap_or_default());
+    out.time("user_timeout", service.user_timeout.unwrap_or_default());
+    out.time("stall_timeout", service.stall_timeout.unwrap_or_default());
+    out.time("half_close_timeout", service.half_close_timeout);
+}
+
+fn print_admin(out: &mut Toml, admin: &Admin) {
+    out.section("admin");
+    out.text("listen", &admin.listen.map_or_else(String::new, |address| address.to_string()));
+}
+
+fn print_process(out: &mut Toml, process: &Process) {
+    out.section("process");
+    out.plain("workers", process.workers.unwrap_or(0));
+    out.text("log_level", words::written(words::LOG_LEVEL, &process.log_level));
+    out.text("log_format", words::written(words::LOG_FORMAT, &process.log_format));
+    out.plain("access_log", process.access_log);
+    out.time("shutdown_timeout", process.shutdown_timeout);
+}
+
+/// A TOML text that grows.
+#[derive(Default)]
+struct Toml(String);
+
+impl Toml {
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    fn section(&mut self, header: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.line(&format!("[{header}]"));
+    }
+
+    fn plain(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.line(&format!("{key} = {value}"));
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.line(&format!("{key} = {}", string(value)));
+    }
+
+    fn time(&mut self, key: &str, value: Duration) {
+        self.text(key, &duration::format(value));
+    }
+
+    /// A path has no value for "none": the key is there as a comment, so that nobody has to guess.
+    fn path(&mut self, key: &str, value: Option<&Path>) {
+        match value {
+            Some(path) => self.text(key, &path.to_string_lossy()),
+            None => self.line(&format!("# {key} is not set")),
+        }
+    }
+}
+
+/// A name as a TOML key.
+fn key(name: &str) -> String {
+    let bare = |char: char| char.is_ascii_alphanumeric() || char == '-' || char == '_';
+    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { string(name) }
+}
+
+/// A basic string of TOML.
+fn string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(char);
+            }
+            _ if char.is_control() => {
+                // Writing to a string does not fail.
+                let _ = write!(out, "\\u{:04X}", u32::from(char));
+            }
+            _ => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}

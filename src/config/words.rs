@@ -1,0 +1,51 @@
+//! Every enumerated value, for reading and for printing.
+
+use super::model::{Balance, DonorRule, LogFormat, LogLevel, Protocol, Role, SessionRule, TlsMode};
+
+/// A value as written, and what it means; `None` for one that a later version brings.
+pub(super) type Words<T> = &'static [(&'static str, Option<T>)];
+
+/// The one kind of monitor there is yet has no type of its own.
+pub(super) const MONITOR_KIND: Words<()> = &[("galera", Some(())), ("mysql", None), ("tcp", None)];
+
+pub(super) const TLS: Words<TlsMode> = &[
+    ("off", Some(TlsMode::Off)),
+    ("require", Some(TlsMode::Require)),
+    ("verify-ca", Some(TlsMode::VerifyCa)),
+    ("verify-identity", Some(TlsMode::VerifyIdentity)),
+];
+
+pub(super) const DONOR: Words<DonorRule> = &[
+    ("never", Some(DonorRule::Never)),
+    ("last-resort", Some(DonorRule::LastResort)),
+    ("always", Some(DonorRule::Always)),
+];
+
+pub(super) const SESSION: Words<SessionRule> = &[("kill", Some(SessionRule::Kill)), ("keep", Some(SessionRule::Keep))];
+
+pub(super) const ROLE: Words<Role> = &[("any", Some(Role::Any)), ("writer", None), ("reader", None)];
+
+pub(super) const BALANCE: Words<Balance> = &[
+    ("round-robin", Some(Balance::RoundRobin)),
+    ("least-connections", Some(Balance::LeastConnections)),
+    ("random", None),
+    ("source", None),
+    ("first", None),
+];
+
+pub(super) const PROTOCOL: Words<Protocol> = &[("mysql", Some(Protocol::Mysql)), ("tcp", Some(Protocol::Tcp))];
+
+pub(super) const LOG_LEVEL: Words<LogLevel> = &[
+    ("error", Some(LogLevel::Error)),
+    ("warn", Some(LogLevel::Warn)),
+    ("info", Some(LogLevel::Info)),
+    ("debug", Some(LogLevel::Debug)),
+    ("trace", Some(LogLevel::Trace)),
+];
+
+pub(super) const LOG_FORMAT: Words<LogFormat> = &[("text", Some(LogFormat::Text)), ("json", Some(LogFormat::Json))];
+
+/// How a value is written.
+pub(super) fn written<T: PartialEq>(words: Words<T>, value: &T) -> &'static str {
+    words.iter().find(|(_, meaning)| meaning.as_ref() == Some(value)).map_or("", |(word, _)| *word)
+}
