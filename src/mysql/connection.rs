@@ -121,7 +121,7 @@ impl Connection {
 
     fn begin(&mut self) -> Result<(), Error> {
         if !self.usable {
-            return Err(Error::protocol(Phase::Command, "an earlier command was left half done"));
+            return Err(Error::protocol(Phase::Command, "the connection is unusable after an earlier failure"));
         }
         if let Some(error) = self.wire.unread().split_first_chunk::<4>().and_then(|(_, p)| ServerError::parse(p)) {
             return Err(Error::Server { phase: Phase::Idle, error });

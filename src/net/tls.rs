@@ -22,6 +22,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::{MonitorTls, TlsMode};
 
+mod v1;
+
+use v1::V1;
+
 /// Why a TLS configuration could not be built. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -67,21 +71,29 @@ impl HandshakeError {
     }
 }
 
+/// What verify-identity says of a certificate that could not be for any host.
+const NO_NAME: &str = "the server's certificate has no subject alternative name, so it cannot be verified for a host \
+                       (a common name alone does not count): use a certificate with one, or verify-ca";
+
 fn certificate_words(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "the server's certificate is not signed by a trusted CA".into(),
-        CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => format!(
-            "the server's certificate has no subject alternative name, so it cannot be verified for {:?} \
-             (a common name alone does not count): use a certificate with one, or verify-ca",
-            expected.to_str()
-        ),
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => NO_NAME.into(),
+        // verify-identity only: the other modes read version 1.
+        CertificateError::Other(e) if e.to_string().contains("UnsupportedCertVersion") => NO_NAME.into(),
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "the server's certificate is for {}, not for {:?}",
-            presented.iter().take(8).cloned().collect::<Vec<_>>().join(", "),
+            presented.iter().take(8).map(|name| bare(name)).collect::<Vec<_>>().join(", "),
             expected.to_str()
         ),
         other => format!("the server's certificate is refused: {other}"),
     }
+}
+
+/// The name alone of webpki's `DnsName("db1")`.
+fn bare(presented: &str) -> &str {
+    let inner = presented.split_once('(').map_or(presented, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
 }
 
 /// A client's TLS towards servers of one configuration.
@@ -191,7 +203,7 @@ fn identity_verifier(
 /// signature is checked in both: the far end holds the key of the certificate it shows.
 ///
 /// The tools of MariaDB and MySQL make certificates without a subject alternative name, so verify-ca must not look
-/// for one.
+/// for one; for certificates of X.509 version 1 see [`v1`].
 #[derive(Debug)]
 struct ChainOnly {
     roots: Option<RootCertStore>,
@@ -208,6 +220,10 @@ impl ServerCertVerifier for ChainOnly {
         now: UnixTime,
     ) -> Result<ServerCertVerified, RustlsError> {
         if let Some(roots) = &self.roots {
+            if let Some(v1) = V1::parse(end_entity) {
+                v1.verify(&roots.roots, now, &self.algorithms)?;
+                return Ok(ServerCertVerified::assertion());
+            }
             let certificate = ParsedCertificate::try_from(end_entity)?;
             verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
         }
@@ -220,7 +236,10 @@ impl ServerCertVerifier for ChainOnly {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        match V1::parse(cert) {
+            Some(v1) => v1.verify_tls12(message, dss, &self.algorithms).map(|()| HandshakeSignatureValid::assertion()),
+            None => verify_tls12_signature(message, cert, dss, &self.algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -229,7 +248,10 @@ impl ServerCertVerifier for ChainOnly {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        match V1::parse(cert) {
+            Some(v1) => v1.verify_tls13(message, dss, &self.algorithms).map(|()| HandshakeSignatureValid::assertion()),
+            None => verify_tls13_signature(message, cert, dss, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
