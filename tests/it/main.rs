@@ -1,1 +1,16 @@
-//! Integration tests: one binary, so that it links once.
+//! Integration tests: one binary, so that it links once, and one process, so that it can share one real cluster.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    reason = "a test fails by panicking, tells by printing, and nothing outside reaches into a test binary"
+)]
+
+mod harness;
+mod harness_works;

@@ -1,0 +1,274 @@
+//! The built `galeway` behind a configuration, and what can be seen of it from outside.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::process::{Process, Signal};
+use super::{ports, secs, until, watchdog, within};
+
+/// A running `galeway run`. Dropped, it gets SIGTERM, and after 5 s SIGKILL; if the test is failing, its log is shown.
+#[derive(Debug)]
+pub struct Galeway {
+    process: Process,
+    admin: SocketAddr,
+    accept: SocketAddr,
+    log: PathBuf,
+    pub config: PathBuf,
+}
+
+/// Lines of TOML for the sections of a usual configuration: cluster `main`, service `any`, nodes named as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    pub cluster: &'a str,
+    pub monitor: &'a str,
+    pub eligibility: &'a str,
+    pub sessions: &'a str,
+    pub service: &'a str,
+    pub process: &'a str,
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self { cluster: "", monitor: "", eligibility: "", sessions: "", service: ROUND_ROBIN, process: "" }
+    }
+}
+
+/// What [`Settings::service`] holds by default.
+pub const ROUND_ROBIN: &str = "balance = \"round-robin\"";
+
+impl Settings<'_> {
+    /// The whole file.
+    pub fn text(&self, nodes: &[(String, SocketAddr)], accept: SocketAddr, admin: SocketAddr) -> String {
+        let nodes: Vec<_> =
+            nodes.iter().map(|(name, addr)| format!("{{ address = \"{addr}\", name = \"{name}\" }}")).collect();
+        let mut text = format!("[cluster.main]\nnodes = [{}]\n{}\n", nodes.join(", "), self.cluster);
+        let login = "user = \"monitor\"\npassword = \"monitor\"";
+        let _ = write!(text, "[cluster.main.monitor]\n{login}\n{}\n", self.monitor);
+        let _ = write!(text, "[cluster.main.eligibility]\n{}\n", self.eligibility);
+        let _ = write!(text, "[cluster.main.sessions]\n{}\n", self.sessions);
+        let _ = write!(
+            text,
+            "[service.any]\naccept = \"{accept}\"\ncluster = \"main\"\nrole = \"any\"\n{}\n",
+            self.service
+        );
+        let _ = write!(text, "[admin]\nlisten = \"{admin}\"\n[process]\nlog_format = \"json\"\n{}\n", self.process);
+        text
+    }
+}
+
+impl Galeway {
+    /// In front of a whole cluster, ready.
+    #[track_caller]
+    pub fn before(cluster: &Cluster, settings: Settings<'_>) -> Self {
+        let nodes: Vec<_> = cluster.nodes.iter().map(|n| (n.name.clone(), n.addr())).collect();
+        let galeway = Self::spawn(&nodes, settings);
+        galeway.wait_ready();
+        galeway
+    }
+
+    /// In front of any addresses, and not waited for: `readyz` may never be 200 here.
+    #[track_caller]
+    pub fn spawn(nodes: &[(String, SocketAddr)], settings: Settings<'_>) -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (accept, admin) = (local(ports::free()), local(ports::free()));
+        Self::spawn_text(&settings.text(nodes, accept, admin), accept, admin)
+    }
+
+    /// With a file of the test's own; `accept` and `admin` say what stands in it.
+    #[track_caller]
+    pub fn spawn_text(text: &str, accept: SocketAddr, admin: SocketAddr) -> Self {
+        let dir = watchdog::fresh_path("galeway");
+        std::fs::create_dir(&dir).unwrap();
+        let (config, log) = (dir.join("galeway.toml"), dir.join("log"));
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(binary());
+        command.arg("run").arg("-c").arg(&config);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        Self { process: Process::spawn(&mut command), admin, accept, log, config }
+    }
+
+    /// Where clients connect.
+    pub fn addr(&self) -> SocketAddr {
+        self.accept
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        let ready = within(secs(15), || (self.try_get("/readyz")?.0 == 200).then_some(()));
+        assert!(
+            ready.is_some(),
+            "galeway is not ready; /readyz: {:?}; its log:\n{}",
+            self.try_get("/readyz"),
+            self.log()
+        );
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.wait(limit)
+    }
+
+    // ---- the admin address
+
+    /// Status code and body; panics where nobody answers.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.try_get(path).unwrap_or_else(|| panic!("no answer to GET {path}; log:\n{}", self.log()))
+    }
+
+    pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        http_get(self.admin, path)
+    }
+
+    /// `/api/status`.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let (code, body) = self.get("/api/status");
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e}: {body}"))
+    }
+
+    /// One node's entry of it.
+    #[track_caller]
+    pub fn node(&self, name: &str) -> Value {
+        let status = self.status();
+        let nodes = status["clusters"][0]["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.into_iter().find(|n| n["name"] == name).unwrap_or_else(|| panic!("no node {name} in {status}"))
+    }
+
+    /// Waits for a node's verdict: "eligible", "last-resort", "excluded", "unknown"; returns its entry.
+    #[track_caller]
+    pub fn wait_verdict(&self, name: &str, verdict: &str, limit: Duration) -> Value {
+        let fits = || Some(self.node(name)).filter(|n| n["verdict"] == verdict);
+        within(limit, fits).unwrap_or_else(|| panic!("{name} not {verdict} within {limit:?}: {}", self.node(name)))
+    }
+
+    /// The sum of all series of `name` whose labels hold all of `labels`; 0 if there is none.
+    #[track_caller]
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let (_, text) = self.get("/metrics");
+        let wanted: Vec<_> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+        let value = |line: &str| -> Option<f64> {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, held) = series.split_once('{').unwrap_or((series, ""));
+            (found == name && wanted.iter().all(|w| held.contains(w.as_str()))).then(|| value.parse().ok())?
+        };
+        text.lines().filter_map(value).sum()
+    }
+
+    // ---- the log
+
+    /// Everything it wrote so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The events of target `access` so far, one a closed connection.
+    pub fn access_log(&self) -> Vec<Value> {
+        let events = self.log();
+        let parsed = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|event| event["target"] == "access").collect()
+    }
+
+    // ---- what it costs
+
+    /// Processor time so far by thread id: name, seconds.
+    pub fn cpu(&self) -> BTreeMap<u32, (String, f64)> {
+        let mut threads = BTreeMap::new();
+        for entry in std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten() {
+            // A thread may end between the two reads.
+            let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+            let (start, end) = (stat.find('(').unwrap(), stat.rfind(')').unwrap());
+            let fields: Vec<_> = stat[end + 2..].split(' ').collect();
+            let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+            let id = entry.file_name().to_string_lossy().parse().unwrap();
+            // proc(5): in clock ticks, of which Linux shows user space 100 a second.
+            threads.insert(id, (stat[start + 1..end].to_string(), ticks as f64 / 100.0));
+        }
+        threads
+    }
+
+    /// Its memory now, in bytes.
+    pub fn memory(&self) -> Memory {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
+        let kilobytes = |key: &str| -> u64 {
+            let line = text.lines().find(|l| l.starts_with(key)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let sum = |keys: &[&str]| keys.iter().map(|k| kilobytes(k)).sum::<u64>() * 1024;
+        Memory { rss: sum(&["Rss:"]), pss: sum(&["Pss:"]), private: sum(&["Private_Clean:", "Private_Dirty:"]) }
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+}
+
+/// Bytes; see proc(5), `smaps_rollup`.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    pub rss: u64,
+    pub pss: u64,
+    pub private: u64,
+}
+
+impl Drop for Galeway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("galeway's log ends:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+        self.process.signal(Signal::TERM);
+        // Sessions that a test left open keep a draining process for its shutdown_timeout: no test waits for that.
+        if self.process.wait(Duration::from_millis(500)).is_none() {
+            self.process.kill();
+        }
+    }
+}
+
+/// The binary that cargo built with these tests.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_galeway"))
+}
+
+/// A GET on a connection of its own; `None` where nobody answers within 5 s.
+pub fn http_get(addr: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&addr, secs(5)).ok()?;
+    stream.set_read_timeout(Some(secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "this little client reads no chunks: {head}");
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_string()))
+}
+
+/// Waits until nothing listens there any more.
+#[track_caller]
+pub fn wait_closed(addr: SocketAddr) {
+    until(secs(10), "the listener closes", || TcpStream::connect_timeout(&addr, secs(1)).is_err().then_some(()));
+}

@@ -1,0 +1,71 @@
+//! What tests stand on: a real Galera cluster on loopback, clients that are not ours, and the built `galeway`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `cluster` | three nodes, shared by all tests of this process behind a guard; single nodes with flags of their own |
+//! | `node` | one `mariadbd`: start, stop, kill, freeze, isolate, desync, wipe; what it says of itself |
+//! | `client` | a plain MySQL client that tells a failure before the greeting from one after it |
+//! | `load` | threads that connect, query and quit in a loop, and remember each outcome |
+//! | `cli` | the real `mariadb` command and pymysql |
+//! | `galeway` | the built binary behind a configuration, its admin address, log, CPU and memory |
+//! | `certs` | a certificate authority and what it signs |
+//! | `process`, `watchdog`, `ports` | children that never outlive the tests; ports that do not collide |
+//!
+//! Nothing here uses `src/`: a test's second opinion must not share the mistake. Nothing sleeps for a guess of a time:
+//! [`until`] polls up to a limit and says what it waited for.
+
+#![allow(dead_code, unused_imports, reason = "a tool box: what one test needs, the next does not")]
+
+pub mod certs;
+pub mod cli;
+pub mod client;
+pub mod cluster;
+pub mod galeway;
+pub mod load;
+pub mod node;
+pub mod ports;
+pub mod process;
+pub mod watchdog;
+
+use std::time::{Duration, Instant};
+
+pub use client::Conn;
+pub use cluster::{Cluster, cluster, standalone};
+pub use galeway::{Galeway, Settings};
+pub use load::Load;
+pub use node::Node;
+
+/// Asks every 10 ms until the answer is there, and returns it; panics with `what` after `limit`.
+#[track_caller]
+pub fn until<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    within(limit, &mut ask).unwrap_or_else(|| panic!("not within {limit:?}: {what}"))
+}
+
+/// The same for a caller that can live without the answer.
+pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Short for tests.
+pub const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Short for tests.
+pub const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Whether the long tests are wanted: `scripts/test --full`.
+pub fn full() -> bool {
+    std::env::var_os("GALEWAY_TEST_FULL").is_some_and(|v| v == "1")
+}
