@@ -1,1 +1,13 @@
-//! Not yet.
+//! From a configuration to a running instance, and to its end.
+//!
+//! ```text
+//!  main thread: signals        control thread: monitors, admin, upkeep        worker threads: accept, sessions
+//! ```
+//!
+//! There are no statics: two instances run side by side in one process.
+
+mod handle;
+mod instance;
+
+pub use handle::Handle;
+pub use instance::{Instance, StartError};

@@ -19,11 +19,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens. `[::]` takes IPv4 clients too. Port 0 lets the kernel pick; see [`Self::local`].
+    /// Binds and listens. `[::]` takes IPv6 clients only. Port 0 lets the kernel pick; see [`Self::local`].
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         if address.is_ipv6() {
-            socket.set_only_v6(false)?;
+            // Whatever the host's bindv6only says: 0.0.0.0 is a listener of its own.
+            socket.set_only_v6(true)?;
         }
         // Without it a restart fails for as long as old connections stay in TIME_WAIT.
         socket.set_reuse_address(true)?;
@@ -37,6 +38,11 @@ impl Listener {
     /// Where it listens.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The socket itself, for who accepts on it alone.
+    pub fn into_std(self) -> TcpListener {
+        self.socket
     }
 
     /// A view of the same socket for the runtime this is called in.

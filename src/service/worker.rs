@@ -7,8 +7,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ struct Peer {
 pub struct Workers {
     peers: Arc<[Peer]>,
     stop: watch::Sender<bool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Workers {
@@ -70,23 +70,25 @@ impl Workers {
                 (Peer { commands, sessions: AtomicUsize::new(0) }, inbox)
             })
             .unzip();
-        let mut workers = Self { peers: peers.into(), stop: watch::Sender::new(false), threads: Vec::new() };
+        let peers: Arc<[Peer]> = peers.into();
+        let stop = watch::Sender::new(false);
+        let mut threads = Vec::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-            let (peers, mut stop) = (Arc::clone(&workers.peers), workers.stop.subscribe());
-            let worker = Worker { peers, index };
+            let mut stopped = stop.subscribe();
+            let worker = Worker { peers: Arc::clone(&peers), index };
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
                         () = worker.run(inbox) => {}
-                        _ = stop.wait_for(|s| *s) => {}
+                        _ = stopped.wait_for(|s| *s) => {}
                     }
                 });
                 // Dropping the runtime drops what sessions are left; their guards give back what they held.
             })?;
-            workers.threads.push(thread);
+            threads.push(thread);
         }
-        Ok(workers)
+        Ok(Self { peers, stop, threads: Mutex::new(threads) })
     }
 
     /// Accepts for `service` on `listener` until `until` turns true.
@@ -104,9 +106,10 @@ impl Workers {
     }
 
     /// Ends the threads, and with them every session that is left.
-    pub fn stop(self) {
+    pub fn stop(&self) {
         self.stop.send_replace(true);
-        for thread in self.threads {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             // A worker that panicked outside a session has said so on standard error.
             let _ = thread.join();
         }

@@ -1,0 +1,163 @@
+//! `/api/status`: those parts of the contract's document that this version has.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::view::{ClusterView, ServiceView, View};
+use crate::pool::{Member, Pool};
+
+/// The document.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    version: &'static str,
+    pid: u32,
+    uptime_seconds: f64,
+    generation: u64,
+    state: &'static str,
+    clusters: Vec<Cluster>,
+    services: Vec<Service>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cluster {
+    name: String,
+    verdict: &'static str,
+    /// The history of the nodes that say Primary; `null` without one.
+    state_uuid: Option<String>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    name: String,
+    address: String,
+    verdict: &'static str,
+    reason: String,
+    since_seconds: f64,
+    weight: u16,
+    wsrep: BTreeMap<String, String>,
+    probe: Option<Probe>,
+    connections: Connections,
+}
+
+#[derive(Debug, Serialize)]
+struct Probe {
+    age_ms: f64,
+    duration_ms: f64,
+    failures: u32,
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Connections {
+    active: usize,
+    total: u64,
+    failed: u64,
+    killed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Service {
+    name: String,
+    accept: Vec<String>,
+    target: String,
+    active: u64,
+    queued: u64,
+    total: u64,
+    rejected: u64,
+    failed: u64,
+    retried: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Takes the picture.
+pub fn status(view: &View) -> Status {
+    let now = Instant::now();
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        uptime_seconds: rounded(now.duration_since(view.started)),
+        generation: 1,
+        state: view.state().as_str(),
+        clusters: view.clusters.iter().map(|c| cluster(c, view, now)).collect(),
+        services: view.services.iter().map(service).collect(),
+    }
+}
+
+fn cluster(view: &ClusterView, whole: &View, now: Instant) -> Cluster {
+    let pool = view.pool.load();
+    Cluster {
+        name: view.name.to_string(),
+        verdict: pool.state.as_str(),
+        state_uuid: state_uuid(&pool),
+        nodes: pool.members.iter().map(|m| node(m, whole.started, now)).collect(),
+    }
+}
+
+fn state_uuid(pool: &Pool) -> Option<String> {
+    let reports = pool.members.iter().filter_map(|m| m.node.report.load_full());
+    reports
+        .filter(|r| r.probe.error.is_none())
+        .filter(|r| r.rows.get("wsrep_cluster_status").is_some_and(|s| s == "Primary"))
+        .find_map(|r| r.rows.get("wsrep_cluster_state_uuid").cloned())
+}
+
+fn node(member: &Member, started: Instant, now: Instant) -> Node {
+    let node = &member.node;
+    let report = node.report.load_full();
+    let wsrep = report.as_ref().map_or_else(BTreeMap::new, |r| {
+        r.rows.iter().filter(|(name, _)| name.starts_with("wsrep_")).map(|(n, v)| (n.clone(), v.clone())).collect()
+    });
+    let since = report.as_ref().map_or(started, |r| r.since);
+    Node {
+        name: node.name.to_string(),
+        address: node.address.to_string(),
+        verdict: member.verdict.kind.as_str(),
+        reason: member.verdict.reason.to_string(),
+        since_seconds: rounded(now.saturating_duration_since(since)),
+        weight: member.weight,
+        wsrep,
+        probe: report.map(|r| Probe {
+            age_ms: millis(now.saturating_duration_since(r.probe.ended)),
+            duration_ms: millis(r.probe.duration),
+            failures: r.probe.failures,
+            error: r.probe.error.clone(),
+        }),
+        connections: Connections {
+            active: node.active(),
+            total: node.total(),
+            failed: node.failed(),
+            killed: node.killed(),
+        },
+    }
+}
+
+fn service(view: &ServiceView) -> Service {
+    let m = &view.metrics;
+    Service {
+        name: view.name.to_string(),
+        accept: view.accept.iter().map(ToString::to_string).collect(),
+        target: view.target.clone(),
+        active: m.active(),
+        queued: m.queued(),
+        total: m.total(),
+        rejected: m.rejected(),
+        failed: m.failed(),
+        retried: m.retried(),
+        bytes_in: m.bytes_in(),
+        bytes_out: m.bytes_out(),
+    }
+}
+
+/// Seconds, to the millisecond.
+fn rounded(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e3).round() / 1e3
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,100 @@
+//! What the admin room may look at.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::pool::PoolCell;
+use crate::telemetry::{Registry, ServiceMetrics};
+
+/// How far the instance has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// The first round of checks is under way; nothing is accepted yet.
+    Starting,
+    /// Accepting.
+    Running,
+    /// Not accepting any more; sessions go on.
+    Draining,
+}
+
+impl RunState {
+    /// The word of the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One instance, as seen from outside.
+#[derive(Debug)]
+pub struct View {
+    /// When it was started.
+    pub started: Instant,
+    /// How far it has come.
+    pub state: watch::Sender<RunState>,
+    /// Its clusters, in the order of the configuration.
+    pub clusters: Vec<ClusterView>,
+    /// Its services, in the order of the configuration.
+    pub services: Vec<ServiceView>,
+    /// Its metrics.
+    pub registry: Registry,
+}
+
+/// One cluster.
+#[derive(Debug)]
+pub struct ClusterView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its snapshots.
+    pub pool: Arc<PoolCell>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it really listens: port 0 replaced by the kernel's choice.
+    pub accept: Vec<SocketAddr>,
+    /// `CLUSTER/ROLE`.
+    pub target: String,
+    /// Its cluster's snapshots.
+    pub pool: Arc<PoolCell>,
+    /// Its counts.
+    pub metrics: Arc<ServiceMetrics>,
+}
+
+impl View {
+    /// How far the instance has come.
+    pub fn state(&self) -> RunState {
+        *self.state.borrow()
+    }
+
+    /// Whether a service can take clients and send them somewhere; else why not.
+    pub fn readiness(&self, service: &ServiceView) -> Result<(), String> {
+        match self.state() {
+            RunState::Starting => return Err("starting: the first round of checks is under way".to_owned()),
+            RunState::Draining => return Err("draining: Galeway stops".to_owned()),
+            RunState::Running => {}
+        }
+        let pool = service.pool.load();
+        if pool.can_route() {
+            return Ok(());
+        }
+        Err(format!("no node of cluster {:?} serves: {}", &*pool.cluster, pool.reasons(|_| None).join("; ")))
+    }
+
+    /// The text of `/metrics`.
+    pub fn metrics(&self) -> String {
+        for service in &self.services {
+            service.metrics.publish();
+        }
+        self.registry.render()
+    }
+}

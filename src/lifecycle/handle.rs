@@ -1,0 +1,101 @@
+//! A running instance, in its owner's hands.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::admin::{RunState, View};
+use crate::pool::Cause;
+use crate::service::Workers;
+
+/// How long sessions that were told to end may take to say goodbye.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often a waiting thread looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// An instance. Dropped without [`Self::stop`] it ends at once.
+#[derive(Debug)]
+pub struct Handle {
+    pub(super) view: Arc<View>,
+    pub(super) admin_addr: Option<SocketAddr>,
+    pub(super) workers: Arc<Workers>,
+    /// Listeners are to close.
+    pub(super) closing: watch::Sender<bool>,
+    /// Who still waits for a node is to be turned away.
+    pub(super) stopping: watch::Sender<bool>,
+    /// The control thread is to end.
+    pub(super) end: watch::Sender<bool>,
+    pub(super) control: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// What the status and the metrics are made of.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Where the admin address really is.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// Waits until the first round of checks is over and clients are accepted. False: not within `limit`.
+    pub fn wait_accepting(&self, limit: Duration) -> bool {
+        wait(limit, || self.view.state() != RunState::Starting)
+    }
+
+    /// Sessions on each worker, those that wait for a node included.
+    pub fn sessions(&self) -> Vec<usize> {
+        self.workers.sessions()
+    }
+
+    /// Fails readiness, then stops accepting. Sessions go on.
+    pub fn drain(&self) {
+        self.view.state.send_replace(RunState::Draining);
+        self.closing.send_replace(true);
+    }
+
+    /// Ends what is left and joins the threads.
+    pub fn stop(mut self) {
+        self.drain();
+        self.stopping.send_replace(true);
+        for cluster in &self.view.clusters {
+            for member in &cluster.pool.load().members {
+                member.node.switch.kill(Cause::Shutdown);
+            }
+        }
+        wait(LAST_WORDS, || self.sessions().iter().all(|n| *n == 0));
+        self.end_threads();
+    }
+
+    fn end_threads(&mut self) {
+        self.end.send_replace(true);
+        if let Some(control) = self.control.take() {
+            // A control thread that panicked has said so on standard error.
+            let _ = control.join();
+        }
+        self.workers.stop();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end_threads();
+    }
+}
+
+/// Waits for something that another thread does. True: it came within `limit`.
+fn wait(limit: Duration, done: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    while !done() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
+}
