@@ -116,10 +116,10 @@ fn split(text: &str) -> Result<(&str, Option<&str>), Malformed> {
             None => Err(Malformed::hint(format!("{}: text after the bracket", quote(text)), "write \"[IPV6]:PORT\"")),
         };
     }
-    if let Some((scheme, rest)) = text.split_once("://") {
+    if text.contains("://") {
         return Err(Malformed::hint(
             format!("{} is a URL, not an address", quote(text)),
-            format!("leave out `{scheme}://`: \"{}\"", rest.trim_end_matches('/').replace(char::is_control, "")),
+            "leave only HOST:PORT of it; the monitor's login stands in [cluster.NAME.monitor]",
         ));
     }
     if text.matches(':').count() > 1 {

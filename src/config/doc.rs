@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::address::Malformed;
 use super::diagnostic::{Finding, Severity, Span};
+use super::source::harmless;
 
 /// Where the file lies, its environment, and what was found so far.
 pub(super) struct Doc<'a> {
@@ -74,6 +75,7 @@ impl<'a> Doc<'a> {
     }
 
     fn note(&self, severity: Severity, span: Option<Span>, message: String, help: Option<String>, absence: bool) {
+        let (message, help) = (harmless(&message), help.map(|help| harmless(&help)));
         self.findings.borrow_mut().push(Finding { severity, span, message, help, absence });
     }
 }

@@ -83,10 +83,7 @@ pub(super) fn parse_in(
     let is_toml = syntax.errors.is_empty();
     let readable = syntax.remainder.as_deref().unwrap_or(text);
     let (tree, further) = DeTable::parse_recoverable(readable);
-    let mut masks = Masks::of_tree(tree.get_ref());
-    if !is_toml {
-        masks = masks.and(Masks::of_text(text));
-    }
+    let masks = Masks::new(text, tree.get_ref(), is_toml);
     let starts = line_starts(text);
     let source = Source::new(text, masks);
 

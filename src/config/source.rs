@@ -1,7 +1,7 @@
 //! The text of the file: lines, columns, and the excerpt printed under a diagnostic.
 
 use super::diagnostic::Span;
-use super::mask::Masks;
+use super::mask::{Masks, censor};
 
 /// Columns of an excerpt, the marks of what was cut off included.
 const WIDTH: usize = 100;
@@ -173,12 +173,19 @@ fn unsafe_to_print(char: char) -> bool {
     char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text of the file inside a message: in backticks, harmless, and not endless.
+/// Text with nothing in it that a terminal would act on.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|char| if unsafe_to_print(char) { '\u{fffd}' } else { char }).collect()
+}
+
+/// Text of the file inside a message: in backticks, and neither endless nor secret.
 pub(super) fn quote(text: &str) -> String {
     const MOST: usize = 60;
-    let mut shown: String =
-        text.chars().take(MOST).map(|char| if unsafe_to_print(char) { '\u{fffd}' } else { char }).collect();
-    if text.chars().nth(MOST).is_some() {
+    // One line of it: with quotes that are closed in the wrong place, the next may hold what is nobody's business.
+    let line = text.lines().next().unwrap_or_default();
+    let whole = censor(line);
+    let mut shown: String = whole.chars().take(MOST).collect();
+    if line.len() < text.len() || whole.chars().nth(MOST).is_some() {
         shown.push('…');
     }
     format!("`{shown}`")

@@ -43,11 +43,9 @@ fn nodes(cluster: &str, table: &Table<'_>) -> Vec<Node> {
         return Vec::new();
     };
     let Some(array) = value.array() else {
-        let help = value
-            .inner
-            .as_str()
-            .filter(|text| !text.contains(['"', '\\', ',']))
-            .map_or_else(write, |text| format!("write nodes = [\"{}\"]", text.replace(char::is_control, "")));
+        // The one string in brackets, where it is an address and nothing else.
+        let one = value.inner.as_str().filter(|text| text.parse::<HostPort>().is_ok());
+        let help = one.map_or_else(write, |text| format!("write nodes = [\"{text}\"]"));
         value.wrong_type("a list of nodes", Some(help));
         return Vec::new();
     };

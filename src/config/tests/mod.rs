@@ -1,7 +1,15 @@
 //! The room's tests, a file for each subject.
 
 mod contract;
+mod crossing;
 mod examples;
+mod files;
+mod fuzz;
+mod mistakes;
+mod places;
+mod printing;
+mod secrets;
+mod values;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

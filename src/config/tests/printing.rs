@@ -1,1 +1,165 @@
+//! The configuration written out.
+
 use super::*;
+use crate::config::keys::SECTIONS;
+use crate::config::{Secret, print};
+
+/// A configuration in which nothing is as it is by default.
+fn unusual(scratch: &Scratch) -> Config {
+    for name in ["ca \"1\".pem", "cert.pem", "key.pem"] {
+        scratch.write(name, "");
+    }
+    let text = r#"
+[cluster.'eu.west']
+nodes = [{ address = "[::1]:3307", name = "a", weight = 0 }, "db2"]
+[cluster.'eu.west'.monitor]
+user = "we\"ird\\ \u0007 ü"
+password = "x"
+interval = "2s"
+fast_interval = "1500ms"
+timeout = "3s"
+rise = 1
+fall = 9
+down_after = "1h"
+port = 3399
+tls = "verify-ca"
+ca = 'ca "1".pem'
+cert = "cert.pem"
+key = "key.pem"
+[cluster.'eu.west'.eligibility]
+donor = "never"
+connection_margin = 7
+[cluster.'eu.west'.sessions]
+on_down = "keep"
+on_donor = "kill"
+drain_timeout = "0s"
+[service.one]
+accept = ["127.0.0.1:1", "[::1]:2"]
+cluster = "eu.west"
+balance = "round-robin"
+protocol = "tcp"
+attempts = 1
+connect_timeout = "2s"
+queue_timeout = "20s"
+max_connections = 1
+max_queue = 0
+idle_timeout = "8h"
+keepalive = "0s"
+user_timeout = "0s"
+stall_timeout = "0s"
+half_close_timeout = "1ms"
+[admin]
+listen = ""
+[process]
+workers = 4
+log_level = "trace"
+log_format = "json"
+access_log = false
+shutdown_timeout = "1d"
+"#;
+    let loaded = scratch.parse(text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    loaded.config
+}
+
+/// The same with the password that [`print`] shows.
+fn masked(config: &Config) -> Config {
+    let mut config = config.clone();
+    for cluster in &mut config.clusters {
+        let monitor = &mut std::sync::Arc::make_mut(cluster).monitor;
+        if !monitor.password.is_empty() {
+            monitor.password = Secret::new("***");
+        }
+    }
+    config
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same_configuration() {
+    let scratch = Scratch::new();
+    for config in [unusual(&scratch), good(LEAST)] {
+        assert_eq!(good(&print(&config)), masked(&config), "{}", print(&config));
+    }
+}
+
+#[test]
+fn every_key_that_works_is_printed() {
+    let scratch = Scratch::new();
+    let mut config = unusual(&scratch);
+    let service = std::sync::Arc::make_mut(&mut config.services[0]);
+    service.protocol = crate::config::Protocol::Mysql;
+    let printed = print(&config);
+    for key in SECTIONS.iter().flat_map(|section| section.now) {
+        // Passwords print as what they are, not as where they came from.
+        if ["password_file", "password_env"].contains(key) {
+            continue;
+        }
+        let section = printed.contains(&format!("[{key}.")) || printed.contains(&format!(".{key}]"));
+        let plain = printed.contains(&format!("\n{key} = ")) || printed.contains(&format!("[{key}]"));
+        assert!(section || plain || printed.contains(&format!(" {key} = ")), "{key} is not in\n{printed}");
+    }
+}
+
+#[test]
+fn the_least_configuration_prints_all_its_defaults() {
+    let expected = r##"[cluster.main]
+nodes = [
+    { address = "db1:3306", name = "db1", weight = 100 },
+    { address = "db2:3307", name = "db2:3307", weight = 100 },
+]
+
+[cluster.main.monitor]
+kind = "galera"
+user = "m"
+password = ""
+interval = "500ms"
+fast_interval = "100ms"
+timeout = "1s"
+rise = 2
+fall = 2
+down_after = "6s"
+port = 0
+tls = "off"
+# ca is not set
+# cert is not set
+# key is not set
+
+[cluster.main.eligibility]
+donor = "last-resort"
+connection_margin = 2
+
+[cluster.main.sessions]
+on_down = "kill"
+on_donor = "keep"
+drain_timeout = "30s"
+
+[service.any]
+accept = ["127.0.0.1:3306"]
+cluster = "main"
+role = "any"
+balance = "least-connections"
+protocol = "mysql"
+attempts = 3
+connect_timeout = "1s"
+greeting_timeout = "3s"
+queue_timeout = "10s"
+max_connections = 10000
+max_queue = 1000
+idle_timeout = "0s"
+keepalive = "30s"
+user_timeout = "1m"
+stall_timeout = "10m"
+half_close_timeout = "1m"
+
+[admin]
+listen = "127.0.0.1:9306"
+
+[process]
+workers = 0
+log_level = "info"
+log_format = "text"
+access_log = true
+shutdown_timeout = "30s"
+"##;
+    assert_eq!(print(&good(LEAST)), expected);
+}
