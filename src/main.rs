@@ -1,3 +1,7 @@
-//! The `galeway` command.
+//! The `galeway` command: arguments to exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    galeway::cli::main()
+}

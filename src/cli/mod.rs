@@ -1,1 +1,141 @@
-//! Not yet.
+//! The command line: a file per subcommand, each thin.
+//!
+//! Exit codes: 0 yes or done, 1 the answer is no, 2 usage or configuration.
+
+// The one room that speaks to a person instead of a log.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod check;
+mod probe;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{LogFormat, LogLevel};
+
+/// Where the configuration is looked for.
+const DEFAULT_FILE: &str = "/etc/galeway/galeway.toml";
+
+/// The answer is no.
+const NO: u8 = 1;
+/// Wrong usage or configuration.
+const WRONG: u8 = 2;
+
+/// A layer-4 load balancer made for Galera clusters.
+///
+/// Stands before the nodes of a MariaDB Galera or Percona XtraDB cluster, reads their wsrep state, and sends nobody
+/// to a node that is a donor, not Primary, or gone.
+#[derive(Debug, Parser)]
+#[command(name = "galeway", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+const AFTER_HELP: &str = "\
+Without a command galeway runs.
+
+Examples:
+  galeway check -c galeway.toml                      is this file right, and what does it mean?
+  galeway run -c galeway.toml                        run
+  galeway probe db1 db2 db3 --user monitor --password-file pw    what do the nodes say?
+
+Exit codes: 0 yes or done; 1 the answer is no (a node may not serve); 2 usage or configuration.";
+
+/// Flags of every command.
+#[derive(Debug, Clone, Copy, Args)]
+struct Common {
+    /// Least level of log lines [default: as configured, else info]
+    #[arg(long, global = true, value_enum)]
+    log_level: Option<Level>,
+    /// Form of log lines [default: as configured, else text]
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::Error,
+            Level::Warn => Self::Warn,
+            Level::Info => Self::Info,
+            Level::Debug => Self::Debug,
+            Level::Trace => Self::Trace,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run; stop with SIGTERM or Ctrl-C
+    Run(run::RunArgs),
+    /// Validate a configuration and say what is wrong, all of it in one go
+    Check(check::CheckArgs),
+    /// Check each node once: its verdict, the reason, and every wsrep value read
+    Probe(probe::ProbeArgs),
+}
+
+/// The configuration file's flag.
+#[derive(Debug, Args)]
+struct FileArg {
+    /// The configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = DEFAULT_FILE)]
+    file: PathBuf,
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are answers; everything else is wrong usage.
+            let code = if e.use_stderr() { WRONG } else { 0 };
+            // A closed standard output is the reader's wish to hear no more.
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    match cli.command {
+        Some(Command::Run(args)) => run::run(&args, cli.common),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Probe(args)) => probe::run(&args),
+        None => run::run(&cli.run, cli.common),
+    }
+}
+
+/// One clear message for a person, and the exit code for wrong usage or configuration.
+fn wrong(message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("galeway: {message}");
+    ExitCode::from(WRONG)
+}
