@@ -46,11 +46,11 @@ impl Connection {
             wire = start_tls(wire, &login.ssl_request(), tls, host).await?;
         }
         let response = login.response()?;
-        wire.send(&response).await.map_err(broken(Phase::Login))?;
+        send(&mut wire, Phase::Login, &response).await?;
         loop {
             let packet = wire.packet().await.map_err(broken(Phase::Login))?;
             match login.step(packet)? {
-                Step::Send(answer) => wire.send(&answer).await.map_err(broken(Phase::Login))?,
+                Step::Send(answer) => send(&mut wire, Phase::Login, &answer).await?,
                 Step::Wait => {}
                 Step::LoggedIn => break,
             }
@@ -142,7 +142,7 @@ impl Connection {
 
     /// Layout: MySQL "COM_QUERY Response", "Text Resultset", without CLIENT_DEPRECATE_EOF.
     async fn run(&mut self, command: &[u8]) -> Result<Rows, Error> {
-        self.wire.send(command).await.map_err(broken(Phase::Command))?;
+        send(&mut self.wire, Phase::Command, command).await?;
         let mut taken = 0;
         let head = self.next(&mut taken).await?;
         let columns = match head.first() {
@@ -223,13 +223,29 @@ async fn start_tls(
     tls: &ClientTls,
     host: &str,
 ) -> Result<Wire<Stream>, Error> {
-    wire.send(ssl_request).await.map_err(broken(Phase::Login))?;
+    send(&mut wire, Phase::Login, ssl_request).await?;
     let sequence = wire.sequence();
     let Some(Stream::Tcp(tcp)) = wire.into_stream() else {
         return Err(Error::protocol(Phase::Login, "bytes in clear where TLS begins"));
     };
     let stream = tls.connect(host, tcp).await.map_err(|e| Error::io(Phase::Login, e))?;
     Ok(Wire::resumed(Stream::TlsClient(Box::new(stream)), sequence))
+}
+
+/// Sends a packet. Where that fails because the server has hung up, what it said before it did (an ERR packet, a TLS
+/// alert) tells more than the broken pipe.
+async fn send(wire: &mut Wire<Stream>, phase: Phase, payload: &[u8]) -> Result<(), Error> {
+    let sending = match wire.send(payload).await {
+        Ok(()) => return Ok(()),
+        Err(Broken::Protocol(what)) => return Err(Error::protocol(phase, what)),
+        Err(Broken::Io(e)) => e,
+    };
+    // Does not wait: reading from a broken connection gives what is left, then its end.
+    let said = match wire.packet().await {
+        Ok(packet) => ServerError::parse(packet).map(|error| Error::Server { phase, error }),
+        Err(reading) => Some(broken(phase)(reading)).filter(|e| matches!(e, Error::Tls(_))),
+    };
+    Err(said.unwrap_or_else(|| Error::io(phase, sending)))
 }
 
 fn broken(phase: Phase) -> impl FnOnce(Broken) -> Error {

@@ -14,3 +14,6 @@
 
 mod harness;
 mod harness_works;
+mod login;
+mod login_tls;
+mod peer;

@@ -1,0 +1,320 @@
+//! A fake Galera node: any login, and the status rows a test gives it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Conn, Greeting, Peer};
+
+/// How a node treats connections.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Mode {
+    /// Greets, accepts any login, answers.
+    #[default]
+    Serve,
+    /// Accepts the TCP connection and says nothing, as a stopped process does; queries of established connections
+    /// hang too.
+    Hang,
+    /// Greets and accepts logins, but never answers a query.
+    HangInQueries,
+    /// Answers, but this much later.
+    Slow(Duration),
+    /// An ERR packet in place of the greeting.
+    GreetWithErr(u16, String),
+    /// An ERR packet in answer to the login.
+    RefuseLogin(u16, String),
+    /// Hangs up with a reset in place of the greeting.
+    Reset,
+    /// Hangs up in place of the greeting.
+    Close,
+    /// Bytes in place of the greeting, then hangs up.
+    Bytes(Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    mode: Mode,
+    status: BTreeMap<String, String>,
+    variables: BTreeMap<String, String>,
+    /// node_uuid, cluster_uuid, node_name, node_incoming_address; `None` = no right to read the table.
+    members: Option<Vec<[String; 4]>>,
+    queries: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    facts: Mutex<Facts>,
+    connections: AtomicU32,
+    open: AtomicUsize,
+    logins: AtomicUsize,
+    commands: AtomicUsize,
+}
+
+/// A node on 127.0.0.1, with a port of its own.
+pub(crate) struct FakeNode {
+    peer: Peer,
+    shared: Arc<Shared>,
+    cut: watch::Sender<u64>,
+}
+
+impl FakeNode {
+    /// A node that is alone in its cluster, Synced, Primary and ready.
+    pub(crate) fn start(name: &str) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (cut, watch) = watch::channel(0);
+        let for_scripts = shared.clone();
+        let peer = Peer::start(move |conn| {
+            let (shared, mut cut) = (for_scripts.clone(), watch.clone());
+            cut.mark_unchanged();
+            async move {
+                shared.open.fetch_add(1, Ordering::SeqCst);
+                let outcome = tokio::select! {
+                    outcome = serve(conn, &shared) => outcome,
+                    _ = cut.changed() => Ok(()),
+                };
+                shared.open.fetch_sub(1, Ordering::SeqCst);
+                outcome
+            }
+        });
+        let node = Self { peer, shared, cut };
+        for (variable, value) in [
+            ("wsrep_local_state", "4"),
+            ("wsrep_local_state_comment", "Synced"),
+            ("wsrep_cluster_status", "Primary"),
+            ("wsrep_ready", "ON"),
+            ("wsrep_connected", "ON"),
+            ("wsrep_cluster_size", "1"),
+            ("wsrep_cluster_conf_id", "1"),
+            ("wsrep_cluster_state_uuid", "11111111-1111-1111-1111-111111111111"),
+            ("wsrep_local_state_uuid", "11111111-1111-1111-1111-111111111111"),
+            ("wsrep_last_committed", "10"),
+            ("wsrep_local_index", "0"),
+            ("wsrep_incoming_addresses", "AUTO"),
+            ("wsrep_gcomm_uuid", "22222222-2222-2222-2222-222222222222"),
+            ("wsrep_local_recv_queue", "0"),
+            ("wsrep_flow_control_paused_ns", "0"),
+            ("wsrep_flow_control_sent", "0"),
+            ("Threads_connected", "1"),
+            ("Uptime", "1000"),
+        ] {
+            node.set_status(variable, value);
+        }
+        for (variable, value) in [
+            ("wsrep_on", "ON"),
+            ("wsrep_reject_queries", "NONE"),
+            ("wsrep_desync", "OFF"),
+            ("wsrep_sst_donor_rejects_queries", "OFF"),
+            ("wsrep_node_name", name),
+            ("read_only", "OFF"),
+            ("max_connections", "151"),
+            ("version_comment", "fake"),
+        ] {
+            node.set_variable(variable, value);
+        }
+        node
+    }
+
+    /// Where clients connect.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.peer.addr()
+    }
+
+    /// How it treats connections from now on. Established ones meet it at their next query.
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        self.shared.facts.lock().unwrap().mode = mode;
+    }
+
+    /// A row of `SHOW GLOBAL STATUS`.
+    pub(crate) fn set_status(&self, name: &str, value: &str) {
+        self.shared.facts.lock().unwrap().status.insert(name.into(), value.into());
+    }
+
+    /// Takes a row of `SHOW GLOBAL STATUS` away.
+    pub(crate) fn remove_status(&self, name: &str) {
+        self.shared.facts.lock().unwrap().status.remove(name);
+    }
+
+    /// A row of `SHOW GLOBAL VARIABLES`, and what `SELECT @@name` says.
+    pub(crate) fn set_variable(&self, name: &str, value: &str) {
+        self.shared.facts.lock().unwrap().variables.insert(name.into(), value.into());
+    }
+
+    /// Takes a variable away.
+    pub(crate) fn remove_variable(&self, name: &str) {
+        self.shared.facts.lock().unwrap().variables.remove(name);
+    }
+
+    /// The rows of `mysql.wsrep_cluster_members`; `None`: the right to read it is missing.
+    pub(crate) fn set_members(&self, members: Option<Vec<[String; 4]>>) {
+        self.shared.facts.lock().unwrap().members = members;
+    }
+
+    /// Hangs up on every connection, as a crash or a KILL does.
+    pub(crate) fn cut_connections(&self) {
+        self.cut.send_modify(|n| *n += 1);
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.peer.accepted()
+    }
+
+    /// Connections open now.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// Logins accepted so far.
+    pub(crate) fn logins(&self) -> usize {
+        self.shared.logins.load(Ordering::SeqCst)
+    }
+
+    /// Commands received so far.
+    pub(crate) fn commands(&self) -> usize {
+        self.shared.commands.load(Ordering::SeqCst)
+    }
+
+    /// The queries received so far.
+    pub(crate) fn queries(&self) -> Vec<String> {
+        self.shared.facts.lock().unwrap().queries.clone()
+    }
+}
+
+fn mode(shared: &Shared) -> Mode {
+    shared.facts.lock().unwrap().mode.clone()
+}
+
+async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
+    match mode(shared) {
+        Mode::Hang => {
+            conn.hang().await?;
+            return Ok(());
+        }
+        Mode::GreetWithErr(code, text) => return conn.err(code, "HY000", &text).await,
+        Mode::Reset => {
+            conn.reset();
+            return Ok(());
+        }
+        Mode::Close => return Ok(()),
+        Mode::Bytes(bytes) => return conn.raw(&bytes).await,
+        Mode::Slow(time) => conn.pause(time).await,
+        Mode::Serve | Mode::HangInQueries | Mode::RefuseLogin(..) => {}
+    }
+    let connection_id = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+    conn.greet(&Greeting { connection_id, ..Greeting::default() }).await?;
+    conn.login().await?;
+    if let Mode::RefuseLogin(code, text) = mode(shared) {
+        return conn.err(code, "28000", &text).await;
+    }
+    shared.logins.fetch_add(1, Ordering::SeqCst);
+    conn.ok().await?;
+    loop {
+        let command = conn.command().await?;
+        shared.commands.fetch_add(1, Ordering::SeqCst);
+        match mode(shared) {
+            Mode::Hang | Mode::HangInQueries => {
+                conn.hang().await?;
+                return Ok(());
+            }
+            Mode::Slow(time) => conn.pause(time).await,
+            _ => {}
+        }
+        match command.split_first() {
+            Some((0x01, _)) => return Ok(()),
+            Some((0x03, sql)) => {
+                let sql = String::from_utf8_lossy(sql).trim().to_owned();
+                shared.facts.lock().unwrap().queries.push(sql.clone());
+                let answer = answer(&sql, &shared.facts.lock().unwrap());
+                match answer {
+                    Answer::Ok => conn.ok().await?,
+                    Answer::Err(code, text) => conn.err(code, "42000", &text).await?,
+                    Answer::Rows(columns, rows) => {
+                        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+                        conn.rows(&columns, &rows).await?;
+                    }
+                }
+            }
+            Some((0x0e, _)) => conn.ok().await?,
+            _ => conn.err(1047, "08S01", "Unknown command").await?,
+        }
+    }
+}
+
+enum Answer {
+    Ok,
+    Err(u16, String),
+    Rows(Vec<String>, Vec<Vec<Option<String>>>),
+}
+
+fn answer(sql: &str, facts: &Facts) -> Answer {
+    let upper = sql.to_ascii_uppercase();
+    let text = |s: &str| Some(s.to_owned());
+    if upper.starts_with("SHOW GLOBAL STATUS") || upper.starts_with("SHOW STATUS") {
+        show(&facts.status, sql)
+    } else if upper.starts_with("SHOW GLOBAL VARIABLES") || upper.starts_with("SHOW VARIABLES") {
+        show(&facts.variables, sql)
+    } else if upper.contains("WSREP_CLUSTER_MEMBERS") {
+        let columns = ["node_uuid", "cluster_uuid", "node_name", "node_incoming_address"];
+        // The columns asked for, in their order; all of them for `*` .
+        let asked: Vec<usize> = match upper.strip_prefix("SELECT ").and_then(|rest| rest.split_once(" FROM")) {
+            Some((list, _)) if !list.contains('*') => list
+                .split(',')
+                .filter_map(|c| columns.iter().position(|name| name.eq_ignore_ascii_case(c.trim())))
+                .collect(),
+            _ => (0..columns.len()).collect(),
+        };
+        match &facts.members {
+            None => Answer::Err(1142, "SELECT command denied to user for table `mysql`.`wsrep_cluster_members`".into()),
+            Some(members) => Answer::Rows(
+                asked.iter().map(|i| columns[*i].to_owned()).collect(),
+                members.iter().map(|m| asked.iter().map(|i| text(&m[*i])).collect()).collect(),
+            ),
+        }
+    } else if upper.starts_with("SELECT @@") {
+        let names: Vec<&str> = sql[7..].split(',').map(variable_name).collect();
+        let values: Vec<_> = names.iter().map(|name| lookup(&facts.variables, name)).collect();
+        match names.iter().zip(&values).find(|(_, value)| value.is_none()) {
+            Some((name, _)) => Answer::Err(1193, format!("Unknown system variable '{name}'")),
+            None => Answer::Rows(names.iter().map(|n| format!("@@{n}")).collect(), vec![values]),
+        }
+    } else if upper.starts_with("SELECT 1") {
+        Answer::Rows(vec!["1".into()], vec![vec![text("1")]])
+    } else if upper.starts_with("SET ") {
+        Answer::Ok
+    } else {
+        Answer::Err(1064, format!("a fake node does not know: {sql}"))
+    }
+}
+
+/// `@@global.name limit 1` → `name`.
+fn variable_name(part: &str) -> &str {
+    let name = part.trim().trim_start_matches("@@");
+    let name = name.split([' ', ';']).next().unwrap_or(name);
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+fn lookup(rows: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    rows.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+}
+
+/// Rows whose name is one of the quoted strings (patterns after LIKE); all of them where none is quoted.
+fn show(rows: &BTreeMap<String, String>, sql: &str) -> Answer {
+    let quoted: Vec<&str> = sql.split('\'').skip(1).step_by(2).collect();
+    let asked = |name: &str| quoted.is_empty() || quoted.iter().any(|pattern| like(pattern, name));
+    let rows = rows.iter().filter(|(name, _)| asked(name)).map(|(n, v)| vec![Some(n.clone()), Some(v.clone())]);
+    Answer::Rows(vec!["Variable_name".into(), "Value".into()], rows.collect())
+}
+
+/// SQL's LIKE with a `%` at the end; everything else must be equal but for case.
+fn like(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.replace('\\', "").to_ascii_lowercase(), name.to_ascii_lowercase());
+    match pattern.strip_suffix('%') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    }
+}
