@@ -156,7 +156,7 @@ mod tests {
         let paused = |at: Duration| Outstanding {
             any: true,
             window_closed: true,
-            unanswered_probes: u8::from(at.as_secs() % 60 == 0),
+            unanswered_probes: u8::from(at.as_secs().is_multiple_of(60)),
             since_last_ack: Duration::from_secs(at.as_secs() % 120),
         };
         let (at, death) = dies_after(STALL * 2, paused).expect("it ends");
