@@ -12,7 +12,7 @@ use super::deadline::within;
 use crate::config::{HostPort, Monitor, Secret};
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::status::{NodeStatus, Rows, STATUS_QUERY, VARIABLES_QUERY};
-use crate::mysql::{Connection, Credentials, Error, Meaning, Phase};
+use crate::mysql::{Connection, Credentials, Error, Greeted, Meaning, Phase};
 use crate::net::tls::{ClientTls, SetupError};
 use crate::net::{Stream, is_local_shortage};
 
@@ -183,13 +183,9 @@ impl Prober {
         progress.at(Step::Greeting);
         let credentials = Credentials { user: &self.user, password: self.password.expose() };
         let tls = self.tls.as_deref().map(|t| (t, self.host.as_str()));
-        let login = Connection::login(Stream::Tcp(stream), credentials, tls).await;
-        let connection = login.map_err(|e| {
-            if e.phase() != Some(Phase::Greeting) {
-                progress.at(Step::Login);
-            }
-            failure(e)
-        })?;
+        let greeted = Greeted::new(Stream::Tcp(stream)).await.map_err(failure)?;
+        progress.at(Step::Login);
+        let connection = greeted.login(credentials, tls).await.map_err(failure)?;
         Ok(Kept { connection, address })
     }
 }

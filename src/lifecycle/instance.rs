@@ -151,7 +151,7 @@ impl Instance {
 
 fn listen(settings: &config::Service) -> Result<Vec<Arc<Listener>>, StartError> {
     let bind = |&address: &SocketAddr| {
-        Listener::bind(address).map(Arc::new).map_err(|source| StartError::Listen {
+        Listener::bind(address, settings.keepalive).map(Arc::new).map_err(|source| StartError::Listen {
             service: settings.name.to_string(),
             address,
             source,
@@ -161,7 +161,7 @@ fn listen(settings: &config::Service) -> Result<Vec<Arc<Listener>>, StartError> 
 }
 
 fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    Listener::bind(address).map(Listener::into_std).map_err(|source| StartError::Admin { address, source })
+    Listener::bind(address, None).map(Listener::into_std).map_err(|source| StartError::Admin { address, source })
 }
 
 fn role(role: Role) -> &'static str {

@@ -39,23 +39,7 @@ impl Connection {
         credentials: Credentials<'_>,
         tls: Option<(&ClientTls, &str)>,
     ) -> Result<Self, Error> {
-        let mut wire = Wire::new(stream);
-        let greeting = read_greeting(&mut wire).await?;
-        let mut login = Login::new(&greeting, credentials, tls.is_some())?;
-        if let Some((tls, host)) = tls {
-            wire = start_tls(wire, &login.ssl_request(), tls, host).await?;
-        }
-        let response = login.response()?;
-        send(&mut wire, Phase::Login, &response).await?;
-        loop {
-            let packet = wire.packet().await.map_err(broken(Phase::Login))?;
-            match login.step(packet)? {
-                Step::Send(answer) => send(&mut wire, Phase::Login, &answer).await?,
-                Step::Wait => {}
-                Step::LoggedIn => break,
-            }
-        }
-        Ok(Self { wire, version: greeting.version, id: greeting.connection_id, usable: true })
+        Greeted::new(stream).await?.login(credentials, tls).await
     }
 
     /// The server's version as it greeted, without MariaDB's "5.5.5-" in front.
@@ -188,6 +172,46 @@ impl Connection {
             None if packet.is_empty() => Err(protocol("empty packet")),
             None => Ok(packet),
         }
+    }
+}
+
+/// A server that has greeted. Apart from [`Connection::login`], for who must know which of the two hangs.
+#[derive(Debug)]
+pub struct Greeted {
+    wire: Wire<Stream>,
+    greeting: Greeting,
+}
+
+impl Greeted {
+    /// Reads the greeting from a freshly connected stream.
+    pub async fn new(stream: Stream) -> Result<Self, Error> {
+        let mut wire = Wire::new(stream);
+        let greeting = read_greeting(&mut wire).await?;
+        Ok(Self { wire, greeting })
+    }
+
+    /// Logs in, as [`Connection::login`] says.
+    pub async fn login(
+        self,
+        credentials: Credentials<'_>,
+        tls: Option<(&ClientTls, &str)>,
+    ) -> Result<Connection, Error> {
+        let Self { mut wire, greeting } = self;
+        let mut login = Login::new(&greeting, credentials, tls.is_some())?;
+        if let Some((tls, host)) = tls {
+            wire = start_tls(wire, &login.ssl_request(), tls, host).await?;
+        }
+        let response = login.response()?;
+        send(&mut wire, Phase::Login, &response).await?;
+        loop {
+            let packet = wire.packet().await.map_err(broken(Phase::Login))?;
+            match login.step(packet)? {
+                Step::Send(answer) => send(&mut wire, Phase::Login, &answer).await?,
+                Step::Wait => {}
+                Step::LoggedIn => break,
+            }
+        }
+        Ok(Connection { wire, version: greeting.version, id: greeting.connection_id, usable: true })
     }
 }
 

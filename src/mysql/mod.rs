@@ -22,7 +22,7 @@ mod greeting;
 mod login;
 mod rows;
 
-pub use connection::{Connection, Credentials};
+pub use connection::{Connection, Credentials, Greeted};
 pub use err_packet::{ERR_TEXT_MAX, err_packet};
 pub use error::{Error, Meaning, Phase, ServerError};
 pub use framing::MAX_PACKET;

@@ -5,8 +5,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::stream::tune;
 
 /// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -19,8 +22,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens. `[::]` takes IPv6 clients only. Port 0 lets the kernel pick; see [`Self::local`].
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    /// Binds and listens. `[::]` takes IPv6 clients only. Port 0 lets the kernel pick; see [`Self::local`]. Accepted
+    /// connections have no Nagle delay, and TCP keepalive as given.
+    pub fn bind(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         if address.is_ipv6() {
             // Whatever the host's bindv6only says: 0.0.0.0 is a listener of its own.
@@ -28,6 +32,7 @@ impl Listener {
         }
         // Without it a restart fails for as long as old connections stay in TIME_WAIT.
         socket.set_reuse_address(true)?;
+        tune(&SockRef::from(&socket), keepalive)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);

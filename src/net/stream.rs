@@ -48,20 +48,24 @@ impl Stream {
         }
     }
 
-    /// Sets what every relayed connection has: no Nagle delay and, where `keepalive` is given, probes that
-    /// notice a vanished peer of an idle connection within about twice that time.
+    /// Sets what every relayed connection has; see [`tune`].
     pub fn tune(&self, keepalive: Option<Duration>) -> io::Result<()> {
-        let Some(s) = self.tcp() else { return Ok(()) };
-        s.set_nodelay(true)?;
-        if let Some(idle) = keepalive {
-            // Three probes spread over a second `idle`: dropped at 2 × idle. The kernel counts whole seconds.
-            let idle = idle.max(Duration::from_secs(1));
-            let gap = Duration::from_secs((idle.as_secs() / 3).max(1));
-            SockRef::from(s)
-                .set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(gap).with_retries(3))?;
-        }
-        Ok(())
+        self.tcp().map_or(Ok(()), |s| tune(&SockRef::from(s), keepalive))
     }
+}
+
+/// No Nagle delay and, where `keepalive` is given, probes that notice a vanished peer of an idle connection within about
+/// twice that time. Set on a listening socket, every connection it accepts inherits it (Linux `tcp(7)`, `socket(7)`), and
+/// costs five system calls less.
+pub(super) fn tune(socket: &SockRef<'_>, keepalive: Option<Duration>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(idle) = keepalive {
+        // Three probes spread over a second `idle`: dropped at 2 × idle. The kernel counts whole seconds.
+        let idle = idle.max(Duration::from_secs(1));
+        let gap = Duration::from_secs((idle.as_secs() / 3).max(1));
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(gap).with_retries(3))?;
+    }
+    Ok(())
 }
 
 /// `poll_shutdown` is the half-close: it ends our direction and leaves the other open. Over TLS it sends

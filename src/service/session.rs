@@ -44,12 +44,6 @@ pub(super) async fn serve(service: Arc<Service>, client: TcpStream, peer: Socket
         detail: String::new(),
     };
     let client = Stream::Tcp(client);
-    if let Err(e) = client.tune(settings.keepalive) {
-        // Only a socket that is already dead refuses these.
-        record.detail = e.to_string();
-        record.end = ("client_gone", "client");
-        return;
-    }
     // Boxed: the search's state is large and short-lived, and a session's future is the memory it costs while idle.
     let found = match client.tcp() {
         Some(tcp) => Box::pin(search(&service, &settings, tcp, ticket, record.accepted)).await,

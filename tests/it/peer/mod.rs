@@ -34,6 +34,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub(crate) use conn::{Conn, Greeting};
+#[allow(unused_imports, reason = "the bench has no use for modes")]
 pub(crate) use node::{FakeNode, Mode};
 
 /// A TCP server on 127.0.0.1 that runs a script for each connection.
