@@ -19,6 +19,9 @@ use crate::net::{Stream, is_local_shortage};
 /// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
 const LAG_TOLERATED: u32 = 4;
 
+/// `ER_UNKNOWN_COM_ERROR` (Galera's "not ready"), `ER_SERVER_SHUTDOWN`, `ER_NORMAL_SHUTDOWN`.
+const GOING_DOWN: [u16; 3] = [1047, 1053, 1077];
+
 /// How a node is checked.
 #[derive(Debug)]
 pub struct Prober {
@@ -260,6 +263,11 @@ fn failure(e: Error) -> Check {
             if error.meaning() == Meaning::CannotGetIn =>
         {
             Check::NoEntry(login_failure(&e))
+        }
+        // What else a server answers to a login (a plugin it lacks, an account's rules) is a matter of the account, unless
+        // it says that it is going down or cannot serve.
+        Error::Server { ref error, phase: Phase::Login } if !GOING_DOWN.contains(&error.code) => {
+            Check::LoginRefused(login_failure(&e))
         }
         Error::Io { ref source, .. } if is_local_shortage(source) => Check::NotMade(e.to_string()),
         Error::Io { phase, .. } => unreachable(Unreachable::Closed(closed(phase))),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Service;
 use super::attempt::{Established, Failure, Patience, attempt};
@@ -19,8 +19,11 @@ use crate::mysql::ServerError;
 use crate::pool::{Pool, Tried, pick};
 use crate::telemetry::{AttemptResult, Gauged, Rejection};
 
-/// Pause before an attempt that failed for a shortage of ours is made again: no snapshot will tell us of its end.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a round in which every node failed. It doubles, and is never exactly the same: many clients that wait
+/// must not knock on an overloaded node's door together, each time its check says that it lives.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The longest one.
+const PAUSE_MOST: Duration = Duration::from_secs(1);
 
 /// What a search found.
 pub(super) struct Found {
@@ -116,8 +119,11 @@ struct Search<'a> {
 /// How a round over one snapshot ended.
 enum Round {
     Found(Established),
-    Nothing,
-    /// A shortage of ours: try again soon.
+    /// No node serves.
+    Empty,
+    /// Those that serve failed.
+    Failed,
+    /// A shortage of ours kept us from trying: no snapshot will tell of its end.
     Local,
 }
 
@@ -125,22 +131,29 @@ impl Search<'_> {
     async fn run(&mut self) -> Result<(Established, OwnedSemaphorePermit), Rejection> {
         let slot = self.slot().await?;
         let mut news = self.service.pool.subscribe();
+        let mut pause = PAUSE_FIRST;
         loop {
             news.mark_unchanged();
             let pool = self.service.pool.load();
             let round = self.round(&pool).await;
-            let pause = match round {
-                Round::Found(established) => return Ok((established, slot)),
-                Round::Local => Some(SHORTAGE_PAUSE),
-                Round::Nothing => None,
-            };
             drop(pool);
-            self.enqueue(Rejection::QueueFull)?;
-            tokio::select! {
-                r = news.changed() => if r.is_err() { return Err(Rejection::Shutdown) },
-                () = pause_or_forever(pause) => {}
-                () = sleep_until(self.deadline) => return Err(Rejection::NoNode),
+            if let Round::Found(established) = round {
+                return Ok((established, slot));
             }
+            self.enqueue(Rejection::QueueFull)?;
+            let wait = async {
+                if !matches!(round, Round::Empty) {
+                    sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+                }
+                if !matches!(round, Round::Local) {
+                    // The sender lives as long as the service.
+                    let _ = news.changed().await;
+                }
+            };
+            if timeout_at(self.deadline, wait).await.is_err() {
+                return Err(Rejection::NoNode);
+            }
+            pause = (pause * 2).min(PAUSE_MOST);
         }
     }
 
@@ -151,7 +164,7 @@ impl Search<'_> {
             return Ok(slot);
         }
         self.enqueue(Rejection::TooManyConnections)?;
-        let slot = tokio::time::timeout_at(self.deadline, slots.acquire_owned()).await;
+        let slot = timeout_at(self.deadline, slots.acquire_owned()).await;
         match slot {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_closed)) => Err(Rejection::Shutdown),
@@ -213,7 +226,13 @@ impl Search<'_> {
         // One answer of all of them is the servers' own word; a mixture is ours to tell.
         let same = codes.windows(2).all(|w| matches!(w, [a, b] if a.code == b.code));
         self.passed_on = codes.pop().filter(|_| same && codes.len() + 1 == tried.len());
-        if shortage { Round::Local } else { Round::Nothing }
+        if shortage {
+            Round::Local
+        } else if tried.is_empty() {
+            Round::Empty
+        } else {
+            Round::Failed
+        }
     }
 
     /// The last untried node gets the rest of the time: giving up on it leaves nothing better to do.
@@ -232,13 +251,6 @@ struct Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.route.attempt(self.result);
-    }
-}
-
-async fn pause_or_forever(pause: Option<Duration>) {
-    match pause {
-        Some(p) => sleep(p).await,
-        None => std::future::pending().await,
     }
 }
 
