@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::probe::{Kept, Prober};
+use super::probe::Kept;
 use super::watch::{ClusterWatch, WatchedNode};
 use crate::galera::observation::Check;
 
@@ -20,12 +20,13 @@ const JITTER: f64 = 0.1;
 
 /// Checks one node for as long as the process lives.
 pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
-    let prober = Prober::new(&node.node.address, watch.monitor(), watch.tls());
     let mut kept: Option<Kept> = None;
     let mut closed = false;
     let mut back_off = None;
     loop {
         let begun = Instant::now();
+        let rules = watch.rules();
+        let prober = rules.prober(&node.node);
         let probed = prober.check(&mut kept, closed).await;
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
@@ -36,9 +37,9 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
         if node.node.take_login_due() {
             prober.log_in_once().await;
         }
-        let pace = back_off.unwrap_or_else(|| watch.pace(in_doubt));
+        let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt));
         // A look that somebody asked for comes no sooner than this after the last one began.
-        let soonest = begun + back_off.unwrap_or(watch.monitor().fast_interval);
+        let soonest = begun + back_off.unwrap_or(rules.config.monitor.fast_interval);
         closed = wait(&node, &mut kept, begun + shortened(pace), soonest).await;
         if closed {
             // Until the redial has succeeded new clients try the other nodes first.

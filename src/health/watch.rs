@@ -1,9 +1,11 @@
 //! One cluster's watch: takes observations in, steps the core, publishes, and does what the core orders.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::probe::{Probed, Prober};
@@ -20,15 +22,38 @@ use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
 pub(super) struct WatchedNode {
     pub(super) node: Arc<Node>,
     metrics: Arc<NodeMetrics>,
-    weight: u16,
+}
+
+/// What a cluster is watched by. Read anew for each check, so that it can change in place.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) config: Arc<config::Cluster>,
+    pub(super) tls: Option<Arc<ClientTls>>,
+    core: Settings,
+}
+
+impl Rules {
+    fn new(config: &Arc<config::Cluster>) -> Result<Self, SetupError> {
+        Ok(Self { config: Arc::clone(config), tls: Prober::tls(&config.monitor)?, core: settings(config) })
+    }
+
+    /// A prober of one node.
+    pub(super) fn prober(&self, node: &Node) -> Prober {
+        Prober::new(&node.address, &self.config.monitor, self.tls.clone())
+    }
+
+    /// Time from one check to the next.
+    pub(super) fn pace(&self, in_doubt: bool) -> Duration {
+        let monitor = &self.config.monitor;
+        if in_doubt { monitor.fast_interval } else { monitor.interval }
+    }
 }
 
 /// One cluster's nodes, judged together.
 #[derive(Debug)]
 pub struct ClusterWatch {
-    config: Arc<config::Cluster>,
-    tls: Option<Arc<ClientTls>>,
-    settings: Settings,
+    name: Arc<str>,
+    rules: ArcSwap<Rules>,
     pool: Arc<PoolCell>,
     nodes: Vec<WatchedNode>,
     metrics: ClusterMetrics,
@@ -42,7 +67,7 @@ pub struct ClusterWatch {
 #[derive(Debug)]
 struct State {
     core: Core,
-    seen: Vec<Seen>,
+    seen: BTreeMap<NodeId, Seen>,
 }
 
 /// What is kept of a node's observations for snapshots and the status.
@@ -66,21 +91,19 @@ impl ClusterWatch {
             .map(|(id, spec)| WatchedNode {
                 node: Arc::new(Node::new(NodeId(id), Arc::clone(&spec.name), spec.address.clone())),
                 metrics: Arc::new(metrics.node(Arc::clone(&spec.name))),
-                weight: spec.weight,
             })
             .collect();
         let mut core = Core::new();
-        let settings = settings(config);
+        let rules = Rules::new(config)?;
         let now = Instant::now();
         for n in &nodes {
-            core.step(&settings, now, Event::Added(n.node.id));
+            core.step(&rules.core, now, Event::Added(n.node.id));
         }
-        let seen = vec![Seen::default(); nodes.len()];
+        let seen = nodes.iter().map(|n| (n.node.id, Seen::default())).collect();
         let pool = snapshot(config, &nodes, &core, &seen);
         Ok(Self {
-            tls: Prober::tls(&config.monitor)?,
-            config: Arc::clone(config),
-            settings,
+            name: Arc::clone(&config.name),
+            rules: ArcSwap::from_pointee(rules),
             pool: Arc::new(PoolCell::new(pool)),
             nodes,
             metrics,
@@ -98,17 +121,8 @@ impl ClusterWatch {
         self.nodes.clone()
     }
 
-    pub(super) fn monitor(&self) -> &config::Monitor {
-        &self.config.monitor
-    }
-
-    pub(super) fn tls(&self) -> Option<Arc<ClientTls>> {
-        self.tls.clone()
-    }
-
-    pub(super) fn pace(&self, in_doubt: bool) -> Duration {
-        let monitor = self.monitor();
-        if in_doubt { monitor.fast_interval } else { monitor.interval }
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
     }
 
     pub(super) async fn first_round(&self) {
@@ -133,7 +147,7 @@ impl ClusterWatch {
         let error = error_of(check);
         let good = matches!(check, Check::Answered(_));
         let mut publish = false;
-        if let Some(seen) = usize::try_from(id.0).ok().and_then(|i| seen.get_mut(i)) {
+        if let Some(seen) = seen.get_mut(&id) {
             publish |= seen.note(watched, &probed, ended);
             let made = !matches!(check, Check::NotMade(_));
             if made && !std::mem::replace(&mut seen.checked, true) {
@@ -144,12 +158,13 @@ impl ClusterWatch {
             watched.metrics.count_probe_failure(reason);
         }
         watched.metrics.record_probe(probed.duration.as_secs_f64());
-        let outcome = core.step(&self.settings, ended, Event::Observed(id, probed.observation));
+        let rules = self.rules();
+        let outcome = core.step(&rules.core, ended, Event::Observed(id, probed.observation));
         // Who waits for a node that failed in the data path hears that it is well again.
         publish |= good && watched.node.clear_suspect();
-        self.perform(&mut state, outcome, publish, ended);
+        self.perform(&rules, &mut state, outcome, publish, ended);
         let State { core, seen } = &*state;
-        if let Some(seen) = usize::try_from(id.0).ok().and_then(|i| seen.get(i)) {
+        if let Some(seen) = seen.get(&id) {
             let failures = core.failures(id);
             let probe = ProbeReport { ended, duration: probed.duration, failures, error };
             let since = seen.since.unwrap_or(ended);
@@ -162,7 +177,7 @@ impl ClusterWatch {
     /// Lets time pass: sessions of a hung node end at their time, not at its next check.
     pub(super) async fn tick(&self) {
         loop {
-            let deadline = self.state().core.deadline(&self.settings);
+            let deadline = self.state().core.deadline(&self.rules().core);
             let due = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -185,28 +200,29 @@ impl ClusterWatch {
     fn pass_time(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        let outcome = state.core.step(&self.settings, now, Event::Tick);
+        let rules = self.rules();
+        let outcome = state.core.step(&rules.core, now, Event::Tick);
         let acted = !outcome.effects.is_empty();
-        self.perform(&mut state, outcome, false, now);
+        self.perform(&rules, &mut state, outcome, false, now);
         acted
     }
 
-    fn perform(&self, state: &mut State, outcome: Outcome, publish: bool, now: Instant) {
+    fn perform(&self, rules: &Rules, state: &mut State, outcome: Outcome, publish: bool, now: Instant) {
         for effect in &outcome.effects {
             if let Effect::Changed(change) = effect
-                && let Some(seen) = usize::try_from(change.node.0).ok().and_then(|i| state.seen.get_mut(i))
+                && let Some(seen) = state.seen.get_mut(&change.node)
             {
                 seen.since = Some(now);
             }
         }
         // Before any order: who is sent away by it picks from the new snapshot.
         if outcome.publish || publish {
-            self.pool.publish(snapshot(&self.config, &self.nodes, &state.core, &state.seen));
+            self.pool.publish(snapshot(&rules.config, &self.nodes, &state.core, &state.seen));
         }
         for effect in outcome.effects {
-            self.obey(effect, now);
+            self.obey(&rules.config, effect, now);
         }
-        self.metrics.set_size(state.seen.iter().filter_map(|s| s.size).max().unwrap_or(0));
+        self.metrics.set_size(state.seen.values().filter_map(|s| s.size).max().unwrap_or(0));
         self.moved.notify_one();
     }
 
@@ -214,8 +230,8 @@ impl ClusterWatch {
         self.nodes.iter().find(|n| n.node.id == id)
     }
 
-    fn obey(&self, effect: Effect, now: Instant) {
-        let cluster = &*self.config.name;
+    fn obey(&self, config: &config::Cluster, effect: Effect, now: Instant) {
+        let cluster = &*self.name;
         match effect {
             Effect::Changed(Change { node, from, to }) => {
                 let Some(w) = self.watched(node) else { return };
@@ -234,7 +250,7 @@ impl ClusterWatch {
             }
             Effect::Drain(node, reason) => {
                 let Some(w) = self.watched(node) else { return };
-                let after = self.config.sessions.drain_timeout;
+                let after = config.sessions.drain_timeout;
                 tracing::info!(cluster, node = %w.node.name, sessions = w.node.active(), reason = %reason,
                     after_seconds = after.as_secs_f64(), "sessions drain");
                 w.node.switch.drain(now + after, Cause::Verdict(reason));
@@ -310,14 +326,13 @@ fn settings(config: &config::Cluster) -> Settings {
     }
 }
 
-fn snapshot(config: &config::Cluster, nodes: &[WatchedNode], core: &Core, seen: &[Seen]) -> Pool {
+fn snapshot(config: &config::Cluster, nodes: &[WatchedNode], core: &Core, seen: &BTreeMap<NodeId, Seen>) -> Pool {
     let members = nodes
         .iter()
-        .zip(seen)
-        .map(|(n, seen)| Member {
+        .map(|n| Member {
             node: Arc::clone(&n.node),
-            address: seen.address,
-            weight: n.weight,
+            address: seen.get(&n.node.id).and_then(|s| s.address),
+            weight: config.nodes.iter().find(|s| s.name == n.node.name).map_or(0, |s| s.weight),
             verdict: core.verdict(n.node.id),
         })
         .collect();
