@@ -51,11 +51,13 @@ impl Default for KillSwitch {
 }
 
 impl KillSwitch {
-    /// Ends every session that holds a lease now.
+    /// Ends every session that holds a lease now. A drain is over with it: whom it concerned is gone, and it must not
+    /// end the sessions of the node's next life.
     pub fn kill(&self, cause: Cause) {
         self.orders.send_modify(|o| {
             o.epoch = o.epoch.wrapping_add(1);
             o.cause = cause;
+            o.drain = None;
         });
     }
 
@@ -132,6 +134,14 @@ mod tests {
         let mut after = switch.lease();
         assert_eq!(before.order(), Order::End(cause()));
         assert_eq!(after.order(), Order::Live);
+    }
+
+    #[test]
+    fn a_node_restarted_while_it_drained_keeps_the_sessions_of_its_next_life() {
+        let switch = KillSwitch::default();
+        switch.drain(Instant::now(), cause());
+        switch.kill(cause());
+        assert_eq!(switch.lease().order(), Order::Live);
     }
 
     #[test]
