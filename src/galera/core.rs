@@ -1,13 +1,19 @@
 //! The one step: an event goes into the state of a whole cluster, verdicts and effects come out.
 //!
-//! Invariants (each is a property test in `core/tests.rs`):
+//! What always holds (each sentence is a property test in `core/tests/properties.rs`):
 //!
 //! * a node that was never seen fit never serves;
 //! * a node whose last answer is unfit does not serve;
-//! * a donor serves as last resort only while no Synced node serves;
-//! * verdicts depend on the events only: equal events, equal verdicts;
-//! * sessions are never ended while every node is unreachable;
-//! * without a fault nothing changes.
+//! * a last resort serves only while no node is eligible;
+//! * a verdict rests on observations alone: equal ones, equal verdicts, whatever the time, and a check that was not
+//!   made is no observation;
+//! * fewer than `fall` failures in a row change nothing, unless one of them is sure;
+//! * sessions are never ended for silence while every node is silent, nor sooner than `down_after` of silence that
+//!   began after that, unless the silence is sure;
+//! * no two orders contradict each other: nobody drains twice, resumes without a drain, is killed twice without
+//!   having been fit in between, or serves while it drains;
+//! * a tick does nothing before its deadline, and something at it;
+//! * while the world does not change, nothing does.
 
 #[cfg(test)]
 mod tests;
@@ -231,8 +237,11 @@ impl Core {
         self.nodes.get(&id).map_or(0, |e| e.state.failures)
     }
 
-    /// When [`Event::Tick`] is due: a hung node's sessions end then.
+    /// When [`Event::Tick`] is due: a hung node's sessions end then. `None` while nothing can come of waiting.
     pub fn deadline(&self, settings: &Settings) -> Option<Instant> {
+        if self.blind || !settings.kill_on_down {
+            return None;
+        }
         self.nodes
             .values()
             .filter(|e| e.orders != Orders::Ended && e.state.contact == Contact::Silent)
@@ -262,33 +271,36 @@ impl Core {
 
     /// Orders for established sessions.
     fn order(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
-        // If every node fell silent the fault may be ours, and ending the sessions would be all we achieve.
-        if self.nodes.values().all(|e| matches!(e.state.contact, Contact::Silent | Contact::Never)) {
-            self.blind = true;
-        } else if self.nodes.values().any(|e| e.verdict.kind.serves()) {
-            self.blind = false;
-        }
+        self.look_around(now);
         for (&node, entry) in &mut self.nodes {
-            let wanted = wanted_orders(settings, now, &entry.state);
-            let due = match (entry.orders, wanted) {
-                (_, Orders::Ended) if self.blind && entry.state.contact == Contact::Silent => continue,
-                // A drain that ran out or sessions that were ended are not brought back by a lesser order.
-                (Orders::Ended, Orders::Draining) => continue,
-                (old, new) if old == new => continue,
-                (_, new) => new,
-            };
-            // Silence alone takes nothing back: only an answer does.
-            if due == Orders::Live && entry.state.contact == Contact::Silent {
+            if self.blind && entry.state.contact == Contact::Silent {
                 continue;
             }
+            let Some(due) = wanted_orders(settings, now, entry) else { continue };
             let reason = entry.state.reason.clone();
             match (entry.orders, due) {
+                (old, new) if old == new => continue,
+                // Sessions that were ended are not brought back by a lesser order.
+                (Orders::Ended, Orders::Draining) => continue,
                 (_, Orders::Ended) => outcome.effects.push(Effect::Kill(node, reason)),
                 (_, Orders::Draining) => outcome.effects.push(Effect::Drain(node, reason)),
                 (Orders::Draining, Orders::Live) => outcome.effects.push(Effect::Resume(node)),
                 (_, Orders::Live) => {}
             }
             entry.orders = due;
+        }
+    }
+
+    /// If every node fell silent the fault may be ours, and ending the sessions would be all we achieve. Once one
+    /// serves again the others get their time anew: what was not heard while nothing was heard proves nothing.
+    fn look_around(&mut self, now: Instant) {
+        if self.nodes.values().all(|e| matches!(e.state.contact, Contact::Silent | Contact::Never)) {
+            self.blind = true;
+        } else if self.blind && self.nodes.values().any(|e| e.verdict.kind.serves()) {
+            self.blind = false;
+            for entry in self.nodes.values_mut().filter(|e| e.state.contact == Contact::Silent) {
+                entry.state.forgive_silence(now);
+            }
         }
     }
 }
@@ -314,17 +326,27 @@ fn last_resort(reason: &Reason) -> Reason {
     }
 }
 
-fn wanted_orders(settings: &Settings, now: Instant, state: &NodeState) -> Orders {
+/// What a node's state asks for its sessions; `None`: what was ordered stays.
+fn wanted_orders(settings: &Settings, now: Instant, entry: &Entry) -> Option<Orders> {
+    let state = &entry.state;
+    // The settled reason is out of date, and the new one does not count yet: a node that was silent for a moment
+    // must not lose its sessions by answering again.
+    if state.is_rising() {
+        return None;
+    }
     match state.reason.consequence() {
-        Consequence::Down if !settings.kill_on_down => Orders::Live,
+        Consequence::Down if !settings.kill_on_down => None,
         Consequence::Down if state.contact == Contact::Silent && !state.surely_down => {
             let hung =
                 state.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= settings.down_after);
-            if hung { Orders::Ended } else { Orders::Live }
+            hung.then_some(Orders::Ended)
         }
-        Consequence::Down => Orders::Ended,
-        Consequence::Veto => Orders::Draining,
-        Consequence::Donor if settings.kill_on_donor => Orders::Ended,
-        Consequence::Donor | Consequence::None => Orders::Live,
+        Consequence::Down => Some(Orders::Ended),
+        Consequence::Veto => Some(Orders::Draining),
+        // While it serves all the same, its sessions would only come back to it.
+        Consequence::Donor if settings.kill_on_donor && !entry.verdict.kind.serves() => Some(Orders::Ended),
+        Consequence::Donor => Some(Orders::Live),
+        // A refused login says nothing of a veto: only an answer takes a drain back.
+        Consequence::None => (state.contact == Contact::Answers).then_some(Orders::Live),
     }
 }

@@ -25,6 +25,16 @@ pub(super) enum Contact {
     Silent,
 }
 
+/// Good checks that do not count yet.
+#[derive(Debug, Clone)]
+struct Rising {
+    checks: u32,
+    /// The least of them: what they prove together.
+    fitness: Fitness,
+    /// Its own.
+    reason: Reason,
+}
+
 /// One node.
 #[derive(Debug, Clone)]
 pub(super) struct NodeState {
@@ -38,7 +48,7 @@ pub(super) struct NodeState {
     /// Its component is Primary, as of the last answer; `None` while it does not answer.
     pub(super) primary: Option<bool>,
     /// Better checks in a row than `fitness`, and the least of them.
-    rising: Option<(u32, Fitness)>,
+    rising: Option<Rising>,
     /// Failed checks in a row.
     pub(super) failures: u32,
     /// When the first of them began.
@@ -82,22 +92,23 @@ impl NodeState {
     }
 
     fn answered(&mut self, settings: &Settings, fitness: Fitness, reason: Reason, primary: bool) {
-        let first = self.contact == Contact::Never;
+        // A refused login was no fault of the node's, so its end needs no second opinion; nor does the first check ever.
+        let at_once = matches!(self.contact, Contact::Never | Contact::Refuses { was_fit: true });
         self.alive(Contact::Answers);
         self.primary = Some(primary);
-        if first || fitness <= self.fitness {
+        if at_once || fitness <= self.fitness {
             self.settle(fitness, reason);
             return;
         }
-        let (count, least) = match self.rising {
-            Some((count, least)) => (count.saturating_add(1), least.min(fitness)),
-            None => (1, fitness),
+        let rising = match self.rising.take() {
+            Some(r) if r.fitness < fitness => Rising { checks: r.checks.saturating_add(1), ..r },
+            Some(r) => Rising { checks: r.checks.saturating_add(1), fitness, reason },
+            None => Rising { checks: 1, fitness, reason },
         };
-        if count >= settings.rise {
-            // `reason` is this check's, which may be fitter than the least of the row: the next check mends that.
-            self.settle(least, reason);
+        if rising.checks >= settings.rise {
+            self.settle(rising.fitness, rising.reason);
         } else {
-            self.rising = Some((count, least));
+            self.rising = Some(rising);
         }
     }
 
@@ -106,7 +117,8 @@ impl NodeState {
         self.silent_since.get_or_insert(begun);
         self.surely_down |= sure;
         self.rising = None;
-        let known_unfit = self.fitness == Fitness::None;
+        // What gets nobody has nothing to lose by a first failure. A node that serves although its login is refused has.
+        let known_unfit = self.fitness == Fitness::None && self.contact != Contact::Refuses { was_fit: true };
         if sure || known_unfit || self.failures >= settings.fall {
             self.contact = Contact::Silent;
             self.primary = None;
@@ -155,10 +167,21 @@ impl NodeState {
         self.rising = None;
     }
 
+    /// It answered better than it is settled, but not often enough yet.
+    pub(super) fn is_rising(&self) -> bool {
+        self.rising.is_some()
+    }
+
+    /// Silence up to now proves nothing: it is counted from `now` on.
+    pub(super) fn forgive_silence(&mut self, now: Instant) {
+        self.surely_down = false;
+        self.silent_since = self.silent_since.map(|_| now);
+    }
+
     /// Between two settled states: the next check is wanted soon.
     pub(super) fn in_doubt(&self) -> bool {
         let failing = self.failures > 0 && self.contact != Contact::Silent;
-        failing || self.rising.is_some() || self.contact == Contact::Never
+        failing || self.is_rising() || self.contact == Contact::Never
     }
 }
 
