@@ -125,31 +125,44 @@ impl fmt::Display for Reason {
                 write!(f, "Joined, catching up (wsrep_local_state={state}), last resort: no node is Synced")
             }
             Self::DonorRejects => f.write_str("Donor/Desynced (wsrep_sst_donor_rejects_queries=ON)"),
-            Self::NotPrimary(value) => f.write_str(value),
+            Self::NotPrimary(value) if matches!(value.as_str(), "non-Primary" | "Disconnected") => f.write_str(value),
+            Self::NotPrimary(value) => write!(f, "wsrep_cluster_status={}", short(value)),
             Self::WsrepOff => f.write_str("not replicating (wsrep_on=OFF)"),
             Self::NotConnected => f.write_str("not connected to the group (wsrep_connected=OFF)"),
             Self::State(name, state) => write!(f, "{name} (wsrep_local_state={state})"),
             Self::NotReady => f.write_str("not ready (wsrep_ready=OFF)"),
-            Self::RejectsQueries(value) => write!(f, "wsrep_reject_queries={value}"),
-            Self::Maintenance(value) => write!(f, "pxc_maint_mode={value}"),
-            Self::ReadOnly(value) => write!(f, "read_only={value}"),
+            Self::RejectsQueries(value) => write!(f, "wsrep_reject_queries={}", short(value)),
+            Self::Maintenance(value) => write!(f, "pxc_maint_mode={}", short(value)),
+            Self::ReadOnly(value) => write!(f, "read_only={}", short(value)),
             Self::RowMissing(name) => write!(f, "not a Galera node ({name} is missing)"),
             Self::RowStrange(name, value) => write!(f, "unknown value {name}={}", short(value)),
-            Self::Unreachable(why) => write!(f, "unreachable ({why})"),
-            Self::LoginRefused(why) => write!(f, "check's login refused ({why})"),
+            Self::Unreachable(why) => write!(f, "unreachable ({})", told(why)),
+            Self::LoginRefused(why) => write!(f, "check's login refused ({})", told(why)),
             Self::LoginRefusedLastResort(why) => {
-                write!(f, "check's login refused on every node ({why}), last resort: it was fit before")
+                write!(f, "check's login refused on every node ({}), last resort: it was fit before", told(why))
             }
-            Self::NoEntry(why) => write!(f, "check cannot get in ({why})"),
+            Self::NoEntry(why) => write!(f, "check cannot get in ({})", told(why)),
         }
     }
 }
 
-/// A value from a peer, cut so that it cannot flood a log line or an ERR packet.
+/// A value from a peer.
 fn short(value: &str) -> String {
-    const MOST: usize = 40;
-    if value.chars().count() <= MOST {
-        return value.to_owned();
+    plain(value, 40)
+}
+
+/// A failure in a peer's words.
+fn told(why: &impl fmt::Display) -> String {
+    plain(&why.to_string(), 160)
+}
+
+/// A peer's text, cut so that it cannot flood a log line or crowd the other nodes out of an ERR packet, and without
+/// characters that could begin a line of their own.
+fn plain(text: &str, most: usize) -> String {
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = chars.by_ref().take(most).collect();
+    if chars.next().is_some() {
+        shown.push('…');
     }
-    value.chars().take(MOST).chain(['…']).collect()
+    shown
 }
