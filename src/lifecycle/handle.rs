@@ -1,13 +1,14 @@
 //! A running instance, in its owner's hands.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::admin::{RunState, View};
+use crate::net::Listeners;
 use crate::pool::Cause;
 use crate::service::Workers;
 
@@ -23,7 +24,9 @@ pub struct Handle {
     pub(super) view: Arc<View>,
     pub(super) admin_addr: Option<SocketAddr>,
     pub(super) workers: Arc<Workers>,
-    /// Listeners are to close.
+    /// Apart from the services, which may change while their sockets stay.
+    pub(super) listeners: Mutex<Listeners>,
+    /// Workers are to stop accepting.
     pub(super) closing: watch::Sender<bool>,
     /// Who still waits for a node is to be turned away.
     pub(super) stopping: watch::Sender<bool>,
@@ -57,6 +60,7 @@ impl Handle {
     pub fn drain(&self) {
         self.view.state.send_replace(RunState::Draining);
         self.closing.send_replace(true);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).release();
     }
 
     /// Ends what is left and joins the threads.

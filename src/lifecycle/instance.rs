@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -12,8 +12,8 @@ use super::handle::Handle;
 use crate::admin::{self, ClusterView, RunState, ServiceView, View};
 use crate::config::{self, Config, Role};
 use crate::health::Health;
-use crate::net::Listener;
 use crate::net::tls::SetupError;
+use crate::net::{Listener, Listeners};
 use crate::service::{Service, Workers};
 use crate::telemetry::{Registry, ServiceMetrics};
 
@@ -90,22 +90,23 @@ impl Instance {
         }
         let (stopping, _) = watch::channel(false);
         let (closing, _) = watch::channel(false);
+        let mut listeners = Listeners::default();
         let mut services = Vec::new();
         let mut views = Vec::new();
         for settings in &config.services {
             // Resolution of the configuration has refused a service without its cluster.
             let Some(pool) = pools.get(&settings.cluster).map(Arc::clone) else { continue };
-            let listeners = listen(settings)?;
+            let accepting = listen(settings, &mut listeners)?;
             let metrics = Arc::new(ServiceMetrics::new(&registry, Arc::clone(&settings.name)));
             views.push(ServiceView {
                 name: Arc::clone(&settings.name),
-                accept: listeners.iter().map(|l| l.local()).collect(),
+                accept: accepting.iter().map(|l| l.local()).collect(),
                 target: format!("{}/{}", settings.cluster, role(settings.role)),
                 pool: Arc::clone(&pool),
                 metrics: Arc::clone(&metrics),
             });
             let service = Service::new(Arc::clone(settings), pool, metrics, stopping.subscribe());
-            services.push((Arc::new(service), listeners));
+            services.push((Arc::new(service), accepting));
         }
         let admin = config.admin.listen.map(bind_admin).transpose()?;
         let view = Arc::new(View {
@@ -145,19 +146,18 @@ impl Instance {
                 runtime.shutdown_background();
             })
             .map_err(StartError::Threads)?;
-        Ok(Handle { view, admin_addr, workers, closing, stopping, end, control: Some(thread) })
+        let listeners = Mutex::new(listeners);
+        Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control: Some(thread) })
     }
 }
 
-fn listen(settings: &config::Service) -> Result<Vec<Arc<Listener>>, StartError> {
-    let bind = |&address: &SocketAddr| {
-        Listener::bind(address, settings.keepalive).map(Arc::new).map_err(|source| StartError::Listen {
-            service: settings.name.to_string(),
-            address,
-            source,
-        })
+fn listen(settings: &config::Service, listeners: &mut Listeners) -> Result<Vec<Arc<Listener>>, StartError> {
+    let mut bind = |&address: &SocketAddr| {
+        let name = || settings.name.to_string();
+        let listener = listeners.get(address, settings.keepalive);
+        listener.map_err(|source| StartError::Listen { service: name(), address, source })
     };
-    settings.accept.iter().map(bind).collect()
+    settings.accept.iter().map(&mut bind).collect()
 }
 
 fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
@@ -211,7 +211,7 @@ impl Control {
         if tokio::time::timeout(self.first_round, rounds).await.is_err() {
             tracing::warn!("the first round of checks did not end in time: accepting all the same");
         }
-        // The workers hold what they accept on; what is kept here would hold the sockets open after a drain.
+        // Not kept here: the instance owns the sockets, and closes them when it drains.
         for (service, listeners) in self.services.drain(..) {
             for listener in listeners {
                 self.workers.attach(&listener, &service, &self.closing).await;

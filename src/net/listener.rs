@@ -3,8 +3,10 @@
 //! A socket is keyed by its address and shared by every worker, so that a service can change while its socket (and
 //! the connections the kernel has queued on it) stays.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -53,6 +55,29 @@ impl Listener {
     /// A view of the same socket for the runtime this is called in.
     pub fn acceptor(&self) -> io::Result<tokio::net::TcpListener> {
         tokio::net::TcpListener::from_std(self.socket.try_clone()?)
+    }
+}
+
+/// The listening sockets of an instance, by the address that was asked for.
+#[derive(Debug, Default)]
+pub struct Listeners(BTreeMap<SocketAddr, Arc<Listener>>);
+
+impl Listeners {
+    /// The socket of an address; bound now, if it is not held yet. Each use of port 0 is a socket of its own, which is
+    /// then held under the port that the kernel picked.
+    pub fn get(&mut self, address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Arc<Listener>> {
+        if let Some(held) = self.0.get(&address) {
+            return Ok(Arc::clone(held));
+        }
+        let listener = Arc::new(Listener::bind(address, keepalive)?);
+        let key = if address.port() == 0 { listener.local() } else { address };
+        self.0.insert(key, Arc::clone(&listener));
+        Ok(listener)
+    }
+
+    /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
+    pub fn release(&mut self) {
+        self.0.clear();
     }
 }
 
