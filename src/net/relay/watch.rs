@@ -10,6 +10,10 @@ use crate::net::tcp_info::Outstanding;
 /// Looks are at most this far apart, so that a death is noticed soon after its time.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
 
+/// Silence to the probes of a closed window proves nothing for this long. A living Linux answers them at most every
+/// 0.5 s (`net.ipv4.tcp_invalid_ratelimit`); the early ones come faster, and the next one may be another second away.
+const PROBES_ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a side died of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Death {
@@ -75,7 +79,9 @@ impl AckWatch {
         // While the window is closed the kernel asks ever more seldom, up to every 120 s: silence between two
         // probes means nothing, an unanswered probe does.
         let proven = if o.window_closed {
-            std::mem::replace(&mut self.probe_unanswered, o.unanswered_probes > 0) && o.unanswered_probes > 0
+            std::mem::replace(&mut self.probe_unanswered, o.unanswered_probes > 0)
+                && o.unanswered_probes > 0
+                && quiet_for >= PROBES_ANSWERED_WITHIN
         } else {
             self.probe_unanswered = false;
             true
@@ -114,13 +120,17 @@ mod tests {
 
     /// Looks every gap until a death or `most`; `peer` says what the kernel says after that long.
     fn dies_after(most: Duration, peer: impl Fn(Duration) -> Outstanding) -> Option<(Duration, Death)> {
+        dies_with(&TIMERS, most, peer)
+    }
+
+    fn dies_with(timers: &Timers, most: Duration, peer: impl Fn(Duration) -> Outstanding) -> Option<(Duration, Death)> {
         let start = Instant::now();
         let mut watch = AckWatch::new();
         watch.arm();
         let mut at = Duration::ZERO;
         while at < most {
-            at += LONGEST_GAP;
-            if let Some(death) = watch.judge(start + at, &TIMERS, || Some(peer(at))) {
+            at += gap(timers).expect("a timer");
+            if let Some(death) = watch.judge(start + at, timers, || Some(peer(at))) {
                 return Some((at, death));
             }
         }
@@ -162,6 +172,27 @@ mod tests {
         let (at, death) = dies_after(STALL * 2, paused).expect("it ends");
         assert_eq!(death, Death::Stalled);
         assert!(at >= STALL, "{at:?}");
+    }
+
+    #[test]
+    fn a_paused_reader_outlives_a_user_timeout_shorter_than_its_kernel_answers_probes() {
+        // As seen on Linux 6.18: probes at 0.2, 0.6 and 1.4 s and so on, of which the second gets no answer.
+        const PROBES: [(u64, bool); 5] = [(200, true), (600, false), (1400, true), (3000, true), (6200, true)];
+        let paused = |at: Duration| {
+            let sent = PROBES.iter().filter(|(ms, _)| Duration::from_millis(*ms) <= at);
+            let answered = sent.clone().rfind(|(_, answered)| *answered).map_or(0, |(ms, _)| *ms);
+            let unanswered = sent.filter(|(ms, _)| *ms > answered).count();
+            Outstanding {
+                any: true,
+                window_closed: true,
+                unanswered_probes: u8::try_from(unanswered).expect("few"),
+                since_last_ack: at - Duration::from_millis(answered).min(at),
+            }
+        };
+        for millis in [250, 500, 600, 1000, 2000] {
+            let timers = Timers { user: Some(Duration::from_millis(millis)), ..TIMERS };
+            assert_eq!(dies_with(&timers, Duration::from_secs(8), paused), None, "{millis} ms");
+        }
     }
 
     #[test]
