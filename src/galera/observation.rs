@@ -81,6 +81,10 @@ pub struct LoginFailure {
 
 impl fmt::Display for LoginFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.message.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} {}", self.code, self.message) }
+        match (self.code, self.message.as_str()) {
+            (0, message) => f.write_str(message),
+            (code, "") => write!(f, "{code}"),
+            (code, message) => write!(f, "{code} {message}"),
+        }
     }
 }

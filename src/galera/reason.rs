@@ -137,13 +137,18 @@ impl fmt::Display for Reason {
             Self::RowMissing(name) => write!(f, "not a Galera node ({name} is missing)"),
             Self::RowStrange(name, value) => write!(f, "unknown value {name}={}", short(value)),
             Self::Unreachable(why) => write!(f, "unreachable ({})", told(why)),
-            Self::LoginRefused(why) => write!(f, "check's login refused ({})", told(why)),
+            Self::LoginRefused(why) => write!(f, "{} ({})", who_refused(why), told(why)),
             Self::LoginRefusedLastResort(why) => {
-                write!(f, "check's login refused on every node ({}), last resort: it was fit before", told(why))
+                write!(f, "{} on every node ({}), last resort: it was fit before", who_refused(why), told(why))
             }
             Self::NoEntry(why) => write!(f, "check cannot get in ({})", told(why)),
         }
     }
+}
+
+/// Code 0: no server said no, it was us who would not or could not log in there.
+fn who_refused(why: &LoginFailure) -> &'static str {
+    if why.code == 0 { "check does not log in" } else { "check's login refused" }
 }
 
 /// A value from a peer.

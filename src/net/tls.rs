@@ -78,6 +78,10 @@ const NO_NAME: &str = "the server's certificate has no subject alternative name,
 fn certificate_words(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "the server's certificate is not signed by a trusted CA".into(),
+        // Mostly a CA that was made anew under its old name.
+        CertificateError::BadSignature => {
+            "the server's certificate bears a wrong signature (is it signed by another CA of the same name?)".into()
+        }
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => NO_NAME.into(),
         // verify-identity only: the other modes read version 1.
         CertificateError::Other(e) if e.to_string().contains("UnsupportedCertVersion") => NO_NAME.into(),
