@@ -9,14 +9,14 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Service;
 use super::attempt::{Established, Failure, Patience, attempt};
 use crate::config::{Protocol, Service as Settings};
 use crate::galera::NodeId;
 use crate::mysql::ServerError;
-use crate::pool::{Pool, Tried, pick};
+use crate::pool::{Member, Pool, Tried, pick};
 use crate::telemetry::{AttemptResult, Gauged, Rejection};
 
 /// Pause after a round in which every node failed. It doubles, and is never exactly the same: many clients that wait
@@ -182,12 +182,16 @@ impl Search<'_> {
 
     /// Tries distinct nodes of one snapshot.
     async fn round(&mut self, pool: &Pool) -> Round {
+        if Instant::now() >= self.deadline {
+            // What the last round learned stands.
+            return Round::Failed;
+        }
         let mut tried = Tried::default();
         let mut codes: Vec<ServerError> = Vec::new();
         let mut shortage = false;
         let most = usize::try_from(self.settings.attempts).unwrap_or(usize::MAX);
         while tried.len() < most && Instant::now() < self.deadline {
-            let Some(index) = pick(pool, self.settings.balance, self.ticket, &tried) else { break };
+            let Some(index) = self.pick(pool, &tried) else { break };
             let Some((member, address)) = pool.members.get(index).and_then(|m| Some((m, m.address?))) else { break };
             tried.add(index);
             let is_last = pick(pool, self.settings.balance, self.ticket, &tried).is_none();
@@ -201,7 +205,14 @@ impl Search<'_> {
             let patience = self.patience(started, is_last);
             // Counted as the client's leaving where this future is dropped.
             let mut outcome = Counted { route: &route, result: AttemptResult::ClientGone };
-            match attempt(&member.node, address, self.settings, &patience).await {
+            let asked = tokio::select! {
+                biased;
+                asked = attempt(&member.node, address, self.settings, &patience) => asked,
+                () = self.fresh_node(member.node.id, started), if is_last => {
+                    Err(Failure::Greeting(self.settings.greeting_timeout))
+                }
+            };
+            match asked {
                 Ok(established) => {
                     outcome.result = AttemptResult::Ok;
                     route.record_connect(started.elapsed().as_secs_f64());
@@ -235,6 +246,31 @@ impl Search<'_> {
         }
     }
 
+    /// Nodes that have not failed this client come first: what it was in a round before may hold still, and with few
+    /// `attempts` the same nodes would be tried for ever.
+    fn pick(&self, pool: &Pool, tried: &Tried) -> Option<usize> {
+        let mut failed = Tried::default();
+        for (index, _) in pool.members.iter().enumerate().filter(|(_, m)| self.trail.failures.contains_key(&m.node.id))
+        {
+            failed.add(index);
+        }
+        let among = |tried| pick(pool, self.settings.balance, self.ticket, tried);
+        among(&failed).or_else(|| among(tried))
+    }
+
+    /// Resolves once the node that was asked at `since` has had its `greeting_timeout` and another one serves that
+    /// has not failed this client: then there is something better to do than to go on waiting for it.
+    async fn fresh_node(&self, asked: NodeId, since: Instant) {
+        sleep_until(since + self.settings.greeting_timeout).await;
+        let mut news = self.service.pool.subscribe();
+        let fresh = |m: &Member| m.serves() && m.node.id != asked && !self.trail.failures.contains_key(&m.node.id);
+        while !self.service.pool.load().members.iter().any(fresh) {
+            if news.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// The last untried node gets the rest of the time: giving up on it leaves nothing better to do.
     fn patience(&self, now: Instant, is_last: bool) -> Patience {
         let rest = self.deadline.saturating_duration_since(now);
@@ -259,9 +295,9 @@ impl Drop for Counted<'_> {
 async fn gone(client: &TcpStream, protocol: Protocol) {
     match protocol {
         Protocol::Mysql => {
-            if let Ok(ready) = client.ready(Interest::READABLE).await
-                && !ready.is_read_closed()
-            {
+            // The socket is asked, and not its readiness: with tokio 1.54 a FIN was seen to come as readable and not
+            // as read-closed.
+            if client.peek(&mut [0]).await.is_ok_and(|n| n > 0) {
                 // It spoke first (a scanner, or a client of another protocol). Its end can no longer be seen without
                 // reading what it sent; the deadline ends this wait.
                 std::future::pending::<()>().await;
