@@ -237,7 +237,8 @@ impl Core {
         self.nodes.get(&id).map_or(0, |e| e.state.failures)
     }
 
-    /// When [`Event::Tick`] is due: a hung node's sessions end then. `None` while nothing can come of waiting.
+    /// When [`Event::Tick`] is due: a hung node's sessions end then. `None` also while time alone can end nothing: a
+    /// deadline that is past and stays would make its caller turn in circles.
     pub fn deadline(&self, settings: &Settings) -> Option<Instant> {
         if self.blind || !settings.kill_on_down {
             return None;

@@ -163,6 +163,8 @@ impl ClusterWatch {
         // Who waits for a node that failed in the data path hears that it is well again.
         publish |= good && watched.node.clear_suspect();
         self.perform(&rules, &mut state, outcome, publish, ended);
+        // Here and not where a tick ends as well: a tick must not wake itself.
+        self.moved.notify_one();
         let State { core, seen } = &*state;
         if let Some(seen) = seen.get(&id) {
             let failures = core.failures(id);
@@ -223,7 +225,6 @@ impl ClusterWatch {
             self.obey(&rules.config, effect, now);
         }
         self.metrics.set_size(state.seen.values().filter_map(|s| s.size).max().unwrap_or(0));
-        self.moved.notify_one();
     }
 
     fn watched(&self, id: NodeId) -> Option<&WatchedNode> {
