@@ -7,6 +7,7 @@
 //! * a last resort serves only while no node is eligible;
 //! * a verdict rests on observations alone: equal ones, equal verdicts, whatever the time, and a check that was not
 //!   made is no observation;
+//! * a node that stopped serving by its own fault serves again only after `rise` good checks in a row;
 //! * fewer than `fall` failures in a row change nothing, unless one of them is sure;
 //! * sessions are never ended for silence while every node is silent, nor sooner than `down_after` of silence that
 //!   began after that, unless the silence is sure;
