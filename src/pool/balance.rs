@@ -37,13 +37,16 @@ pub fn pick(pool: &Pool, balance: Balance, ticket: usize, tried: &Tried) -> Opti
     let best = candidates().map(|(_, m)| rank(m)).min()?;
     match balance {
         Balance::RoundRobin => {
-            let start = ticket.checked_rem(pool.turns.len())?;
-            let (before, after) = pool.turns.split_at_checked(start)?;
-            after
-                .iter()
-                .chain(before)
-                .map(|&i| usize::from(i))
-                .find(|&i| !tried.contains(i) && pool.members.get(i).is_some_and(|m| rank(m) == best))
+            let fits = |i: usize| !tried.contains(i) && pool.members.get(i).is_some_and(|m| rank(m) == best);
+            let mine = usize::from(*pool.turns.get(ticket.checked_rem(pool.turns.len())?)?);
+            if fits(mine) {
+                return Some(mine);
+            }
+            // The turns of a node that is passed over go round among the others, by their weights: its successor alone
+            // would get double its share just when one node less carries the load.
+            let others = || pool.turns.iter().map(|&i| usize::from(i)).filter(|&i| fits(i));
+            let round = ticket.checked_div(pool.turns.len())?;
+            others().nth(round.checked_rem(others().count())?)
         }
         Balance::LeastConnections => {
             let fits = candidates().filter(|(_, m)| rank(m) == best).count();
@@ -99,3 +102,6 @@ pub(super) fn schedule(members: &[Member]) -> Vec<u16> {
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ mod node;
 mod snapshot;
 mod switch;
 
+// Names a node in a snapshot; the data plane knows nothing else of the galera room.
+pub use crate::galera::NodeId;
 pub use balance::{Tried, pick};
 pub use node::{ActiveSession, Node, NodeReport, ProbeReport};
 pub use snapshot::{Member, Pool, PoolCell};

@@ -61,7 +61,10 @@ impl Pool {
             if m.verdict.kind.serves() && m.weight == 0 {
                 return "weight 0".to_owned();
             }
-            otherwise(&m.node).filter(|_| m.serves()).unwrap_or_else(|| m.verdict.reason.to_string())
+            if !m.serves() {
+                return m.verdict.reason.to_string();
+            }
+            otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
         };
         self.members.iter().map(|m| format!("{}: {}", m.node.name, reason(m))).collect()
     }

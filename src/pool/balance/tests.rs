@@ -1,0 +1,282 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::HostPort;
+use crate::galera::{ClusterState, Kind, LoginFailure, NodeId, Reason, Verdict};
+use crate::pool::{ActiveSession, Node};
+
+fn member(id: u32, weight: u16) -> Member {
+    let address = HostPort { host: "127.0.0.1".to_owned(), port: 3306 };
+    Member {
+        node: Arc::new(Node::new(NodeId(id), format!("db{id}").into(), address)),
+        address: Some(([127, 0, 0, 1], 3306).into()),
+        weight,
+        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, room: true },
+    }
+}
+
+fn pool_of(members: Vec<Member>) -> Pool {
+    Pool::new("main".into(), members, ClusterState::Primary)
+}
+
+fn pool(weights: &[u16]) -> Pool {
+    pool_of(weights.iter().zip(0..).map(|(weight, id)| member(id, *weight)).collect())
+}
+
+fn excluded(mut member: Member) -> Member {
+    member.verdict = Verdict { kind: Kind::Excluded, reason: Reason::NotReady, room: true };
+    member
+}
+
+fn full(mut member: Member) -> Member {
+    member.verdict.room = false;
+    member
+}
+
+fn tried(indices: &[usize]) -> Tried {
+    Tried(indices.to_vec())
+}
+
+/// The picks of these tickets.
+fn picks(pool: &Pool, balance: Balance, tickets: std::ops::Range<usize>) -> Vec<usize> {
+    tickets.map(|t| pick(pool, balance, t, &Tried::default()).unwrap()).collect()
+}
+
+/// How often each member was picked.
+fn shares(pool: &Pool, picks: &[usize]) -> Vec<usize> {
+    (0..pool.members.len()).map(|i| picks.iter().filter(|p| **p == i).count()).collect()
+}
+
+/// Picks one after the other, each of which stays as a session.
+fn fill(pool: &Pool, sessions: usize) -> (Vec<usize>, Vec<ActiveSession>) {
+    let mut all = Vec::new();
+    for ticket in 0..sessions {
+        let i = pick(pool, Balance::LeastConnections, ticket, &Tried::default()).unwrap();
+        all.push((i, pool.members[i].node.enter()));
+    }
+    all.into_iter().unzip()
+}
+
+#[test]
+fn an_empty_pool_and_one_that_nobody_serves_give_nothing() {
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        for pool in [pool(&[]), pool(&[0, 0]), pool_of(vec![excluded(member(0, 100))])] {
+            assert_eq!(pick(&pool, balance, 7, &Tried::default()), None);
+            assert!(!pool.can_route());
+        }
+        let mut unresolved = member(0, 100);
+        unresolved.address = None;
+        assert_eq!(pick(&pool_of(vec![unresolved]), balance, 7, &Tried::default()), None);
+    }
+}
+
+#[test]
+fn equal_nodes_take_turns() {
+    let pool = pool(&[100, 100, 100]);
+    assert_eq!(pool.turns, [0, 1, 2]);
+    assert_eq!(picks(&pool, Balance::RoundRobin, 0..7), [0, 1, 2, 0, 1, 2, 0]);
+    assert_eq!(shares(&pool, &picks(&pool, Balance::RoundRobin, usize::MAX - 300..usize::MAX)), [100, 100, 100]);
+}
+
+#[test]
+fn unequal_nodes_get_their_share_exactly_and_evenly_mixed() {
+    let pool = pool(&[100, 50, 150]);
+    assert_eq!(pool.turns, [2, 0, 1, 2, 0, 2]);
+    assert_eq!(shares(&pool, &picks(&pool, Balance::RoundRobin, 0..600)), [200, 100, 300]);
+}
+
+#[test]
+fn a_node_of_weight_0_gets_nobody_even_as_the_only_one() {
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        let pool = pool(&[0, 100, 0]);
+        assert_eq!(shares(&pool, &picks(&pool, balance, 0..50)), [0, 50, 0]);
+        assert_eq!(pick(&pool, balance, 0, &tried(&[1])), None);
+    }
+}
+
+#[test]
+fn the_turns_of_a_node_that_is_passed_over_spread_over_the_others() {
+    for weights in [&[100, 100, 100][..], &[100, 100, 100, 100], &[200, 100, 100, 100], &[7, 5, 3, 2, 1]] {
+        for out in 0..weights.len() {
+            let pool = pool(weights);
+            pool.members[out].node.suspect();
+            let rest: usize = weights.iter().map(|w| usize::from(*w)).sum::<usize>() - usize::from(weights[out]);
+            let cycle = pool.turns.len() * rest;
+            let got = shares(&pool, &picks(&pool, Balance::RoundRobin, 0..cycle));
+            for (i, weight) in weights.iter().enumerate().filter(|(i, _)| *i != out) {
+                assert_eq!(got[i] * rest, cycle * usize::from(*weight), "{weights:?} without {out}: {got:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nodes_with_room_come_first_and_suspect_ones_last_within_each() {
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        let pool = pool_of(vec![
+            full(member(0, 100)),
+            full(member(1, 100)),
+            member(2, 100),
+            member(3, 100),
+            excluded(member(4, 100)),
+        ]);
+        pool.members[0].node.suspect();
+        pool.members[3].node.suspect();
+        for ticket in 0..20 {
+            let mut order = Tried::default();
+            while let Some(i) = pick(&pool, balance, ticket, &order) {
+                order.add(i);
+            }
+            assert_eq!(order.0, [2, 3, 1, 0], "{balance:?}, ticket {ticket}");
+        }
+        assert!(pool.members[3].node.clear_suspect());
+        let first = pick(&pool, balance, 0, &tried(&[2]));
+        assert_eq!(first, Some(3));
+    }
+}
+
+#[test]
+fn the_fewest_sessions_win_in_proportion_to_the_weight() {
+    let pool = pool(&[100, 50, 150]);
+    let (picked, _sessions) = fill(&pool, 600);
+    assert_eq!(shares(&pool, &picked), [200, 100, 300]);
+    // At every moment, not only at the end.
+    for n in 1..picked.len() {
+        let now = shares(&pool, &picked[..n]);
+        for (have, part) in now.iter().zip([2, 1, 3]) {
+            assert!((have * 6).abs_diff(n * part) <= 6, "{now:?} after {n}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_lost_its_sessions_is_filled_up_first() {
+    let pool = pool(&[100, 100, 100]);
+    let (picked, mut sessions) = fill(&pool, 30);
+    let mut at = picked.into_iter();
+    sessions.retain(|_| at.next() != Some(1));
+    assert_eq!(picks(&pool, Balance::LeastConnections, 0..10), [1; 10]);
+}
+
+#[test]
+fn ties_go_round() {
+    let pool = pool(&[100, 100, 100]);
+    // Short sessions that are over before the next one comes.
+    assert_eq!(shares(&pool, &picks(&pool, Balance::LeastConnections, 0..300)), [100, 100, 100]);
+    // A bigger one is better than an equal one while both are empty.
+    let unequal = self::pool(&[100, 200]);
+    assert_eq!(shares(&unequal, &picks(&unequal, Balance::LeastConnections, 0..10)), [0, 10]);
+}
+
+#[test]
+fn a_hundred_nodes_with_odd_weights_have_a_bounded_schedule() {
+    let weights: Vec<u16> = (0..100).map(|i| 256 - u16::try_from(i).unwrap()).collect();
+    let pool = pool(&weights);
+    let total: usize = weights.iter().map(|w| usize::from(*w)).sum();
+    assert_eq!(pool.turns.len(), total);
+    let got = shares(&pool, &picks(&pool, Balance::RoundRobin, 0..total));
+    assert!(got.iter().zip(&weights).all(|(g, w)| *g == usize::from(*w)));
+    // A common divisor shortens it.
+    assert_eq!(self::pool(&[256, 128, 64]).turns.len(), 7);
+}
+
+#[test]
+fn reasons_name_every_node_and_what_went_wrong_where_nothing_should() {
+    let mut refused = excluded(member(3, 100));
+    refused.verdict.reason =
+        Reason::LoginRefused(LoginFailure { code: 1045, message: "Access denied for user 'monitor'".to_owned() });
+    let pool = pool_of(vec![member(0, 100), member(1, 100), member(2, 0), refused, excluded(member(4, 0))]);
+    let reasons = pool.reasons(|node| (node.id == NodeId(0)).then(|| "connection refused".to_owned()));
+    assert_eq!(
+        reasons,
+        [
+            "db0: connection refused",
+            "db1: Synced, not tried",
+            "db2: weight 0",
+            "db3: check's login refused (1045 Access denied for user 'monitor')",
+            "db4: not ready (wsrep_ready=OFF)",
+        ]
+    );
+    assert_eq!(self::pool(&[]).reasons(|_| None), [""; 0]);
+}
+
+/// Members of any kind: weight, whether each serves, has room, is suspect, and its sessions.
+fn any_pool() -> impl Strategy<Value = (Pool, Vec<ActiveSession>)> {
+    let one = (0..257_u16, 0..10_u8, any::<bool>(), 0..5_u8, 0..6_usize);
+    proptest::collection::vec(one, 0..8).prop_map(|all| {
+        let mut sessions = Vec::new();
+        let members = all.into_iter().zip(0..).map(|((weight, serves, room, suspect, active), id)| {
+            let mut member = member(id, weight);
+            member.verdict.room = room;
+            if serves == 0 {
+                member = excluded(member);
+            }
+            if suspect == 0 {
+                member.node.suspect();
+            }
+            sessions.extend((0..active).map(|_| member.node.enter()));
+            member
+        });
+        let members = members.collect();
+        (pool_of(members), sessions)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_node_that_serves_is_found_once_the_best_first(
+        (pool, _sessions) in any_pool(), ticket in any::<usize>(), least in any::<bool>()
+    ) {
+        let balance = if least { Balance::LeastConnections } else { Balance::RoundRobin };
+        let mut found = Tried::default();
+        let mut worst = 0;
+        while let Some(i) = pick(&pool, balance, ticket, &found) {
+            prop_assert_eq!(pick(&pool, balance, ticket, &found), Some(i), "the same again");
+            prop_assert!(!found.contains(i), "{} twice", i);
+            let member = &pool.members[i];
+            prop_assert!(member.serves());
+            prop_assert!(rank(member) >= worst, "a worse one first");
+            worst = rank(member);
+            found.add(i);
+        }
+        prop_assert_eq!(found.len(), pool.members.iter().filter(|m| m.serves()).count());
+        prop_assert_eq!(found.is_empty(), !pool.can_route());
+    }
+
+    #[test]
+    fn a_schedule_is_exact_over_its_length_and_smooth(weights in proptest::collection::vec(0..257_u16, 1..7)) {
+        let pool = pool(&weights);
+        let total: usize = weights.iter().map(|w| usize::from(*w)).sum();
+        let mut had = vec![0_usize; weights.len()];
+        for (n, turn) in pool.turns.iter().enumerate() {
+            had[usize::from(*turn)] += 1;
+            for (have, weight) in had.iter().zip(&weights) {
+                // Never a whole turn ahead of its share, and behind by less than there are nodes.
+                let (have, fair) = (have * total, (n + 1) * usize::from(*weight));
+                prop_assert!(have < fair + total && fair < have + total * weights.len(), "{:?} at {}", had, n);
+            }
+        }
+        let len = pool.turns.len();
+        prop_assert!(len <= total);
+        for (have, weight) in had.iter().zip(&weights) {
+            prop_assert_eq!(have * total, len * usize::from(*weight));
+        }
+    }
+
+    #[test]
+    fn least_connections_never_picks_a_node_that_is_relatively_fuller(
+        (pool, _sessions) in any_pool(), ticket in any::<usize>()
+    ) {
+        let Some(i) = pick(&pool, Balance::LeastConnections, ticket, &Tried::default()) else { return Ok(()) };
+        let load = |m: &Member| (m.node.active() + 1, usize::from(m.weight));
+        let (mine, my_weight) = load(&pool.members[i]);
+        for other in pool.members.iter().filter(|m| m.serves() && rank(m) == rank(&pool.members[i])) {
+            let (theirs, weight) = load(other);
+            prop_assert!(mine * weight <= theirs * my_weight);
+        }
+    }
+}
