@@ -1,6 +1,6 @@
 //! Galeway: a layer-4 load balancer made for Galera clusters.
 //!
-//! The rooms, and who may use whom (imports go down only; `tests/it/rooms.rs` holds this table):
+//! The rooms, and who may use whom (imports go down only; `tests/it/rooms.rs` reads this table and holds the code to it):
 //!
 //! | room | what lives there | may use |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | [`admin`] | HTTP routes and the status | pool, telemetry, config |
 //! | [`health`] | monitor tasks; the only publisher of snapshots | galera, mysql, pool, net, config, telemetry |
 //! | [`service`] | workers, and one session from accept to close | pool, mysql (greeting only), net, config, telemetry |
-//! | [`galera`] | pure: rows → status → verdict → effects | std |
 //! | [`pool`] | nodes, the snapshot, balance policies, the kill switch | galera's types, config |
+//! | [`galera`] | pure: rows → status → verdict → effects | std |
 //! | [`mysql`] | packets: greeting, ERR, login, one text query | net |
 //! | [`net`] | listeners, streams, TLS configurations, the relay | config |
 //! | [`config`] | the file as written, resolution, diagnostics | std |

@@ -14,9 +14,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::Service;
 use super::attempt::{Established, Failure, Patience, attempt};
 use crate::config::{Protocol, Service as Settings};
-use crate::galera::NodeId;
 use crate::mysql::ServerError;
-use crate::pool::{Member, Pool, Tried, pick};
+use crate::pool::{Member, NodeId, Pool, Tried, pick};
 use crate::telemetry::{AttemptResult, Gauged, Rejection};
 
 /// Pause after a round in which every node failed. It doubles, and is never exactly the same: many clients that wait

@@ -27,7 +27,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// A registry that knows every name of [`names`] and holds no series but `galeway_build_info`.
+    /// A registry that knows every name of [`names`] and holds no series but [`names::BUILD_INFO`].
     pub fn new() -> Self {
         let mut builder = PrometheusBuilder::new();
         for m in names::ALL {
@@ -107,7 +107,7 @@ mod tests {
     fn two_registries_share_nothing() {
         let (a, b) = (Registry::new(), Registry::new());
         a.counter(names::ACCEPTED, &[("service", "x")]).increment(7);
-        assert!(a.render().contains("galeway_connections_accepted_total{service=\"x\"} 7"));
+        assert!(a.render().contains(&format!("{}{{service=\"x\"}} 7", names::ACCEPTED.name)));
         assert!(!b.render().contains("service=\"x\""));
     }
 }

@@ -17,3 +17,4 @@ mod harness_works;
 mod login;
 mod login_tls;
 mod peer;
+mod rooms;
