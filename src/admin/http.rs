@@ -106,14 +106,12 @@ fn readyz(query: &str, view: &View) -> Response<Full<Bytes>> {
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(b) = rest.next() {
         bytes.push(match b {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
+            b'%' => digit(rest.next()?)? << 4 | digit(rest.next()?)?,
             b'+' => b' ',
             other => other,
         });
@@ -137,6 +135,7 @@ fn typed(code: StatusCode, kind: &'static str, body: String) -> Response<Full<By
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_service_name_may_be_percent_encoded_and_garbage_is_refused() {
@@ -144,5 +143,23 @@ mod tests {
         assert_eq!(percent_decoded("%zz"), None);
         assert_eq!(percent_decoded("%2"), None);
         assert_eq!(percent_decoded("%ff"), None);
+        assert_eq!(percent_decoded("%+1"), None, "a sign is no digit");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_comes_back_whole(name in any::<String>(), lower in any::<bool>()) {
+            let encoded: String =
+                name.bytes().map(|b| if lower { format!("%{b:02x}") } else { format!("%{b:02X}") }).collect();
+            prop_assert_eq!(percent_decoded(&encoded), Some(name));
+        }
+
+        #[test]
+        fn no_query_panics_or_grows(text in "[%+0-9a-fA-Fg é]{0,40}") {
+            if let Some(decoded) = percent_decoded(&text) {
+                prop_assert!(decoded.len() <= text.len());
+                prop_assert_eq!(text.contains('%'), decoded.len() < text.len());
+            }
+        }
     }
 }

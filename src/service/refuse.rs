@@ -111,6 +111,7 @@ pub(super) async fn part(mut client: Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn reasons_that_do_not_fit_are_counted_and_the_text_stays_within_the_packet() {
@@ -127,5 +128,26 @@ mod tests {
         let reasons = ["db1: Donor/Desynced", "db2: non-Primary", "db3: unreachable (connection refused)"];
         let text = listed(String::new(), &reasons.map(str::to_owned));
         assert_eq!(text, "db1: Donor/Desynced; db2: non-Primary; db3: unreachable (connection refused)");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_reasons_the_text_fits_and_counts_them_all(
+            head in "[a-z é]{0,150}", reasons in proptest::collection::vec("[a-z: é]{0,250}", 0..30)
+        ) {
+            let text = listed(head.clone(), &reasons);
+            prop_assert!(text.len() <= ERR_TEXT_MAX, "{}", text.len());
+            let list = text.strip_prefix(&head).expect("the head comes first");
+            let whole = (0..=reasons.len()).rev().find(|n| {
+                let shown = reasons[..*n].join("; ");
+                let rest = match (reasons.len() - n, *n) {
+                    (0, _) => String::new(),
+                    (left, 0) => format!("and {left} more"),
+                    (left, _) => format!("; and {left} more"),
+                };
+                list == shown + &rest
+            });
+            prop_assert!(whole.is_some(), "{:?}", list);
+        }
     }
 }
