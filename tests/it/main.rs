@@ -18,3 +18,4 @@ mod login;
 mod login_tls;
 mod peer;
 mod rooms;
+mod real;

@@ -80,8 +80,22 @@ pub struct Greeting {
     nonce: Vec<u8>,
 }
 
-trait Stream: Read + Write + Send + fmt::Debug {}
-impl<T: Read + Write + Send + fmt::Debug> Stream for T {}
+trait Stream: Read + Write + Send + fmt::Debug {
+    /// For each read from now on.
+    fn limit_reads(&self, limit: Duration) -> io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn limit_reads(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))
+    }
+}
+
+impl Stream for UnixStream {
+    fn limit_reads(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))
+    }
+}
 
 /// A connection that was greeted, and after [`Conn::login`] may query.
 #[derive(Debug)]
@@ -125,7 +139,7 @@ impl Conn {
     }
 
     fn over(mut stream: Box<dyn Stream>, local: Option<SocketAddr>) -> Result<Self, Error> {
-        let (_, packet) = read_packet(&mut stream)?;
+        let (_, packet) = read_packet(&mut *stream)?;
         let greeting = parse_greeting(&packet)?;
         Ok(Self { stream, greeting, local })
     }
@@ -148,8 +162,8 @@ impl Conn {
         packet.extend(auth);
         packet.extend(NATIVE.as_bytes());
         packet.push(0);
-        write_packet(&mut self.stream, 1, &packet)?;
-        let (mut seq, mut reply) = read_packet(&mut self.stream)?;
+        write_packet(&mut *self.stream, 1, &packet)?;
+        let (mut seq, mut reply) = read_packet(&mut *self.stream)?;
         if reply.first() == Some(&0xfe) {
             let mut rest = Cursor(&reply[1..]);
             let plugin = rest.text_to_nul()?;
@@ -157,8 +171,8 @@ impl Conn {
                 return Err(Error::Protocol(format!("the account needs {plugin}")));
             }
             let auth = answer(&rest.0[..20]);
-            write_packet(&mut self.stream, seq.wrapping_add(1), &auth)?;
-            (seq, reply) = read_packet(&mut self.stream)?;
+            write_packet(&mut *self.stream, seq.wrapping_add(1), &auth)?;
+            (seq, reply) = read_packet(&mut *self.stream)?;
         }
         let _ = seq;
         match reply.first() {
@@ -170,21 +184,31 @@ impl Conn {
 
     /// One statement; its rows, or none.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
+        self.send(sql)?;
+        self.answer()
+    }
+
+    /// Sends a statement and reads nothing: see [`Conn::answer`].
+    pub fn send(&mut self, sql: &str) -> Result<(), Error> {
         let mut packet = vec![3];
         packet.extend(sql.as_bytes());
-        write_packet(&mut self.stream, 0, &packet)?;
-        let (_, first) = read_packet(&mut self.stream)?;
+        write_packet(&mut *self.stream, 0, &packet)
+    }
+
+    /// What a statement that was sent before returned.
+    pub fn answer(&mut self) -> Result<Vec<Row>, Error> {
+        let (_, first) = read_packet(&mut *self.stream)?;
         let columns = match first.first() {
             Some(0) => return Ok(Vec::new()),
             Some(0xff) => return Err(parse_error(&first)),
             _ => Cursor(&first).length()?.ok_or_else(|| Error::Protocol("NULL columns".into()))?,
         };
         for _ in 0..=columns {
-            read_packet(&mut self.stream)?; // the definitions, and the EOF after them
+            read_packet(&mut *self.stream)?; // the definitions, and the EOF after them
         }
         let mut rows = Vec::new();
         loop {
-            let (_, packet) = read_packet(&mut self.stream)?;
+            let (_, packet) = read_packet(&mut *self.stream)?;
             match packet.first() {
                 Some(0xff) => return Err(parse_error(&packet)),
                 Some(0xfe) if packet.len() < 9 => return Ok(rows),
@@ -202,9 +226,25 @@ impl Conn {
         field.ok_or_else(|| Error::Protocol(format!("no value for {sql}")))
     }
 
+    /// Waits for the end of an idle connection, orderly or not. False: nothing came within `limit`.
+    #[track_caller]
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        self.stream.limit_reads(limit).unwrap();
+        match self.stream.read(&mut [0; 64]) {
+            Ok(0) => true,
+            Ok(_) => self.ends_within(limit), // a last word of the server
+            Err(e) => !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        }
+    }
+
+    /// COM_QUIT and a close at once, whatever may still be on its way.
+    pub fn leave(mut self) -> Result<(), Error> {
+        write_packet(&mut *self.stream, 0, &[1])
+    }
+
     /// COM_QUIT, then waits for the server's end of data, as libmysqlclient does not but a careful client may.
     pub fn quit(mut self) -> Result<(), Error> {
-        write_packet(&mut self.stream, 0, &[1])?;
+        write_packet(&mut *self.stream, 0, &[1])?;
         let mut rest = [0; 64];
         while self.stream.read(&mut rest)? > 0 {}
         Ok(())
