@@ -17,5 +17,5 @@ mod harness_works;
 mod login;
 mod login_tls;
 mod peer;
-mod rooms;
 mod real;
+mod rooms;

@@ -125,7 +125,7 @@ fn every_room_uses_only_the_rooms_below_that_its_row_names() {
     let lib = &files.iter().find(|(p, _)| p == "lib.rs").unwrap().1;
     let table = table(lib);
     assert_eq!(table.len(), 12, "{table:?}");
-    for (room, _) in &table {
+    for room in table.keys() {
         assert!(lib.contains(&format!("pub mod {room};")) || room == "main", "{room} is no module");
     }
     for (path, _) in &files {
