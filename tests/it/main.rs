@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, tells by printing, and nothing outside reaches into a test binary"
 )]
 
+mod docs;
 mod harness;
 mod harness_works;
 mod login;

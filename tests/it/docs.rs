@@ -1,0 +1,202 @@
+//! The documents say what the code does: keys, defaults, metrics, reasons, commands, files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The quoted words of each section of `src/config/keys.rs`: header, keys that work, keys to come.
+fn keys() -> Vec<(String, Vec<String>, Vec<String>)> {
+    let source = read("src/config/keys.rs");
+    let quoted = |list: &str| list.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let list = |section: &str, name: &str| {
+        let rest = section.split_once(&format!("{name}: &[")).unwrap_or_else(|| panic!("no {name} in {section}")).1;
+        quoted(rest.split_once(']').unwrap().0)
+    };
+    source
+        .split("header: \"")
+        .skip(1)
+        .map(|section| {
+            let header = section.split_once('"').unwrap().0.to_owned();
+            (header, list(section, "now"), list(section, "later"))
+        })
+        .collect()
+}
+
+/// The rows of a document's tables by the heading (or the line that introduces the table) before them.
+fn tables(document: &str) -> BTreeMap<String, Vec<Vec<String>>> {
+    let mut tables: BTreeMap<String, Vec<Vec<String>>> = BTreeMap::new();
+    let mut title = String::new();
+    for line in document.lines() {
+        if let Some(row) = line.strip_prefix("| ") {
+            let cells = row.trim_end_matches(" |").split(" | ").map(|c| c.trim().to_owned()).collect();
+            tables.entry(title.clone()).or_default().push(cells);
+        } else if line.starts_with('#') || line.ends_with(':') {
+            title = line.trim_matches(['#', ' ', '`', ':']).to_owned();
+        }
+    }
+    tables
+}
+
+/// The title under which the page has a section of `keys.rs`.
+fn title(header: &str) -> &str {
+    if header == "a node" { "A node as a table" } else { header }
+}
+
+#[test]
+fn every_key_that_works_is_explained_and_no_other() {
+    let page = read("docs/configuration.md");
+    let tables = tables(&page);
+    let mut count = 0;
+    for (header, now, _) in keys() {
+        // Keys that are sections of their own have a heading each.
+        let sections = ["the file", "[cluster.NAME]"].contains(&header.as_str());
+        let wanted: Vec<&String> = now.iter().filter(|k| !sections || k.as_str() == "nodes").collect();
+        let rows = tables.get(title(&header)).map_or(&[][..], Vec::as_slice);
+        let mut explained: Vec<&str> = rows.iter().skip(1).map(|r| r[0].trim_matches('`')).collect();
+        for key in &wanted {
+            assert!(explained.contains(&key.as_str()), "{header}: {key} is not in docs/configuration.md");
+            explained.retain(|e| e != key);
+            count += 1;
+        }
+        explained.retain(|e| !e.starts_with('-'));
+        assert!(explained.is_empty(), "{header}: docs/configuration.md explains {explained:?}, which the code refuses");
+    }
+    assert!(count > 45, "only {count} keys found");
+}
+
+#[test]
+fn every_key_to_come_is_listed_as_such() {
+    let page = read("docs/configuration.md");
+    let list = page.split_once("### Keys of later versions").unwrap().1.split_once("\n## ").unwrap().0;
+    for (header, _, later) in keys() {
+        for key in later {
+            assert!(list.contains(&format!("`{key}`")), "{header}: {key}");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_on_the_page_are_those_of_the_code() {
+    let file = r#"
+        [cluster.main]
+        nodes = ["db1"]
+        [cluster.main.monitor]
+        user = "monitor"
+        [service.mysql]
+        accept = "127.0.0.1:0"
+        cluster = "main"
+    "#;
+    let path = std::env::temp_dir().join(format!("galeway-docs-{}.toml", std::process::id()));
+    std::fs::write(&path, file).unwrap();
+    let loaded = galeway::config::load(&path);
+    std::fs::remove_file(&path).unwrap();
+    let printed = galeway::config::print(&loaded.unwrap().config);
+
+    let page = read("docs/configuration.md");
+    let tables = tables(&page);
+    let mut section = String::new();
+    let mut compared = 0;
+    for line in printed.lines() {
+        if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = format!("[{}]", header.replace(".main", ".NAME").replace(".mysql", ".NAME"));
+        }
+        let Some((key, value)) = line.split_once(" = ").filter(|(k, _)| !k.starts_with([' ', '#'])) else { continue };
+        if ["nodes", "user", "accept", "cluster"].contains(&key) {
+            continue;
+        }
+        let row = tables[&section].iter().find(|r| r[0] == format!("`{key}`")).unwrap_or_else(|| panic!("{key}"));
+        assert_eq!(row[1].trim_matches('`'), value, "default of {key} in {section}");
+        compared += 1;
+    }
+    assert!(compared >= 35, "only {compared} defaults compared");
+    let weight = tables["A node as a table"].iter().find(|r| r[0] == "`weight`").unwrap();
+    assert!(printed.contains(&format!("weight = {}", weight[1].trim_matches('`'))), "{printed}");
+}
+
+#[test]
+fn every_metric_is_explained_and_no_other() {
+    let page = read("docs/configuration.md");
+    let rows = &tables(&page)["Metrics"];
+    let mut explained: Vec<&str> = rows.iter().skip(1).map(|r| r[0].trim_matches('`')).collect();
+    for metric in galeway::telemetry::names::ALL {
+        assert!(explained.contains(&metric.name), "{} is not in docs/configuration.md", metric.name);
+        explained.retain(|e| *e != metric.name);
+    }
+    assert!(explained.is_empty(), "there is no metric {explained:?}");
+}
+
+#[test]
+fn every_reason_is_explained_and_no_other() {
+    let source = read("src/galera/reason.rs");
+    let labels = source.split_once("pub fn label").unwrap().1.split_once("pub fn consequence").unwrap().0;
+    let page = read("docs/configuration.md");
+    let mut explained: Vec<String> =
+        tables(&page)["Verdicts and what to do"].iter().skip(1).map(|r| r[0].trim_matches('`').to_owned()).collect();
+    for label in labels.split('"').skip(1).step_by(2) {
+        assert!(explained.iter().any(|e| e == label), "{label} is not in docs/configuration.md");
+        explained.retain(|e| e != label);
+    }
+    assert!(explained.is_empty(), "there is no reason {explained:?}");
+}
+
+#[test]
+fn the_commands_of_the_first_screen_exist_and_can_be_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let readme = read("README.md");
+    let screen: String = readme.lines().take(40).collect::<Vec<_>>().join("\n");
+    for command in ["scripts/demo", "scripts/test"] {
+        assert!(screen.contains(command), "{command} is not on the README's first screen");
+        let found = std::fs::metadata(root().join(command)).unwrap_or_else(|e| panic!("{command}: {e}"));
+        assert!(found.permissions().mode() & 0o111 == 0o111, "{command} is not executable");
+    }
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = read("README.md");
+    let block = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let dir = std::env::temp_dir().join(format!("galeway-readme-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("monitor.password"), "secret\n").unwrap();
+    std::fs::write(dir.join("galeway.toml"), block).unwrap();
+    let loaded = galeway::config::load(&dir.join("galeway.toml"));
+    std::fs::remove_dir_all(&dir).unwrap();
+    let loaded = loaded.unwrap_or_else(|e| panic!("{e}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.config.clusters[0].nodes.len(), 3);
+}
+
+#[test]
+fn links_within_the_documents_lead_somewhere() {
+    let documents = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/DESIGN.md", "docs/configuration.md"];
+    let mut links = 0;
+    for document in documents {
+        let text = read(document);
+        let dir = Path::new(document).parent().unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root().join(document) } else { root().join(dir).join(path) };
+            assert!(target.exists(), "{document}: {link}");
+            if !anchor.is_empty() {
+                let slug = |l: &str| {
+                    let keep = |c: &char| c.is_alphanumeric() || *c == ' ' || *c == '-';
+                    l.trim_matches(['#', ' ']).to_lowercase().chars().filter(keep).collect::<String>().replace(' ', "-")
+                };
+                let found = std::fs::read_to_string(&target).unwrap();
+                assert!(found.lines().any(|l| l.starts_with('#') && slug(l) == anchor), "{document}: {link}");
+            }
+        }
+    }
+    assert!(links > 8, "only {links} links found");
+}
