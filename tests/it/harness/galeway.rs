@@ -15,7 +15,7 @@ use super::cluster::Cluster;
 use super::process::{Process, Signal};
 use super::{ports, secs, until, watchdog, within};
 
-/// A running `galeway run`. Dropped, it gets SIGTERM, and half a second later SIGKILL; if the test fails, its log is shown.
+/// A running `galeway run`. Dropped, it gets SIGTERM, and after 5 s SIGKILL; if the test is failing, its log is shown.
 #[derive(Debug)]
 pub struct Galeway {
     process: Process,
