@@ -1,7 +1,7 @@
 //! One node: what outlives a snapshot.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -15,6 +15,11 @@ use crate::galera::status::Rows;
 /// Handshakes broken off before the monitor logs in once more to clear the server's count for our address. The
 /// server blocks us at `max_connect_errors`, 100 by default.
 const BROKEN_HANDSHAKES_TOLERATED: u64 = 25;
+
+/// The second failure in a row keeps a node at the back for this long, the third for twice that, and so on.
+const SUSPICION_FIRST: Duration = Duration::from_secs(1);
+/// The longest.
+const SUSPICION_MOST: Duration = Duration::from_secs(30);
 
 /// Counters, kill switch and last report of one node.
 #[derive(Debug)]
@@ -37,6 +42,25 @@ pub struct Node {
     killed: AtomicU64,
     broken_handshakes: AtomicU64,
     suspect: AtomicBool,
+    /// The suspicion below is not as new: asked on every session's way, so that only a failure costs a lock.
+    has_failed: AtomicBool,
+    suspicion: Mutex<Suspicion>,
+}
+
+/// How long a node stays at the back.
+#[derive(Debug)]
+struct Suspicion {
+    /// Good checks clear it from here on.
+    until: Instant,
+    /// What the next failure adds to the wait for a good check.
+    next: Duration,
+}
+
+impl Suspicion {
+    /// The first failure waits only for a good check.
+    fn none() -> Self {
+        Self { until: Instant::now(), next: Duration::ZERO }
+    }
 }
 
 /// What the status says of a node's checks.
@@ -79,6 +103,8 @@ impl Node {
             killed: AtomicU64::new(0),
             broken_handshakes: AtomicU64::new(0),
             suspect: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            suspicion: Mutex::new(Suspicion::none()),
         }
     }
 
@@ -105,6 +131,10 @@ impl Node {
     /// Counts a session that got the greeting.
     pub fn count_established(&self) {
         self.total.fetch_add(1, Ordering::Relaxed);
+        // Picked as the last choice while it was suspect, one success says little of the others that failed.
+        if !self.is_suspect() && self.has_failed.swap(false, Ordering::Relaxed) {
+            *self.suspicion() = Suspicion::none();
+        }
     }
 
     /// Counts a session that an order ended.
@@ -114,9 +144,18 @@ impl Node {
 
     /// An attempt failed by the node's doing: it goes to the back of the pick until its next good check, which is
     /// made at once. A failure of ours must not come here.
+    ///
+    /// A node that passes its checks and fails clients all the same (another port is checked, a firewall lies between)
+    /// stays at the back for longer each time.
     pub fn count_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        self.suspect();
+        // The clients that were on their way there together are one failure.
+        if !self.suspect.swap(true, Ordering::Relaxed) {
+            self.has_failed.store(true, Ordering::Relaxed);
+            let mut suspicion = self.suspicion();
+            suspicion.until = Instant::now() + suspicion.next;
+            suspicion.next = (suspicion.next * 2).clamp(SUSPICION_FIRST, SUSPICION_MOST);
+        }
         self.look.notify_one();
     }
 
@@ -130,9 +169,13 @@ impl Node {
         self.suspect.load(Ordering::Relaxed)
     }
 
-    /// After a good check. True if it was suspect.
+    /// After a good check. True if it was suspect and is not any more.
     pub fn clear_suspect(&self) -> bool {
-        self.suspect.swap(false, Ordering::Relaxed)
+        self.is_suspect() && self.suspicion().until <= Instant::now() && self.suspect.swap(false, Ordering::Relaxed)
+    }
+
+    fn suspicion(&self) -> MutexGuard<'_, Suspicion> {
+        self.suspicion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection to the node ended before its login was done: the server counts that against our address.
@@ -167,5 +210,35 @@ pub struct ActiveSession {
 impl Drop for ActiveSession {
     fn drop(&mut self) {
         self.node.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> Node {
+        Node::new(NodeId(0), "db1".into(), HostPort { host: "db1".to_owned(), port: 3306 })
+    }
+
+    #[test]
+    fn a_first_failure_is_forgotten_at_the_next_good_check_and_a_second_one_later() {
+        let node = node();
+        node.count_failed();
+        node.count_failed();
+        assert!(node.is_suspect(), "failures of one moment are one");
+        assert!(node.clear_suspect() && !node.is_suspect());
+        node.count_failed();
+        assert!(!node.clear_suspect() && node.is_suspect(), "it failed again right after a good check");
+    }
+
+    #[test]
+    fn a_session_that_was_greeted_wipes_the_slate() {
+        let node = node();
+        node.count_failed();
+        assert!(node.clear_suspect());
+        node.count_established();
+        node.count_failed();
+        assert!(node.clear_suspect(), "a first failure again");
     }
 }
