@@ -152,6 +152,13 @@ pub struct Change {
     pub to: Verdict,
 }
 
+impl Change {
+    /// Whether more than the words changed: a dead node is refused now and times out then, and that is no news.
+    pub fn is_of_substance(&self) -> bool {
+        self.from.kind != self.to.kind || self.from.reason.label() != self.to.reason.label()
+    }
+}
+
 /// What one step brought.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {

@@ -44,14 +44,61 @@ impl Health {
     /// Starts the monitors, on the runtime this is called in.
     pub fn start(&mut self) {
         for node in self.watch.nodes() {
-            self.tasks.spawn(monitor::run(Arc::clone(&self.watch), node));
+            let watch = Arc::clone(&self.watch);
+            self.tasks.spawn(kept_alive(move || monitor::run(Arc::clone(&watch), node.clone())));
         }
         let watch = Arc::clone(&self.watch);
-        self.tasks.spawn(async move { watch.tick().await });
+        self.tasks.spawn(kept_alive(move || Arc::clone(&watch).tick()));
+    }
+
+    /// Names of the nodes that were not checked yet.
+    pub fn unchecked(&self) -> Vec<Arc<str>> {
+        self.watch.unchecked()
     }
 
     /// Waits until every node was checked once; each check has its deadline.
     pub async fn first_round(&self) {
         self.watch.first_round().await;
+    }
+}
+
+/// Pause before a task that panicked is started again.
+const REVIVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Runs a task that never ends, again if a fault of ours ends it: a node whose monitor is gone would keep its last
+/// verdict for ever, and nobody would know.
+async fn kept_alive<F: Future<Output = ()> + Send + 'static>(make: impl Fn() -> F) {
+    loop {
+        // A set and not a handle: dropped with this future, it takes the task along.
+        let mut task = JoinSet::new();
+        task.spawn(make());
+        if task.join_next().await.is_some_and(|end| end.is_err()) {
+            tracing::error!(
+                "a monitor's task ended by a fault of Galeway's own: it is started again; please report it"
+            );
+        }
+        tokio::time::sleep(REVIVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_started_again() {
+        let starts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&starts);
+        let task = kept_alive(move || {
+            let start = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                assert!(start > 1, "on purpose");
+                std::future::pending::<()>().await;
+            }
+        });
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(60), task).await;
+        assert_eq!(starts.load(Ordering::Relaxed), 3);
     }
 }

@@ -35,12 +35,22 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
         };
         let in_doubt = watch.observed(&node, probed);
         if node.node.take_login_due() {
-            prober.log_in_once().await;
+            // Beside the checks: on a node that hangs it takes its whole deadline.
+            tokio::spawn(async move { prober.log_in_once().await });
         }
         let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt));
         // A look that somebody asked for comes no sooner than this after the last one began.
-        let soonest = begun + back_off.unwrap_or(rules.config.monitor.fast_interval);
-        closed = wait(&node, &mut kept, begun + shortened(pace), soonest).await;
+        let soonest = begun + back_off.map_or(rules.config.monitor.fast_interval, |_| BACK_OFF_FIRST);
+        let mended = async {
+            match back_off {
+                Some(_) => watch.account_mended().await,
+                None => std::future::pending().await,
+            }
+        };
+        closed = tokio::select! {
+            closed = wait(&node, &mut kept, begun + shortened(pace), soonest) => closed,
+            () = mended => false,
+        };
         if closed {
             // Until the redial has succeeded new clients try the other nodes first.
             node.node.suspect();

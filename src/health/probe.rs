@@ -136,7 +136,19 @@ impl Prober {
         let begun = Instant::now();
         let progress = Progress::default();
         let known = kept.as_ref().map(|k| k.address);
-        let outcome = within(self.timeout, self.converse(kept, &progress)).await;
+        let mut closed = closed;
+        let outcome = within(self.timeout, async {
+            let was_kept = kept.is_some();
+            match self.converse(kept, &progress).await {
+                // Closed by the server in the middle of the question, as a kept connection may be while it is idle.
+                Err(Check::Unreachable { why: Unreachable::Closed(_), .. }) if was_kept => {
+                    closed = true;
+                    self.converse(kept, &progress).await
+                }
+                other => other,
+            }
+        })
+        .await;
         let duration = begun.elapsed();
         let failed = |check| (check, known);
         let (check, address) = match outcome {
@@ -182,7 +194,7 @@ impl Prober {
         progress.at(Step::Resolve);
         let addresses = resolve(&self.host, self.port).await?;
         progress.at(Step::Connect);
-        let (stream, address) = connect(&addresses).await?;
+        let (stream, address) = connect(&addresses, self.timeout).await?;
         progress.at(Step::Greeting);
         let credentials = Credentials { user: &self.user, password: self.password.expose() };
         let tls = self.tls.as_deref().map(|t| (t, self.host.as_str()));
@@ -219,11 +231,20 @@ impl Drop for Lookup {
     }
 }
 
-/// The first address that takes a connection.
-async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Check> {
+/// The first address that takes a connection. One that is silent takes only its share of the check's time: behind a
+/// name with an IPv6 address that leads nowhere the node may be well.
+async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream, SocketAddr), Check> {
+    let share = time / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let mut last = Unreachable::Io("no address".to_owned());
     for &address in addresses {
-        match TcpStream::connect(address).await {
+        let connected = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(connected) => connected,
+            Err(_elapsed) => {
+                last = Unreachable::TimedOut(Step::Connect.name());
+                continue;
+            }
+        };
+        match connected {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, address));

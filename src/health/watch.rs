@@ -12,7 +12,7 @@ use super::probe::{Probed, Prober};
 use crate::config::{self, HostPort};
 use crate::galera::observation::Check;
 use crate::galera::status::Rows;
-use crate::galera::{self, Change, Core, Effect, Event, Kind, NodeId, Outcome, Reason, Settings, Verdict};
+use crate::galera::{self, Core, Effect, Event, Kind, NodeId, Outcome, Reason, Settings, Verdict};
 use crate::net::tls::{ClientTls, SetupError};
 use crate::pool::{Cause, Member, Node, NodeReport, Pool, PoolCell, ProbeReport};
 use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
@@ -60,6 +60,8 @@ pub struct ClusterWatch {
     state: Mutex<State>,
     /// The core's deadline may have moved.
     moved: Notify,
+    /// A login succeeded after refusals.
+    mended: Notify,
     /// Nodes that were checked at least once.
     checked: watch::Sender<usize>,
 }
@@ -75,6 +77,10 @@ struct State {
 struct Seen {
     address: Option<SocketAddr>,
     checked: bool,
+    /// The last check's login was refused.
+    refused: bool,
+    /// When it was last said that checks are not made.
+    told_not_made: Option<Instant>,
     since: Option<Instant>,
     rows: Arc<Rows>,
     /// `wsrep_flow_control_paused_ns` and when it was read.
@@ -109,6 +115,7 @@ impl ClusterWatch {
             metrics,
             state: Mutex::new(State { core, seen }),
             moved: Notify::new(),
+            mended: Notify::new(),
             checked: watch::Sender::new(0),
         })
     }
@@ -123,6 +130,17 @@ impl ClusterWatch {
 
     pub(super) fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
+    }
+
+    pub(super) fn unchecked(&self) -> Vec<Arc<str>> {
+        let state = self.state();
+        let checked = |id| state.seen.get(&id).is_some_and(|s| s.checked);
+        self.nodes.iter().filter(|n| !checked(n.node.id)).map(|n| Arc::clone(&n.node.name)).collect()
+    }
+
+    /// Resolves when a login succeeded while others were being refused: the account may be mended.
+    pub(super) async fn account_mended(&self) {
+        self.mended.notified().await;
     }
 
     pub(super) async fn first_round(&self) {
@@ -150,6 +168,13 @@ impl ClusterWatch {
         if let Some(seen) = seen.get_mut(&id) {
             publish |= seen.note(watched, &probed, ended);
             let made = !matches!(check, Check::NotMade(_));
+            if let Check::NotMade(why) = check {
+                seen.tell_not_made(&self.name, &watched.node.name, why, ended);
+            }
+            let refused = matches!(check, Check::LoginRefused(_));
+            if std::mem::replace(&mut seen.refused, refused) && good {
+                self.mended.notify_waiters();
+            }
             if made && !std::mem::replace(&mut seen.checked, true) {
                 self.checked.send_modify(|n| *n += 1);
             }
@@ -177,7 +202,7 @@ impl ClusterWatch {
     }
 
     /// Lets time pass: sessions of a hung node end at their time, not at its next check.
-    pub(super) async fn tick(&self) {
+    pub(super) async fn tick(self: Arc<Self>) {
         loop {
             let deadline = self.state().core.deadline(&self.rules().core);
             let due = async {
@@ -212,6 +237,7 @@ impl ClusterWatch {
     fn perform(&self, rules: &Rules, state: &mut State, outcome: Outcome, publish: bool, now: Instant) {
         for effect in &outcome.effects {
             if let Effect::Changed(change) = effect
+                && change.is_of_substance()
                 && let Some(seen) = state.seen.get_mut(&change.node)
             {
                 seen.since = Some(now);
@@ -234,11 +260,17 @@ impl ClusterWatch {
     fn obey(&self, config: &config::Cluster, effect: Effect, now: Instant) {
         let cluster = &*self.name;
         match effect {
-            Effect::Changed(Change { node, from, to }) => {
-                let Some(w) = self.watched(node) else { return };
-                w.metrics.set_eligible(to.kind.serves());
-                w.metrics.count_verdict_change(to.reason.label());
-                log_change(cluster, &w.node.name, &from, &to);
+            Effect::Changed(change) => {
+                let Some(w) = self.watched(change.node) else { return };
+                let to = &change.to;
+                if change.is_of_substance() {
+                    w.metrics.set_eligible(to.kind.serves());
+                    w.metrics.count_verdict_change(to.reason.label());
+                    log_change(cluster, &w.node.name, &change.from, to);
+                } else {
+                    tracing::debug!(cluster, node = %w.node.name, verdict = to.kind.as_str(), reason = %to.reason,
+                        "the same verdict in other words");
+                }
             }
             Effect::Kill(node, reason) => {
                 let Some(w) = self.watched(node) else { return };
@@ -265,7 +297,18 @@ impl ClusterWatch {
     }
 }
 
+/// At most one warning in this time about a node's checks that were not made.
+const NOT_MADE_WARNING_EVERY: Duration = Duration::from_secs(10);
+
 impl Seen {
+    /// While checks are not made a verdict stands still, and nothing else would show it.
+    fn tell_not_made(&mut self, cluster: &str, node: &str, why: &str, now: Instant) {
+        if self.told_not_made.is_none_or(|at| now.saturating_duration_since(at) >= NOT_MADE_WARNING_EVERY) {
+            self.told_not_made = Some(now);
+            tracing::warn!(cluster, node, why, "check not made: the verdict stays as it was");
+        }
+    }
+
     /// Keeps what a check brought. True: where to connect has changed.
     fn note(&mut self, watched: &WatchedNode, probed: &Probed, now: Instant) -> bool {
         let metrics = &watched.metrics;

@@ -81,13 +81,15 @@ impl Listeners {
     }
 }
 
-/// Whether an error is this machine's or this process's shortage: no descriptor, port, buffer or memory. It says
-/// nothing of any peer, and must exclude none.
+/// Whether an error is this machine's or this process's: no descriptor, port, buffer or memory, or a rule of its own that
+/// forbids the connection. It says nothing of any peer, and must exclude none.
 pub fn is_local_shortage(e: &io::Error) -> bool {
     use rustix::io::Errno;
     let Some(code) = e.raw_os_error() else { return e.kind() == io::ErrorKind::OutOfMemory };
     let errno = Errno::from_raw_os_error(code);
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL, Errno::AGAIN].contains(&errno)
+    let shortage = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL, Errno::AGAIN];
+    // EPERM and EACCES come from this host's firewall or sandbox.
+    shortage.contains(&errno) || [Errno::PERM, Errno::ACCESS].contains(&errno)
 }
 
 #[cfg(test)]
@@ -97,7 +99,7 @@ mod tests {
     #[test]
     fn a_shortage_of_ours_is_told_from_a_peers_fault() {
         use rustix::io::Errno;
-        for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS] {
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::PERM] {
             assert!(is_local_shortage(&ours.into()), "{ours:?}");
         }
         for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::HOSTUNREACH, Errno::TIMEDOUT] {

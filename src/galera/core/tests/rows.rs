@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
     (&[("read_only", "0")], Fitness::Full, "Synced"),
     (&[("read_only", "ON")], Fitness::None, "read_only=ON"),
     (&[("read_only", "NO_LOCK_NO_ADMIN")], Fitness::None, "read_only=NO_LOCK_NO_ADMIN"),
-    (&[("read_only", "")], Fitness::None, "not a Galera node (read_only is missing)"),
+    (&[("read_only", "")], Fitness::None, "the row read_only is missing"),
     // Set for good it means nothing but in state 2.
     (&[("wsrep_sst_donor_rejects_queries", "ON")], Fitness::Full, "Synced"),
     (&[("wsrep_sst_donor_rejects_queries", "")], Fitness::Full, "Synced"),
