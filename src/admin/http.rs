@@ -22,8 +22,8 @@ const CONNECTIONS: usize = 64;
 /// A request's head must have come within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection lives at most this long, so that peers that vanished do not fill [`CONNECTIONS`].
-const LIFETIME: Duration = Duration::from_secs(60);
+/// A connection, which is one request, lives at most this long, so that peers that vanished do not fill [`CONNECTIONS`].
+const LIFETIME: Duration = Duration::from_secs(20);
 
 /// Wait after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,6 +59,8 @@ async fn connection(stream: TcpStream, view: Arc<View>) {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // Idle connections would hold places that readiness probes need.
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(e) = served {
@@ -86,11 +88,11 @@ fn respond<B>(request: &Request<B>, view: &View) -> Response<Full<Bytes>> {
 
 /// 200 when every service, or the one that is asked for, can route.
 fn readyz(query: &str, view: &View) -> Response<Full<Bytes>> {
-    let wanted = query.split('&').find_map(|pair| pair.strip_prefix("service="));
-    let wanted = match wanted.map(percent_decoded) {
-        Some(None) => return text(StatusCode::BAD_REQUEST, "service= is not a percent-encoded name\n".to_owned()),
+    let wanted = match query.strip_prefix("service=").map(percent_decoded) {
+        _ if query.is_empty() => None,
         Some(Some(name)) => Some(name),
-        None => None,
+        // A mistyped key must not be taken as a question about all services.
+        _ => return text(StatusCode::BAD_REQUEST, "usage: /readyz or /readyz?service=NAME\n".to_owned()),
     };
     let asked: Vec<_> = view.services.iter().filter(|s| wanted.as_deref().is_none_or(|w| w == &*s.name)).collect();
     if asked.is_empty() {

@@ -116,7 +116,7 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
         name: node.name.to_string(),
         address: node.address.to_string(),
         verdict: member.verdict.kind.as_str(),
-        reason: member.verdict.reason.to_string(),
+        reason: reason(member),
         since_seconds: rounded(now.saturating_duration_since(since)),
         weight: member.weight,
         wsrep,
@@ -132,6 +132,16 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
             failed: node.failed(),
             killed: node.killed(),
         },
+    }
+}
+
+/// The verdict's reason, and what keeps clients away from a node that may serve.
+fn reason(member: &Member) -> String {
+    let reason = member.verdict.reason.to_string();
+    if member.verdict.kind.serves() && !member.verdict.room {
+        format!("{reason}; nearly at max_connections: nobody new while another node has room")
+    } else {
+        reason
     }
 }
 

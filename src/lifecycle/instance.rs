@@ -109,10 +109,12 @@ impl Instance {
             services.push((Arc::new(service), accepting));
         }
         let admin = config.admin.listen.map(bind_admin).transpose()?;
+        let clusters = config.clusters.iter().zip(&healths);
+        let clusters = clusters.map(|(c, health)| ClusterView { name: Arc::clone(&c.name), pool: health.pool() });
         let view = Arc::new(View {
             started: Instant::now(),
             state: watch::Sender::new(RunState::Starting),
-            clusters: pools.into_iter().map(|(name, pool)| ClusterView { name, pool }).collect(),
+            clusters: clusters.collect(),
             services: views,
             registry,
         });
@@ -209,7 +211,13 @@ impl Control {
             }
         };
         if tokio::time::timeout(self.first_round, rounds).await.is_err() {
-            tracing::warn!("the first round of checks did not end in time: accepting all the same");
+            for (health, cluster) in self.healths.iter().zip(&self.view.clusters) {
+                let unchecked = health.unchecked().join(", ");
+                if !unchecked.is_empty() {
+                    tracing::warn!(cluster = %cluster.name, unchecked,
+                        "accepting although these nodes were not checked yet: they get nobody until they were");
+                }
+            }
         }
         // Not kept here: the instance owns the sockets, and closes them when it drains.
         for (service, listeners) in self.services.drain(..) {
