@@ -10,9 +10,9 @@ use crate::net::tcp_info::Outstanding;
 /// Looks are at most this far apart, so that a death is noticed soon after its time.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
 
-/// Silence to the probes of a closed window proves nothing for this long. A living Linux answers them at most every
-/// 0.5 s (`net.ipv4.tcp_invalid_ratelimit`); the early ones come faster, and the next one may be another second away.
-const PROBES_ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+/// Window probes in a row without an answer that prove something. One may be under way, one may be lost, and a living
+/// Linux answers at most one in 0.5 s (`net.ipv4.tcp_invalid_ratelimit`), which the early ones are too fast for.
+const PROBES_UNANSWERED: u8 = 2;
 
 /// What a side died of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,13 @@ pub(super) struct AckWatch {
     armed: bool,
     /// Since when every look found bytes outstanding and no acknowledgement came.
     silent_since: Option<Instant>,
-    /// The last look found a window probe without an answer. One may be under way at any look; the same silence at
-    /// two looks in a row may not.
-    probe_unanswered: bool,
     /// Since when every look found the window closed.
     closed_since: Option<Instant>,
 }
 
 impl AckWatch {
     pub(super) fn new() -> Self {
-        Self { look: None, armed: false, silent_since: None, probe_unanswered: false, closed_since: None }
+        Self { look: None, armed: false, silent_since: None, closed_since: None }
     }
 
     /// Bytes were sent.
@@ -78,14 +75,7 @@ impl AckWatch {
         }
         // While the window is closed the kernel asks ever more seldom, up to every 120 s: silence between two
         // probes means nothing, an unanswered probe does.
-        let proven = if o.window_closed {
-            std::mem::replace(&mut self.probe_unanswered, o.unanswered_probes > 0)
-                && o.unanswered_probes > 0
-                && quiet_for >= PROBES_ANSWERED_WITHIN
-        } else {
-            self.probe_unanswered = false;
-            true
-        };
+        let proven = !o.window_closed || o.unanswered_probes >= PROBES_UNANSWERED;
         if proven && o.since_last_ack >= quiet_for && timers.user.is_some_and(|t| quiet_for >= t) {
             return Some(Death::Vanished);
         }
@@ -196,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_reader_that_vanishes_is_noticed_by_its_unanswered_probe() {
+    fn a_paused_reader_that_vanishes_is_noticed_by_its_unanswered_probes() {
         let gone =
-            |at: Duration| Outstanding { any: true, window_closed: true, unanswered_probes: 1, since_last_ack: at };
+            |at: Duration| Outstanding { any: true, window_closed: true, unanswered_probes: 2, since_last_ack: at };
         assert_eq!(dies_after(STALL, gone).map(|(_, d)| d), Some(Death::Vanished));
     }
 
