@@ -53,7 +53,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     } else {
         let nodes: usize = config.clusters.iter().map(|c| c.nodes.len()).sum();
         println!(
-            "{}: right ({} of {} in {}, {})",
+            "{}: right ({} in {}, {}, {})",
             path.display(),
             count(nodes, "node"),
             count(config.clusters.len(), "cluster"),

@@ -55,7 +55,11 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         config = %args.file.file.display(), "starting");
     let handle = match Instance::start(&config) {
         Ok(handle) => handle,
-        Err(e) => return wrong(e),
+        Err(e) => {
+            // What was logged so far stands above the message, and not behind it.
+            drop(guard);
+            return wrong(e);
+        }
     };
     if let Some(address) = handle.admin_addr() {
         tracing::info!(%address, "admin");
