@@ -132,14 +132,18 @@ impl Flow {
 }
 
 /// Relays until the end. `to_client` is sent to the client before anything else (the node's greeting).
-pub async fn relay<C: Wire, N: Wire, M: Meter>(
-    client: &mut C,
-    node: &mut N,
+///
+/// Not an `async fn`: that would hold its arguments and the relay twice over, in every session.
+pub fn relay<'a, C: Wire, N: Wire, M: Meter>(
+    client: &'a mut C,
+    node: &'a mut N,
     to_client: Box<[u8]>,
-    timers: &Timers,
-    meter: &M,
-) -> End {
-    let relay = Relay {
+    timers: &'a Timers,
+    meter: &'a M,
+) -> impl Future<Output = End> + use<'a, C, N, M> {
+    // The relay yields by itself after TURN bytes. Without this, tokio's budget would end a turn earlier with a
+    // Pending that looks like a peer that takes nothing, and every such turn would copy a buffer aside.
+    tokio::task::coop::unconstrained(Relay {
         client,
         node,
         up: Flow::new(Box::default()),
@@ -152,10 +156,7 @@ pub async fn relay<C: Wire, N: Wire, M: Meter>(
         client_acks: AckWatch::new(),
         node_acks: AckWatch::new(),
         timer: None,
-    };
-    // The relay yields by itself after TURN bytes. Without this, tokio's budget would end a turn earlier with a
-    // Pending that looks like a peer that takes nothing, and every such turn would copy a buffer aside.
-    tokio::task::coop::unconstrained(relay).await
+    })
 }
 
 struct Relay<'a, C, N, M> {

@@ -142,6 +142,8 @@ async fn greeted(
     let stream = match connected {
         Ok(Ok(stream)) => Stream::Tcp(stream),
         Ok(Err(e)) if is_local_shortage(&e) => return Err(Failure::Local(e)),
+        // Connected and reset before we looked.
+        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionReset => return Err(Failure::Closed),
         Ok(Err(e)) => return Err(Failure::Io(e)),
         Err(_elapsed) => return Err(Failure::Connect(patience.connect)),
     };

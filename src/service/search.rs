@@ -73,14 +73,15 @@ impl Trail {
     }
 }
 
-/// Searches until a node greets, the deadline passes, the client leaves or Galeway stops.
+/// Searches until a node greets, the deadline passes, the client leaves or Galeway stops. What it brings is boxed: the
+/// session's future would hold it several times over.
 pub(super) async fn search(
     service: &Arc<Service>,
     settings: &Settings,
     client: &TcpStream,
     ticket: usize,
     accepted: Instant,
-) -> Result<Found, Nothing> {
+) -> Result<Box<Found>, Box<Nothing>> {
     let mut search = Search {
         service,
         settings,
@@ -100,8 +101,8 @@ pub(super) async fn search(
     };
     let Search { trail, passed_on, .. } = search;
     match outcome {
-        Ok((established, slot)) => Ok(Found { established, slot, trail }),
-        Err(rejection) => Err(Nothing { rejection, passed_on, trail }),
+        Ok((established, slot)) => Ok(Box::new(Found { established, slot, trail })),
+        Err(rejection) => Err(Box::new(Nothing { rejection, passed_on, trail })),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One session, from accept to close.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::telemetry::{CloseReason, Rejection, ServiceMetrics};
 /// the TIME_WAIT is its own and not one of our ports.
 const HOLD_FIN: Duration = Duration::from_millis(200);
 
-/// How long an abort towards a client waits for the bytes before it to be acknowledged.
+/// How long an abort waits for the bytes before it to be acknowledged.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Serves one accepted connection.
@@ -69,10 +70,10 @@ async fn relayed(
     service: &Arc<Service>,
     settings: &Settings,
     mut client: Stream,
-    found: Found,
+    found: Box<Found>,
     record: &mut Record<'_>,
 ) {
-    let Found { established, slot: _slot, trail } = found;
+    let Found { established, slot: _slot, trail } = unboxed(found);
     let Established { node, mut stream, greeting, mut lease, active: _active } = established;
     record.attempts = trail.attempts;
     record.trail = trail.log;
@@ -97,6 +98,11 @@ async fn relayed(
     route.close(reason);
     // The counts are done; what is left may take a second of waiting for the client.
     Box::pin(close(fate, client, stream, settings.protocol)).await;
+}
+
+/// Gives the box back now; `*boxed` would keep it to the end of the function, and so of the session.
+fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
 }
 
 /// How a session came to its end.
@@ -137,8 +143,8 @@ async fn close(fate: Fate, client: Stream, node: Stream, protocol: Protocol) {
     match fate {
         Fate::Relay(End::Orderly(_)) => {}
         Fate::Relay(End::Broken(Side::Client, _) | End::Vanished(Side::Client) | End::Stalled(Side::Client)) => {
-            pass_on_abort(node);
             client.abort();
+            pass_on_abort(node, protocol).await;
         }
         Fate::Relay(End::Broken(Side::Node, _) | End::Vanished(Side::Node) | End::Stalled(Side::Node)) => {
             node.abort();
@@ -159,20 +165,31 @@ async fn close(fate: Fate, client: Stream, node: Stream, protocol: Protocol) {
     }
 }
 
-/// Ends a node's connection after its client's abort. A reset leaves no TIME_WAIT behind, but it would also throw away
-/// what the client had sent and the node has not taken yet: then the end is an orderly one.
-fn pass_on_abort(node: Stream) {
-    if node.outstanding().is_some_and(|o| !o.any) {
+/// Ends a node's connection after its client's abort, by an abort: it leaves no TIME_WAIT behind, and an orderly end
+/// would call complete what was broken off. But it would also throw away what the client had sent and the node has not
+/// taken yet, a COMMIT perhaps, so that is waited for; where it takes longer, a MySQL server (whose packets tell their
+/// length) gets it and an orderly end.
+async fn pass_on_abort(node: Stream, protocol: Protocol) {
+    if taken(&node).await || protocol == Protocol::Tcp {
         node.abort();
     }
 }
 
 async fn abort_after_last_byte(client: Stream) {
+    taken(&client).await;
+    client.abort();
+}
+
+/// Waits a little for the far end to acknowledge what was sent. True: it has.
+async fn taken(stream: &Stream) -> bool {
     let until = Instant::now() + LAST_BYTES;
-    while client.outstanding().is_some_and(|o| o.any) && Instant::now() < until {
+    while stream.outstanding().is_some_and(|o| o.any) {
+        if Instant::now() >= until {
+            return false;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    client.abort();
+    true
 }
 
 fn timers(settings: &Settings) -> Timers {
@@ -197,6 +214,9 @@ fn close_reason(fate: &Fate) -> CloseReason {
         Fate::Relay(end) => match end {
             End::Orderly(Side::Client) => CloseReason::ClientClosed,
             End::Orderly(Side::Node) => CloseReason::NodeClosed,
+            // Its keepalive probes went unanswered, or the network on the way to it is gone.
+            End::Broken(Side::Client, e) if is_silence(e) => CloseReason::ClientVanished,
+            End::Broken(Side::Node, e) if is_silence(e) => CloseReason::NodeVanished,
             End::Broken(Side::Client, _) => CloseReason::ClientReset,
             End::Broken(Side::Node, _) => CloseReason::NodeReset,
             End::Vanished(Side::Client) => CloseReason::ClientVanished,
@@ -207,6 +227,11 @@ fn close_reason(fate: &Fate) -> CloseReason {
             End::HalfClosed(_) => CloseReason::HalfClose,
         },
     }
+}
+
+fn is_silence(e: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(e.kind(), TimedOut | HostUnreachable | NetworkUnreachable)
 }
 
 fn detail(fate: &Fate) -> String {
@@ -300,5 +325,36 @@ impl Drop for Record<'_> {
             detail: &detail,
         }
         .log();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::galera::ClusterState;
+    use crate::pool::{Pool, PoolCell};
+    use crate::telemetry::Registry;
+
+    /// The most a session's future may take. With it in the task's header and the two sockets' registrations a session
+    /// stays below the 4 kB that `tests/it/limits.rs` measures.
+    const FUTURE_MOST: usize = 1600;
+
+    #[tokio::test]
+    async fn a_sessions_future_is_small() {
+        let text = "[cluster.c]\nnodes = [\"127.0.0.1\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
+                    [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
+        let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
+        let settings = Arc::clone(&config.services[0]);
+        let pool = Arc::new(PoolCell::new(Pool::new("c".into(), Vec::new(), ClusterState::Unknown)));
+        let metrics = Arc::new(ServiceMetrics::new(&Registry::new(), "s".into()));
+        let (_stop, stopping) = tokio::sync::watch::channel(false);
+        let service = Arc::new(Service::new(settings, pool, metrics, stopping));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = client.local_addr().unwrap();
+        let size = std::mem::size_of_val(&serve(service, client, peer, std::time::Instant::now()));
+        println!("a session's future takes {size} bytes");
+        assert!(size <= FUTURE_MOST, "{size} bytes");
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle as JoinTask;
 
 use super::Service;
 use super::session::serve;
@@ -205,10 +206,16 @@ impl Incoming {
 }
 
 fn spawn(stream: TcpStream, peer: SocketAddr, service: Arc<Service>, accepted: Instant, session: Session) {
+    // Nobody waits for it: it ends by itself, and a panic has been logged by the process's hook.
+    drop(guarded(session, serve(service, stream, peer, accepted)));
+}
+
+/// A task of its own, so that a panic ends this one session only; its count is given back either way.
+fn guarded(session: Session, work: impl Future<Output = ()> + 'static + Send) -> JoinTask<()> {
     tokio::spawn(async move {
         let _session = session;
-        serve(service, stream, peer, accepted).await;
-    });
+        work.await;
+    })
 }
 
 /// Counts a session on its worker until it is dropped, by a panic too.
@@ -232,5 +239,31 @@ impl Drop for Session {
         if let Some(p) = self.peers.get(self.index) {
             p.sessions.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_panics_ends_alone_and_gives_its_count_back() {
+        let peers: Arc<[Peer]> =
+            [Peer { commands: mpsc::channel(1).0, sessions: AtomicUsize::new(0) }].into_iter().collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let count = || peers.first().map_or(0, |p| p.sessions.load(Ordering::Relaxed));
+        runtime.block_on(async {
+            let other = guarded(Session::enter(&peers, 0), async move {
+                let _ = gone.await;
+            });
+            let faulty = guarded(Session::enter(&peers, 0), async { panic!("a fault of ours") });
+            assert_eq!(count(), 2);
+            assert!(faulty.await.is_err_and(|e| e.is_panic()));
+            assert_eq!(count(), 1, "the other one lives on the same thread");
+            go.send(()).unwrap();
+            other.await.unwrap();
+            assert_eq!(count(), 0);
+        });
     }
 }
