@@ -73,7 +73,7 @@ async fn relayed(
     found: Box<Found>,
     record: &mut Record<'_>,
 ) {
-    let Found { established, slot: _slot, trail } = unboxed(found);
+    let Found { established, slot: _slot, trail } = *found;
     let Established { node, mut stream, greeting, mut lease, active: _active } = established;
     record.attempts = trail.attempts;
     record.trail = trail.log;
@@ -98,11 +98,6 @@ async fn relayed(
     route.close(reason);
     // The counts are done; what is left may take a second of waiting for the client.
     Box::pin(close(fate, client, stream, settings.protocol)).await;
-}
-
-/// Gives the box back now; `*boxed` would keep it to the end of the function, and so of the session.
-fn unboxed<T>(boxed: Box<T>) -> T {
-    *boxed
 }
 
 /// How a session came to its end.
