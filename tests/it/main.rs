@@ -13,10 +13,21 @@
 )]
 
 mod docs;
+mod admin;
+mod bad_input;
+mod fakes;
 mod harness;
 mod harness_works;
+mod limits;
 mod login;
 mod login_tls;
+mod monitor;
 mod peer;
 mod real;
 mod rooms;
+mod queue;
+mod relaying;
+mod sessions;
+mod signals;
+mod vanishing;
+mod vetoes;

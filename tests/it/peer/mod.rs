@@ -54,7 +54,15 @@ impl Peer {
         S: Fn(Conn) -> F + Send + 'static,
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// The same on a socket of the test's own.
+    pub(crate) fn on<S, F>(listener: std::net::TcpListener, script: S) -> Self
+    where
+        S: Fn(Conn) -> F + Send + 'static,
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));

@@ -65,10 +65,15 @@ pub(crate) struct FakeNode {
 impl FakeNode {
     /// A node that is alone in its cluster, Synced, Primary and ready.
     pub(crate) fn start(name: &str) -> Self {
+        Self::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), name)
+    }
+
+    /// The same on a socket of the test's own.
+    pub(crate) fn on(listener: std::net::TcpListener, name: &str) -> Self {
         let shared = Arc::new(Shared::default());
         let (cut, watch) = watch::channel(0);
         let for_scripts = shared.clone();
-        let peer = Peer::start(move |conn| {
+        let peer = Peer::on(listener, move |conn| {
             let (shared, mut cut) = (for_scripts.clone(), watch.clone());
             cut.mark_unchanged();
             async move {

@@ -1,0 +1,193 @@
+//! Peers that vanish without a word: their packets stop, and no reset says so.
+//!
+//! A network namespace stands for the other machine. A process holds it, so that it goes with the process however the
+//! tests end; a black hole among its routes swallows every answer, acknowledgements included. Needs root.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use crate::fakes::{FAST, Fakes, LONG, greeting};
+use crate::harness::process::Process;
+use crate::harness::{Conn, Galeway, Settings, ports, secs, until};
+use crate::peer::FakeNode;
+
+/// What this process is when a test has started it inside a namespace: "client ADDR" or "node ADDR".
+const ROLE: &str = "GALEWAY_IT_INSIDE";
+
+/// Another machine.
+struct Far {
+    holder: Process,
+    /// Its address.
+    far: Ipv4Addr,
+    /// Ours, as it sees us.
+    near: Ipv4Addr,
+}
+
+impl Far {
+    /// `None` only where the user asked for a run without root, which is said.
+    fn new() -> Option<Self> {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        if !rustix::process::geteuid().is_root() {
+            let allowed = std::env::var_os("GALEWAY_TEST_UNPRIVILEGED").is_some_and(|v| v == "1");
+            assert!(allowed, "network namespaces need root (GALEWAY_TEST_UNPRIVILEGED=1 leaves these tests out)");
+            println!("NOT RUN: network namespaces need root, and GALEWAY_TEST_UNPRIVILEGED=1 is set");
+            return None;
+        }
+        let holder = Process::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
+        let pid = holder.id();
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+        until(LONG, "a namespace of its own", || (namespace(&pid.to_string()) != namespace("self")).then_some(()));
+        // 198.18.0.0/15 is for tests between two networks (RFC 2544).
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let own = std::process::id();
+        let address = |last| Ipv4Addr::new(198, 18, own as u8, n * 4 + last);
+        let far = Self { holder, far: address(2), near: address(1) };
+        let (ours, theirs) = (format!("gw{n}-{own}"), format!("gwf{n}-{own}"));
+        ip(&format!("link add {ours} type veth peer name {theirs} netns {pid}"));
+        ip(&format!("addr add {}/30 dev {ours}", far.near));
+        ip(&format!("link set {ours} up"));
+        far.ip(&format!("addr add {}/30 dev {theirs}", far.far));
+        far.ip(&format!("link set {theirs} up"));
+        Some(far)
+    }
+
+    fn command(&self, program: &std::ffi::OsStr) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-n", "-t", &self.holder.id().to_string()]).arg(program);
+        command
+    }
+
+    fn ip(&self, line: &str) {
+        done(self.command("ip".as_ref()).args(line.split(' ')));
+    }
+
+    /// Starts `test` of this binary there, in a role.
+    fn start(&self, test: &str, role: &str) -> Process {
+        let exe = std::env::current_exe().unwrap();
+        let mut command = self.command(exe.as_os_str());
+        command.args([test, "--exact", "--nocapture"]).env(ROLE, role);
+        Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
+    }
+
+    /// It says nothing any more.
+    fn vanish(&self) {
+        self.ip(&format!("route add blackhole {}/32", self.near));
+    }
+}
+
+fn ip(line: &str) {
+    done(Command::new("ip").args(line.split(' ')));
+}
+
+#[track_caller]
+fn done(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The process in the namespace: plays its role until it is killed.
+fn play(role: &str) -> ! {
+    let (what, addr) = role.split_once(' ').unwrap();
+    let addr: SocketAddr = addr.parse().unwrap();
+    let _kept: Box<dyn std::any::Any> = match what {
+        "client" => {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            stream.read_exact(&mut vec![0; greeting(1).packet().len()]).unwrap();
+            Box::new(stream)
+        }
+        "node" => Box::new(FakeNode::on(TcpListener::bind(addr).unwrap(), "far")),
+        other => panic!("{other}"),
+    };
+    std::thread::sleep(secs(1000));
+    unreachable!("killed before")
+}
+
+/// A client over there with a session, and the node's end of it.
+struct FarClient {
+    far: Far,
+    galeway: Galeway,
+    node: TcpStream,
+    _client: Process,
+    _fakes: Fakes,
+}
+
+impl FarClient {
+    fn new(test: &str, service: &str) -> Option<Self> {
+        if let Ok(role) = std::env::var(ROLE) {
+            play(&role);
+        }
+        let far = Far::new()?;
+        let fakes = Fakes::new(1);
+        let listener = fakes.listen(1);
+        let (accept, admin) =
+            (SocketAddr::from((far.near, ports::free())), SocketAddr::from(([127, 0, 0, 1], ports::free())));
+        let monitor = format!("port = {}\n{FAST}", fakes.check(1).addr().port());
+        let settings = Settings { monitor: &monitor, service, ..Settings::default() };
+        let text = settings.text(&[("n1".to_owned(), fakes.data(1))], accept, admin);
+        let galeway = Galeway::spawn_text(&text, accept, admin);
+        galeway.wait_ready();
+        let client = far.start(test, &format!("client {accept}"));
+        let mut node = listener.accept().unwrap().0;
+        node.write_all(&greeting(1).packet()).unwrap();
+        until(LONG, "the client has its greeting", || {
+            (galeway.metric("galeway_bytes_total", &[("direction", "out")]) > 50.0).then_some(())
+        });
+        Some(Self { far, galeway, node, _client: client, _fakes: fakes })
+    }
+
+    /// How its session ended.
+    fn end(&self) -> String {
+        let event = until(LONG, "the session ends", || self.galeway.access_log().pop());
+        event["end"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn an_idle_client_that_vanished_is_noticed_by_keepalive() {
+    let test = "vanishing::an_idle_client_that_vanished_is_noticed_by_keepalive";
+    let Some(pair) = FarClient::new(test, "keepalive = \"2s\"") else { return };
+    pair.far.vanish();
+    let start = Instant::now();
+    assert_eq!(pair.end(), "client_vanished");
+    assert!(start.elapsed() >= secs(2) && start.elapsed() < secs(12), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_that_acknowledges_nothing_ends_at_user_timeout() {
+    let test = "vanishing::a_client_that_acknowledges_nothing_ends_at_user_timeout";
+    let Some(mut pair) = FarClient::new(test, "user_timeout = \"2s\"\nkeepalive = \"1h\"") else { return };
+    pair.far.vanish();
+    pair.node.write_all(&[0; 1000]).unwrap();
+    let start = Instant::now();
+    assert_eq!(pair.end(), "client_vanished");
+    assert!(start.elapsed() >= secs(2) && start.elapsed() < secs(12), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_node_that_acknowledges_nothing_ends_the_session_at_user_timeout() {
+    if let Ok(role) = std::env::var(ROLE) {
+        play(&role);
+    }
+    let Some(far) = Far::new() else { return };
+    let addr = SocketAddr::from((far.far, 3306));
+    let test = "vanishing::a_node_that_acknowledges_nothing_ends_the_session_at_user_timeout";
+    let _node = far.start(test, &format!("node {addr}"));
+    let settings = Settings {
+        monitor: "interval = \"100ms\"\nfast_interval = \"20ms\"\ntimeout = \"300ms\"\ndown_after = \"1h\"",
+        service: "user_timeout = \"2s\"\nkeepalive = \"1h\"",
+        ..Settings::default()
+    };
+    let galeway = Galeway::spawn(&[("far".to_owned(), addr)], settings);
+    galeway.wait_ready();
+    let mut session = Conn::app(galeway.addr(), LONG).unwrap();
+    assert_eq!(session.one("SELECT @@wsrep_node_name").unwrap(), "far");
+    let from = session.local;
+    far.vanish();
+    let start = Instant::now();
+    session.query("SELECT 1").unwrap_err();
+    assert_eq!(crate::fakes::access(&galeway, from)["end"], "node_vanished");
+    assert!(start.elapsed() >= secs(2) && start.elapsed() < secs(12), "{:?}", start.elapsed());
+}
