@@ -12,9 +12,9 @@
     reason = "a test fails by panicking, tells by printing, and nothing outside reaches into a test binary"
 )]
 
-mod docs;
 mod admin;
 mod bad_input;
+mod docs;
 mod fakes;
 mod harness;
 mod harness_works;
@@ -23,10 +23,10 @@ mod login;
 mod login_tls;
 mod monitor;
 mod peer;
-mod real;
-mod rooms;
 mod queue;
+mod real;
 mod relaying;
+mod rooms;
 mod sessions;
 mod signals;
 mod vanishing;
