@@ -24,6 +24,15 @@ struct Far {
     far: Ipv4Addr,
     /// Ours, as it sees us.
     near: Ipv4Addr,
+    /// Our end of the cable.
+    link: String,
+}
+
+impl Drop for Far {
+    /// The namespace outlives its process by the minutes in which its orphaned sockets try to say goodbye.
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", &self.link]).output();
+    }
 }
 
 impl Far {
@@ -44,8 +53,8 @@ impl Far {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let own = std::process::id();
         let address = |last| Ipv4Addr::new(198, 18, own as u8, n * 4 + last);
-        let far = Self { holder, far: address(2), near: address(1) };
         let (ours, theirs) = (format!("gw{n}-{own}"), format!("gwf{n}-{own}"));
+        let far = Self { holder, far: address(2), near: address(1), link: ours.clone() };
         ip(&format!("link add {ours} type veth peer name {theirs} netns {pid}"));
         ip(&format!("addr add {}/30 dev {ours}", far.near));
         ip(&format!("link set {ours} up"));
