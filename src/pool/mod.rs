@@ -9,8 +9,8 @@ mod node;
 mod snapshot;
 mod switch;
 
-// Names a node in a snapshot; the data plane knows nothing else of the galera room.
-pub use crate::galera::NodeId;
+// They name a node and a cluster's state in a snapshot; the data plane knows nothing else of the galera room.
+pub use crate::galera::{ClusterState, NodeId};
 pub use balance::{Tried, pick};
 pub use node::{ActiveSession, Node, NodeReport, ProbeReport};
 pub use snapshot::{Member, Pool, PoolCell};

@@ -73,13 +73,13 @@ async fn relayed(
     found: Box<Found>,
     record: &mut Record<'_>,
 ) {
-    let Found { established, slot: _slot, trail } = *found;
-    let Established { node, mut stream, greeting, mut lease, active: _active } = established;
+    let Found { established, slot, trail } = *found;
+    let Established { node, mut stream, greeting, mut lease, active } = established;
     record.attempts = trail.attempts;
     record.trail = trail.log;
     record.node = Some(Arc::clone(&node));
     node.count_established();
-    let _in_service = service.metrics.enter();
+    let in_service = service.metrics.enter();
     let route = service.metrics.route(&node.name).enter();
     let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };
 
@@ -96,7 +96,8 @@ async fn relayed(
     record.detail = detail(&fate);
     record.end = (reason.label(), reason.whose());
     route.close(reason);
-    // The counts are done; what is left may take a second of waiting for the client.
+    // What is left may take a second of waiting for the client: the node and the next client need not wait for that.
+    drop((slot, active, in_service, lease));
     Box::pin(close(fate, client, stream, settings.protocol)).await;
 }
 
@@ -327,8 +328,7 @@ impl Drop for Record<'_> {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::galera::ClusterState;
-    use crate::pool::{Pool, PoolCell};
+    use crate::pool::{ClusterState, Pool, PoolCell};
     use crate::telemetry::Registry;
 
     /// The most a session's future may take. With it in the task's header and the two sockets' registrations a session
