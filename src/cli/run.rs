@@ -4,16 +4,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::{Common, FileArg, WRONG, wrong};
-use crate::config::{self, LogFormat, LogLevel, Process};
+use crate::config::{self, Diagnostics, LogFormat, LogLevel, Process};
 use crate::lifecycle::{Handle, Instance};
-use crate::telemetry::logging::{self, Logging};
+use crate::telemetry::logging::{self, Log, Logging};
 
 /// How often a drain looks whether sessions are left.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How often lost log lines are told of.
+const OWN_UP: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -29,12 +33,9 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
             return ExitCode::from(WRONG);
         }
     };
-    if !loaded.warnings.is_empty() {
-        eprintln!("{}", loaded.warnings);
-    }
-    let config = loaded.config;
-    let guard = match logging::start(logging_of(&config.process, common)) {
-        Ok(guard) => guard,
+    let config = &loaded.config;
+    let log = match logging::start(logging_of(&config.process, common)) {
+        Ok(log) => log,
         Err(e) => return wrong(format_args!("cannot start logging: {e}")),
     };
     log_panics();
@@ -53,22 +54,49 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(),
         config = %args.file.file.display(), "starting");
-    let handle = match Instance::start(&config) {
+    warn(&loaded.warnings);
+    match raise_open_files() {
+        Ok(most) => tracing::debug!(most, "open files"),
+        Err(e) => tracing::warn!(error = %e, "cannot raise the soft limit of open files to the hard one"),
+    }
+    let handle = match Instance::start(config) {
         Ok(handle) => handle,
         Err(e) => {
             // What was logged so far stands above the message, and not behind it.
-            drop(guard);
+            drop(log);
             return wrong(e);
         }
     };
     if let Some(address) = handle.admin_addr() {
         tracing::info!(%address, "admin");
     }
-    runtime.block_on(serve(&handle, &mut signals, config.process.shutdown_timeout));
+    runtime.block_on(async {
+        tokio::select! {
+            () = serve(&handle, &mut signals, config.process.shutdown_timeout) => {}
+            never = own_up(&log) => match never {},
+        }
+    });
     handle.stop();
     tracing::info!("stopped");
-    drop(guard);
+    drop(log);
     ExitCode::SUCCESS
+}
+
+/// One line each, as every other event: `galeway check` shows them with the lines they stand in.
+fn warn(warnings: &Diagnostics) {
+    for warning in warnings {
+        let (line, column) = warning.place().unwrap_or((1, 1));
+        let place = format_args!("{}:{line}:{column}", warnings.file().display());
+        tracing::warn!(%place, help = warning.help(), "configuration: {}", warning.message());
+    }
+}
+
+/// Every session takes two descriptors, and the soft limit is 1024 where nobody set it; that low it is meant for
+/// programs that use `select`.
+fn raise_open_files() -> std::io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.maximum)
 }
 
 fn logging_of(process: &Process, common: Common) -> Logging {
@@ -127,17 +155,30 @@ impl Signals {
     }
 }
 
+/// Says how many log lines are missing: a gap that nobody knows of is worse than the gap.
+async fn own_up(log: &Log) -> std::convert::Infallible {
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(OWN_UP).await;
+        let lost = log.lost();
+        if lost > told {
+            tracing::warn!(lines = lost - told, "log lines were thrown away: standard error was not read fast enough");
+            told = lost;
+        }
+    }
+}
+
 /// Runs until a signal, then drains. A second signal ends the drain.
 async fn serve(handle: &Handle, signals: &mut Signals, patience: Duration) {
     let signal = signals.end().await;
     handle.drain();
     let sessions = || handle.sessions().iter().sum::<usize>();
-    tracing::info!(signal, sessions = sessions(), up_to_seconds = patience.as_secs_f64(), "draining");
     let drained = async {
-        while sessions() > 0 {
+        while !handle.drained() {
             tokio::time::sleep(LOOK).await;
         }
     };
+    tracing::info!(signal, sessions = sessions(), up_to_seconds = patience.as_secs_f64(), "draining");
     tokio::select! {
         () = drained => {}
         signal = signals.end() => tracing::info!(signal, sessions = sessions(), "second signal: ending at once"),

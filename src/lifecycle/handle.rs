@@ -56,6 +56,12 @@ impl Handle {
         self.workers.sessions()
     }
 
+    /// Whether nothing is accepted any more and every session has ended, after [`Self::drain`].
+    pub fn drained(&self) -> bool {
+        // In this order: what is accepted last becomes a session first.
+        !self.workers.accepting() && self.sessions().iter().all(|n| *n == 0)
+    }
+
     /// Fails readiness, then stops accepting. Sessions go on.
     pub fn drain(&self) {
         self.view.state.send_replace(RunState::Draining);
@@ -66,13 +72,14 @@ impl Handle {
     /// Ends what is left and joins the threads.
     pub fn stop(mut self) {
         self.drain();
+        wait(LAST_WORDS, || !self.workers.accepting());
         self.stopping.send_replace(true);
         for cluster in &self.view.clusters {
             for member in &cluster.pool.load().members {
                 member.node.switch.kill(Cause::Shutdown);
             }
         }
-        wait(LAST_WORDS, || self.sessions().iter().all(|n| *n == 0));
+        wait(LAST_WORDS, || self.drained());
         self.end_threads();
     }
 

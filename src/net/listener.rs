@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::stream::tune;
 
 /// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// A bound, listening, non-blocking TCP socket.
 #[derive(Debug)]
@@ -50,6 +50,13 @@ impl Listener {
     /// The socket itself, for who accepts on it alone.
     pub fn into_std(self) -> TcpListener {
         self.socket
+    }
+
+    /// A connection that waits in the kernel's queue, non-blocking; `WouldBlock` where there is none.
+    pub fn accept_now(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        let (stream, peer) = self.socket.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, peer))
     }
 
     /// A view of the same socket for the runtime this is called in.

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle as JoinTask;
 
 use super::Service;
 use super::session::serve;
-use crate::net::{Listener, is_local_shortage};
+use crate::net::{BACKLOG, Listener, is_local_shortage};
 
 /// A worker may be ahead of the least busy one by this many sessions, and an eighth of that one's.
 const SLACK: usize = 4;
@@ -52,6 +52,8 @@ enum Command {
 struct Peer {
     commands: mpsc::Sender<Command>,
     sessions: AtomicUsize,
+    /// Listeners it accepts on, or is about to.
+    accepting: AtomicUsize,
 }
 
 /// The worker threads.
@@ -68,7 +70,7 @@ impl Workers {
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..count)
             .map(|_| {
                 let (commands, inbox) = mpsc::channel(HANDED_OVER);
-                (Peer { commands, sessions: AtomicUsize::new(0) }, inbox)
+                (Peer { commands, sessions: AtomicUsize::new(0), accepting: AtomicUsize::new(0) }, inbox)
             })
             .unzip();
         let peers: Arc<[Peer]> = peers.into();
@@ -96,9 +98,17 @@ impl Workers {
     pub async fn attach(&self, listener: &Arc<Listener>, service: &Arc<Service>, until: &watch::Receiver<bool>) {
         for peer in self.peers.iter() {
             let (listener, service, until) = (Arc::clone(listener), Arc::clone(service), until.clone());
+            peer.accepting.fetch_add(1, Ordering::SeqCst);
             // A closed channel is a worker that has stopped, which accepts nothing anyway.
-            let _ = peer.commands.send(Command::Attach { listener, service, until }).await;
+            if peer.commands.send(Command::Attach { listener, service, until }).await.is_err() {
+                peer.accepting.fetch_sub(1, Ordering::SeqCst);
+            }
         }
+    }
+
+    /// Whether any worker accepts still.
+    pub fn accepting(&self) -> bool {
+        self.peers.iter().any(|p| p.accepting.load(Ordering::SeqCst) > 0)
     }
 
     /// Sessions on each worker, those that wait for a node included.
@@ -129,7 +139,11 @@ impl Worker {
             match command {
                 Command::Serve(incoming) => incoming.spawn(),
                 Command::Attach { listener, service, until } => {
-                    tokio::spawn(self.clone().accept(listener, service, until));
+                    let worker = self.clone();
+                    tokio::spawn(async move {
+                        let _accepting = Accepting { peers: Arc::clone(&worker.peers), index: worker.index };
+                        worker.accept(listener, service, until).await;
+                    });
                 }
             }
         }
@@ -148,7 +162,7 @@ impl Worker {
         loop {
             let accepted = tokio::select! {
                 r = acceptor.accept() => r,
-                _ = until.wait_for(|stop| *stop) => return,
+                _ = until.wait_for(|stop| *stop) => return self.take_the_rest(&listener, &service),
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -165,6 +179,15 @@ impl Worker {
                 // The client was gone before we took it: nothing to tell anybody.
                 Err(e) => tracing::debug!(address = %local, error = %e, "a connection ended before it was accepted"),
             }
+        }
+    }
+
+    /// Takes what the kernel has completed already: closing the socket would reset those clients.
+    fn take_the_rest(&self, listener: &Listener, service: &Arc<Service>) {
+        for _ in 0..BACKLOG {
+            let taken = listener.accept_now().and_then(|(s, peer)| Ok((TcpStream::from_std(s)?, peer)));
+            let Ok((stream, peer)) = taken else { return };
+            self.place(stream, peer, Arc::clone(service));
         }
     }
 
@@ -218,6 +241,21 @@ fn guarded(session: Session, work: impl Future<Output = ()> + 'static + Send) ->
     })
 }
 
+/// Counts a listener as no longer accepted on when it is dropped.
+struct Accepting {
+    peers: Arc<[Peer]>,
+    index: usize,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        if let Some(p) = self.peers.get(self.index) {
+            // After what it accepted last was counted as a session.
+            p.accepting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Counts a session on its worker until it is dropped, by a panic too.
 struct Session {
     peers: Arc<[Peer]>,
@@ -249,7 +287,8 @@ mod tests {
     #[test]
     fn a_session_that_panics_ends_alone_and_gives_its_count_back() {
         let peers: Arc<[Peer]> =
-            [Peer { commands: mpsc::channel(1).0, sessions: AtomicUsize::new(0) }].into_iter().collect();
+            [Peer { commands: mpsc::channel(1).0, sessions: AtomicUsize::new(0), accepting: AtomicUsize::new(0) }]
+                .into();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let count = || peers.first().map_or(0, |p| p.sessions.load(Ordering::Relaxed));

@@ -2,7 +2,7 @@
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,11 +22,25 @@ pub struct Logging {
     pub access: bool,
 }
 
-/// Starts logging to standard error. The guard writes what is still held when it is dropped. An error means that
-/// a subscriber stands already.
-pub fn start(logging: Logging) -> Result<WorkerGuard, tracing_subscriber::util::TryInitError> {
+/// The running log. Dropped, it writes what is still held.
+#[derive(Debug)]
+pub struct Log {
+    _writer: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+impl Log {
+    /// Lines thrown away so far because standard error did not take them in time.
+    pub fn lost(&self) -> usize {
+        self.lost.dropped_lines()
+    }
+}
+
+/// Starts logging to standard error. An error means that a subscriber stands already.
+pub fn start(logging: Logging) -> Result<Log, tracing_subscriber::util::TryInitError> {
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_HELD).finish(std::io::stderr());
+    let lost = writer.error_counter();
     let access = if logging.access { LevelFilter::INFO } else { LevelFilter::OFF };
     // Libraries speak only at warn: their debug lines are about sockets, not about databases.
     let targets = Targets::new()
@@ -40,5 +54,5 @@ pub fn start(logging: Logging) -> Result<WorkerGuard, tracing_subscriber::util::
     } else {
         registry.with(layer).try_init()?;
     }
-    Ok(guard)
+    Ok(Log { _writer: guard, lost })
 }

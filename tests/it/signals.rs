@@ -62,6 +62,22 @@ fn what_is_left_after_shutdown_timeout_is_ended_and_told() {
 }
 
 #[test]
+fn clients_that_the_kernel_has_accepted_before_the_signal_are_served() {
+    let (_fakes, _data, mut galeway) = one("");
+    // Stopped, it accepts nobody: they are in the listening socket's queue when it learns of the signal.
+    galeway.signal(Signal::STOP);
+    let clients: Vec<_> = (0..50).map(|_| raw(&galeway)).collect();
+    galeway.signal(Signal::TERM);
+    galeway.signal(Signal::CONT);
+    for mut client in clients {
+        let mut header = [0; 5];
+        client.read_exact(&mut header).unwrap();
+        assert_eq!(header[4], 10, "a greeting");
+    }
+    assert_eq!(galeway.wait(LONG).and_then(|s| s.code()), Some(0), "{}", galeway.log());
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let (_fakes, _data, mut galeway) = one("shutdown_timeout = \"1h\"");
     let _session = connect(&galeway);
