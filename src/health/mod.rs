@@ -10,6 +10,7 @@
 mod deadline;
 mod monitor;
 pub mod probe;
+mod resolve;
 mod watch;
 
 use std::sync::Arc;

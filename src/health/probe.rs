@@ -1,7 +1,7 @@
 //! One check of one node: resolve, connect, log in, ask, read.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::deadline::within;
+use super::resolve::Resolver;
 use crate::config::{HostPort, Monitor, Secret};
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::status::{NodeStatus, Rows, STATUS_QUERY, VARIABLES_QUERY};
@@ -26,7 +27,7 @@ const GOING_DOWN: [u16; 3] = [1047, 1053, 1077];
 #[derive(Debug)]
 pub struct Prober {
     host: String,
-    port: u16,
+    resolver: Resolver,
     user: String,
     password: Secret,
     tls: Option<Arc<ClientTls>>,
@@ -95,7 +96,7 @@ impl Prober {
     pub fn new(address: &HostPort, monitor: &Monitor, tls: Option<Arc<ClientTls>>) -> Self {
         Self {
             host: address.host.clone(),
-            port: monitor.port.unwrap_or(address.port),
+            resolver: Resolver::new(&address.host, monitor.port.unwrap_or(address.port)),
             user: monitor.user.clone(),
             password: monitor.password.clone(),
             tls,
@@ -158,7 +159,10 @@ impl Prober {
                 let lag = missed.lag.as_millis();
                 failed(Check::NotMade(format!("this process did not run for {lag} ms")))
             }
-            Err(_) => failed(unreachable(Unreachable::TimedOut(progress.step().name()))),
+            Err(_) => failed(unreachable(match progress.step() {
+                Step::Resolve => Unreachable::CannotResolve("no answer in time".to_owned()),
+                step => Unreachable::TimedOut(step.name()),
+            })),
         };
         if !matches!(check, Check::Answered(_) | Check::Unreadable(..)) {
             // Half done or broken: the next check starts afresh.
@@ -192,7 +196,7 @@ impl Prober {
 
     async fn dial(&self, progress: &Progress) -> Result<Kept, Check> {
         progress.at(Step::Resolve);
-        let addresses = resolve(&self.host, self.port).await?;
+        let addresses = self.resolver.resolve().await?;
         progress.at(Step::Connect);
         let (stream, address) = connect(&addresses, self.timeout).await?;
         progress.at(Step::Greeting);
@@ -202,32 +206,6 @@ impl Prober {
         progress.at(Step::Login);
         let connection = greeted.login(credentials, tls).await.map_err(failure)?;
         Ok(Kept { connection, address })
-    }
-}
-
-/// Every address of a name, in the resolver's order.
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Check> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let name = host.to_owned();
-    let mut lookup = Lookup(tokio::task::spawn_blocking(move || {
-        (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
-    }));
-    match (&mut lookup.0).await {
-        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Ok(Ok(_)) => Err(unreachable(Unreachable::CannotResolve("no address".to_owned()))),
-        Ok(Err(e)) => Err(unreachable(Unreachable::CannotResolve(e.to_string()))),
-        Err(e) => Err(Check::NotMade(format!("name resolution was cut off: {e}"))),
-    }
-}
-
-/// A look-up that is given up leaves no queue behind while the resolver hangs.
-struct Lookup(tokio::task::JoinHandle<io::Result<Vec<SocketAddr>>>);
-
-impl Drop for Lookup {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -264,7 +242,7 @@ fn read(rows: Rows) -> Check {
     }
 }
 
-fn unreachable(why: Unreachable) -> Check {
+pub(super) fn unreachable(why: Unreachable) -> Check {
     Check::Unreachable { why, sure: false }
 }
 

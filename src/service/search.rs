@@ -54,8 +54,15 @@ impl Trail {
     /// The access log shows this much of a long search.
     const LOG_MOST: usize = 400;
 
+    /// And this much of one failure: a server's own text must not crowd the other nodes out of the answer.
+    const FAILURE_MOST: usize = 120;
+
     fn failed(&mut self, name: &str, id: NodeId, failure: &Failure) {
-        let text = failure.to_string();
+        let mut text = failure.to_string();
+        if text.len() > Self::FAILURE_MOST {
+            text.truncate(text.floor_char_boundary(Self::FAILURE_MOST));
+            text.push('…');
+        }
         if self.log.len() < Self::LOG_MOST {
             if !self.log.is_empty() {
                 self.log.push_str("; ");

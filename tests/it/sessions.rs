@@ -126,6 +126,19 @@ fn a_code_that_all_nodes_agree_on_is_passed_on_at_the_deadline() {
 }
 
 #[test]
+fn a_server_that_says_much_does_not_crowd_the_other_nodes_out_of_the_answer() {
+    let fakes = Fakes::new(2);
+    let _talker = fakes.peer(1, |mut conn| async move { conn.err(1040, "08004", &"blah ".repeat(90)).await });
+    let galeway = fakes.galeway(service("queue_timeout = \"700ms\""));
+    let (code, _, text) = refused(&galeway);
+    assert_eq!(code, 1047);
+    assert!(
+        text.contains("n1: error 1040 (08004): blah blah") && text.ends_with("…; n2: connection refused"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_mixture_of_faults_is_told_node_by_node() {
     let fakes = Fakes::new(3);
     let _bad = [faulty(&fakes, 1, "full"), faulty(&fakes, 2, "host")];

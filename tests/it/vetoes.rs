@@ -115,10 +115,14 @@ fn a_missing_row_fails_closed() {
         fakes.check(1).remove_status(row);
         wait(&galeway, "excluded", &format!("not a Galera node ({row} is missing)"));
     }
-    for row in ["wsrep_on", "wsrep_reject_queries", "read_only"] {
+    for (row, reason) in [
+        ("wsrep_on", "not a Galera node (wsrep_on is missing)"),
+        ("wsrep_reject_queries", "not a Galera node (wsrep_reject_queries is missing)"),
+        ("read_only", "the row read_only is missing"),
+    ] {
         let (fakes, _data, galeway) = two(Settings::default());
         fakes.check(1).remove_variable(row);
-        wait(&galeway, "excluded", &format!("not a Galera node ({row} is missing)"));
+        wait(&galeway, "excluded", reason);
     }
 }
 

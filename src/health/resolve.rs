@@ -1,0 +1,118 @@
+//! Looking up a node's name, one look-up at a time.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use super::probe::unreachable;
+use crate::galera::observation::{Check, Unreachable};
+
+type Addresses = io::Result<Vec<SocketAddr>>;
+
+/// Looks one name up by the system's resolver, which blocks, cannot be interrupted, and may take half a minute where
+/// its servers are silent. A check that gives up leaves its look-up to the next one: were each to begin its own, a
+/// resolver that hangs for one name would soon hold every thread, and every other name with it.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    host: String,
+    port: u16,
+    begun: Mutex<Option<JoinHandle<Addresses>>>,
+}
+
+impl Resolver {
+    pub(super) fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, begun: Mutex::new(None) }
+    }
+
+    /// Every address of the name, in the resolver's order; at least one.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Check> {
+        if let Ok(ip) = self.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        let (name, port) = (self.host.clone(), self.port);
+        self.look_up(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+    }
+
+    async fn look_up(&self, ask: impl FnOnce() -> Addresses + Send + 'static) -> Result<Vec<SocketAddr>, Check> {
+        let begun = self.begun().take();
+        let mut look_up = Held { of: self, look_up: Some(begun.unwrap_or_else(|| tokio::task::spawn_blocking(ask))) };
+        let Some(handle) = &mut look_up.look_up else { return Err(none()) };
+        let found = handle.await;
+        look_up.look_up = None;
+        match found {
+            Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
+            Ok(Ok(_)) => Err(none()),
+            Ok(Err(e)) => Err(unreachable(Unreachable::CannotResolve(e.to_string()))),
+            Err(e) => Err(Check::NotMade(format!("name resolution was cut off: {e}"))),
+        }
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<Addresses>>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn none() -> Check {
+    unreachable(Unreachable::CannotResolve("no address".to_owned()))
+}
+
+/// Gives a look-up that was not waited for back to its resolver.
+struct Held<'a> {
+    of: &'a Resolver,
+    look_up: Option<JoinHandle<Addresses>>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(look_up) = self.look_up.take() {
+            *self.of.begun() = Some(look_up);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_up_that_hangs_is_waited_for_by_the_next_check_and_not_repeated() {
+        let resolver = Resolver::new("db1.example", 3306);
+        let begun = Arc::new(AtomicU32::new(0));
+        let (answer, answered) = mpsc::channel::<()>();
+        let answered = Arc::new(Mutex::new(answered));
+        let address: SocketAddr = "192.0.2.1:3306".parse().unwrap();
+        let ask = || {
+            let (begun, answered) = (Arc::clone(&begun), Arc::clone(&answered));
+            move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let _ = answered.lock().unwrap().recv_timeout(Duration::from_secs(30));
+                Ok(vec![address])
+            }
+        };
+        for _ in 0..5 {
+            let hanging = timeout(Duration::from_millis(20), resolver.look_up(ask())).await;
+            assert!(hanging.is_err(), "it hangs");
+        }
+        answer.send(()).unwrap();
+        assert_eq!(resolver.look_up(ask()).await.unwrap(), [address]);
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        answer.send(()).unwrap();
+        assert_eq!(resolver.look_up(ask()).await.unwrap(), [address]);
+        assert_eq!(begun.load(Ordering::SeqCst), 2, "what was answered is asked anew");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_not_looked_up() {
+        let found = Resolver::new("::1", 3307).resolve().await.unwrap();
+        assert_eq!(found, ["[::1]:3307".parse().unwrap()]);
+    }
+}
