@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Protocol, Service as Settings};
 use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
 use crate::net::{Stream, is_local_shortage};
-use crate::pool::{ActiveSession, Lease, Node, Order};
+use crate::pool::{ActiveSession, Lease, Node, Order, PoolCell};
 use crate::telemetry::AttemptResult;
 
 /// A node that greeted.
@@ -93,31 +93,51 @@ pub(super) struct Patience {
 
 /// Connects to `node` and waits for its greeting.
 ///
-/// The lease is taken before the connect and looked at after the greeting: a verdict that changes in between must
-/// not be missed.
+/// It was picked from a snapshot that may be old: a client may have waited on other nodes since. So the lease is taken
+/// first, then the snapshot of now is asked, and both again after the greeting. A verdict is published before sessions
+/// are ended by it, so it is either seen in the snapshot or ends the lease.
 pub(super) async fn attempt(
+    pool: &PoolCell,
     node: &Arc<Node>,
     address: SocketAddr,
     settings: &Settings,
     patience: &Patience,
 ) -> Result<Established, Failure> {
     let mut lease = node.switch.lease();
-    let mut withdrawn = node.switch.lease();
+    if !serves(pool, node) {
+        return Err(Failure::Withdrawn);
+    }
     let active = node.enter();
     let (stream, greeting) = tokio::select! {
         r = greeted(node, address, settings, patience) => r?,
-        () = ended(&mut withdrawn) => return Err(Failure::Withdrawn),
+        () = withdrawn(pool, node, &mut lease) => return Err(Failure::Withdrawn),
     };
-    if matches!(lease.order(), Order::End(_)) {
+    if is_withdrawn(pool, node, &mut lease) {
         node.count_broken_handshake();
         return Err(Failure::Withdrawn);
     }
     Ok(Established { node: Arc::clone(node), stream, greeting, lease, active })
 }
 
-async fn ended(lease: &mut Lease) {
-    while !matches!(lease.order(), Order::End(_)) {
-        lease.changed().await;
+fn serves(pool: &PoolCell, node: &Node) -> bool {
+    pool.load().members.iter().any(|m| m.node.id == node.id && m.serves())
+}
+
+fn is_withdrawn(pool: &PoolCell, node: &Node, lease: &mut Lease) -> bool {
+    matches!(lease.order(), Order::End(_)) || !serves(pool, node)
+}
+
+/// Resolves when the node's verdict takes it from its clients.
+async fn withdrawn(pool: &PoolCell, node: &Node, lease: &mut Lease) {
+    let mut news = pool.subscribe();
+    while !is_withdrawn(pool, node, lease) {
+        tokio::select! {
+            () = lease.changed() => {}
+            published = news.changed() => if published.is_err() {
+                // Nobody is left to publish; the lease tells of the end.
+                lease.changed().await;
+            },
+        }
     }
 }
 

@@ -214,7 +214,7 @@ impl Search<'_> {
             let mut outcome = Counted { route: &route, result: AttemptResult::ClientGone };
             let asked = tokio::select! {
                 biased;
-                asked = attempt(&member.node, address, self.settings, &patience) => asked,
+                asked = attempt(&self.service.pool, &member.node, address, self.settings, &patience) => asked,
                 () = self.fresh_node(member.node.id, started), if is_last => {
                     Err(Failure::Greeting(self.settings.greeting_timeout))
                 }

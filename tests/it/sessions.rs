@@ -221,6 +221,54 @@ fn a_node_whose_verdict_changes_while_it_is_asked_is_not_used() {
     assert_eq!(galeway.node("n1")["connections"]["failed"], 0, "that was not its doing");
 }
 
+/// The snapshot of the first attempt is old when the second one is made.
+#[test]
+fn a_node_that_was_excluded_while_another_one_kept_the_client_waiting_is_not_asked() {
+    type Exclude = fn(&crate::peer::FakeNode);
+    let down: Exclude = |n| n.set_status("wsrep_cluster_status", "non-Primary");
+    let drained: Exclude = |n| n.set_variable("wsrep_reject_queries", "ALL");
+    let donor: Exclude = |n| set_state(n, "2");
+    for exclude in [down, drained, donor] {
+        let fakes = Fakes::new(3);
+        let go = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&go);
+        let slow = fakes.peer(1, move |conn| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let _open = conn;
+                let _gone = gate.acquire().await;
+                Ok(())
+            }
+        });
+        let (excluded, _good) = (fakes.greeter(2), fakes.greeter(3));
+        let galeway = fakes.galeway(service("balance = \"round-robin\"\ngreeting_timeout = \"1h\""));
+        thread::scope(|scope| {
+            let client = scope.spawn(|| greeted_by(&connect(&galeway)).to_owned());
+            until(LONG, "n1 is asked", || (slow.accepted() == 1).then_some(()));
+            exclude(fakes.check(2));
+            until(LONG, "n2 is excluded", || (galeway.node("n2")["verdict"] == "excluded").then_some(()));
+            go.add_permits(1);
+            assert_eq!(client.join().unwrap(), "n3");
+        });
+        assert_eq!(excluded.accepted(), 0, "nobody was sent there");
+    }
+}
+
+/// A veto ends no lease at once, and a donor keeps its sessions: the greeting alone must not make one of them.
+#[test]
+fn a_node_that_is_vetoed_while_it_is_asked_is_not_used() {
+    let fakes = Fakes::new(2);
+    let hung = fakes.peer(1, |mut conn| async move { conn.hang().await.map(drop) });
+    let _good = fakes.greeter(2);
+    let galeway = fakes.galeway(service("balance = \"round-robin\"\ngreeting_timeout = \"1h\""));
+    thread::scope(|scope| {
+        let client = scope.spawn(|| greeted_by(&connect(&galeway)).to_owned());
+        until(LONG, "n1 is asked", || (hung.accepted() == 1).then_some(()));
+        fakes.check(1).set_variable("wsrep_reject_queries", "ALL");
+        assert_eq!(client.join().unwrap(), "n2");
+    });
+}
+
 /// Both nodes fail clients and satisfy the check: a failure in the data path is looked into at once.
 #[test]
 fn a_failure_in_the_data_path_makes_the_monitor_look_at_once() {
