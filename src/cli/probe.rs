@@ -12,6 +12,7 @@ use super::{NO, wrong};
 use crate::config::{DEFAULT_PORT, Eligibility, HostPort, Monitor, MonitorTls, Secret, TlsMode};
 use crate::galera::status::Rows;
 use crate::galera::{Check, Core, DonorRule, Event, NodeId, Settings, Verdict};
+use crate::health::Resolver;
 use crate::health::probe::{Probed, Prober};
 
 #[derive(Debug, Args)]
@@ -69,7 +70,8 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return wrong(format_args!("cannot start: {e}")),
     };
-    let probers: Vec<_> = args.nodes.iter().map(|n| Arc::new(Prober::new(n, &monitor, tls.clone()))).collect();
+    let prober = |n: &HostPort| Prober::new(n, &monitor, tls.clone(), Arc::new(Resolver::new(&n.host)));
+    let probers: Vec<_> = args.nodes.iter().map(|n| Arc::new(prober(n))).collect();
     let probed = runtime.block_on(async {
         let tasks: Vec<_> = probers.into_iter().map(|p| tokio::spawn(async move { p.check_once().await })).collect();
         let mut all = Vec::new();

@@ -262,11 +262,8 @@ impl Core {
     /// Verdicts from all nodes' states together.
     fn judge(&mut self, outcome: &mut Outcome) {
         let best = self.nodes.values().map(|e| e.state.fitness).max().unwrap_or(Fitness::None);
-        // A rotated password shuts the check out of every node at once, since Galera replicates accounts.
-        let shut_out =
-            self.nodes.values().all(|e| matches!(e.state.contact, Contact::Refuses { .. } | Contact::Silent));
         for (&node, entry) in &mut self.nodes {
-            let verdict = verdict(&entry.state, best, shut_out);
+            let verdict = verdict(&entry.state, best);
             if verdict == entry.verdict {
                 continue;
             }
@@ -314,12 +311,14 @@ impl Core {
     }
 }
 
-fn verdict(state: &NodeState, best: Fitness, shut_out: bool) -> Verdict {
+fn verdict(state: &NodeState, best: Fitness) -> Verdict {
     let (kind, reason) = match (&state.contact, state.fitness) {
         (Contact::Never, _) => (Kind::Unknown, state.reason.clone()),
         (_, Fitness::Full) => (Kind::Eligible, state.reason.clone()),
         (_, Fitness::Spare) if best == Fitness::Spare => (Kind::LastResort, last_resort(&state.reason)),
-        (Contact::Refuses { was_fit: true }, Fitness::None) if shut_out => {
+        // A rotated password shuts the check out of every node at once, since Galera replicates accounts; but for a node
+        // that was cut off before, which still takes the old one, and is of no use.
+        (Contact::Refuses { was_fit: true }, Fitness::None) if best == Fitness::None => {
             (Kind::LastResort, last_resort(&state.reason))
         }
         _ => (Kind::Excluded, state.reason.clone()),

@@ -48,7 +48,9 @@ pub enum Unreachable {
     TimedOut(&'static str),
     /// The connection ended at this step.
     Closed(&'static str),
-    /// Bytes that are no MySQL server's, or an error of the server about the check itself.
+    /// The server's error in place of an answer.
+    Said(String),
+    /// Bytes that are no MySQL server's.
     Protocol(String),
     /// TLS failed.
     Tls(String),
@@ -63,6 +65,7 @@ impl fmt::Display for Unreachable {
             Self::Refused => f.write_str("connection refused"),
             Self::TimedOut(step) => write!(f, "no answer: {step} timed out"),
             Self::Closed(step) => write!(f, "connection closed during {step}"),
+            Self::Said(error) => write!(f, "it answers: {error}"),
             Self::Protocol(what) => write!(f, "not understood: {what}"),
             Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::Io(what) => f.write_str(what),

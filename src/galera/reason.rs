@@ -47,7 +47,7 @@ pub enum Reason {
     Unreachable(Unreachable),
     /// The server refuses the check's login.
     LoginRefused(LoginFailure),
-    /// The same on every node at once, and this one was fit before: it serves, loudly.
+    /// The same while no node is fit, and this one was before: it serves, loudly.
     LoginRefusedLastResort(LoginFailure),
     /// The server lets the check in no further than an error about itself, and never did.
     NoEntry(LoginFailure),
@@ -140,7 +140,7 @@ impl fmt::Display for Reason {
             Self::Unreachable(why) => write!(f, "unreachable ({})", told(why)),
             Self::LoginRefused(why) => write!(f, "{} ({})", who_refused(why), told(why)),
             Self::LoginRefusedLastResort(why) => {
-                write!(f, "{} on every node ({}), last resort: it was fit before", who_refused(why), told(why))
+                write!(f, "{} ({}), last resort: it was fit before and no node is now", who_refused(why), told(why))
             }
             Self::NoEntry(why) => write!(f, "check cannot get in ({})", told(why)),
         }

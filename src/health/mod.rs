@@ -22,6 +22,7 @@ use crate::net::tls::SetupError;
 use crate::pool::PoolCell;
 use crate::telemetry::Registry;
 
+pub use resolve::Resolver;
 pub use watch::ClusterWatch;
 
 /// One cluster's monitors. Dropping it ends them.

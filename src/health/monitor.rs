@@ -14,6 +14,9 @@ const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest back-off.
 const BACK_OFF_MOST: Duration = Duration::from_secs(60);
 
+/// At most one warning in this time about a connection that is not kept by the server.
+const CUT_SHORT_WARNING_EVERY: Duration = Duration::from_secs(60);
+
 /// Timers run up to this share short, so that the checks of many balancers and nodes spread out. Never long: a verdict
 /// is at most one interval old.
 const JITTER: f64 = 0.1;
@@ -23,10 +26,12 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     let mut kept: Option<Kept> = None;
     let mut closed = false;
     let mut back_off = None;
+    let mut cut_short_in_a_row: u32 = 0;
+    let mut told_cut_short = None;
     loop {
         let begun = Instant::now();
         let rules = watch.rules();
-        let prober = rules.prober(&node.node);
+        let prober = rules.prober(&node);
         let probed = prober.check(&mut kept, closed).await;
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
@@ -47,19 +52,32 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
                 None => std::future::pending().await,
             }
         };
-        closed = tokio::select! {
-            closed = wait(&node, &mut kept, begun + shortened(pace), soonest) => closed,
-            () = mended => false,
+        let redial = tokio::select! {
+            redial = wait(&node, &mut kept, begun + shortened(pace), soonest) => redial,
+            () = mended => None,
         };
-        if closed {
+        closed = redial.is_some();
+        if let Some(lived_since) = redial {
             // Until the redial has succeeded new clients try the other nodes first.
             node.node.suspect();
+            let cut_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
+            cut_short_in_a_row = if cut_short { cut_short_in_a_row.saturating_add(1) } else { 0 };
+            // Once may be a crash, whose proof is the redial.
+            if cut_short_in_a_row > 1 {
+                if told_cut_short.is_none_or(|at: Instant| at.elapsed() >= CUT_SHORT_WARNING_EVERY) {
+                    told_cut_short = Some(Instant::now());
+                    tracing::warn!(cluster = watch.name(), node = %node.node.name, "the check's connection is closed as \
+                        soon as it has answered: every check is a login (is there a proxy between?)");
+                }
+                sleep_until(begun + pace).await;
+            }
         }
     }
 }
 
-/// Waits for the next look. True: the kept connection was closed by the server.
-async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soonest: Instant) -> bool {
+/// Waits for the next look. The server closed the kept connection: since when it had lived. A server, or something
+/// before it, that closes each one right after its login must not be dialled as fast as it answers.
+async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soonest: Instant) -> Option<Instant> {
     let ended = async {
         match kept {
             Some(k) => {
@@ -77,10 +95,7 @@ async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soones
         () = asked => false,
         () = sleep_until(next) => false,
     };
-    if closed {
-        *kept = None;
-    }
-    closed
+    if closed { kept.take().map(|k| k.since) } else { None }
 }
 
 fn shortened(pace: Duration) -> Duration {

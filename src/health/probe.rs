@@ -27,7 +27,8 @@ const GOING_DOWN: [u16; 3] = [1047, 1053, 1077];
 #[derive(Debug)]
 pub struct Prober {
     host: String,
-    resolver: Resolver,
+    port: u16,
+    resolver: Arc<Resolver>,
     user: String,
     password: Secret,
     tls: Option<Arc<ClientTls>>,
@@ -88,20 +89,28 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) connection: Connection,
+    pub(super) since: tokio::time::Instant,
     address: SocketAddr,
 }
 
 impl Prober {
-    /// Checks `address` as `monitor` says. `tls` was made of `monitor.tls`, once for all nodes.
-    pub fn new(address: &HostPort, monitor: &Monitor, tls: Option<Arc<ClientTls>>) -> Self {
+    /// Checks `address` as `monitor` says. `tls` was made of `monitor.tls`, once for all nodes; `resolver` is of
+    /// `address`'s host, and the same for all probers of a node.
+    pub fn new(address: &HostPort, monitor: &Monitor, tls: Option<Arc<ClientTls>>, resolver: Arc<Resolver>) -> Self {
         Self {
             host: address.host.clone(),
-            resolver: Resolver::new(&address.host, monitor.port.unwrap_or(address.port)),
+            port: monitor.port.unwrap_or(address.port),
+            resolver,
             user: monitor.user.clone(),
             password: monitor.password.clone(),
             tls,
             timeout: monitor.timeout,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.resolver)
     }
 
     /// The TLS configuration for all nodes of a monitor.
@@ -164,10 +173,6 @@ impl Prober {
                 step => Unreachable::TimedOut(step.name()),
             })),
         };
-        if !matches!(check, Check::Answered(_) | Check::Unreadable(..)) {
-            // Half done or broken: the next check starts afresh.
-            *kept = None;
-        }
         let check = match check {
             Check::Unreachable { why, .. } => {
                 let sure = closed && matches!(progress.step(), Step::Connect | Step::Greeting);
@@ -186,7 +191,14 @@ impl Prober {
         progress.at(Step::Query);
         let mut rows = Rows::new();
         for query in [STATUS_QUERY, VARIABLES_QUERY] {
-            let answer = on.connection.query(query).await.map_err(failure)?;
+            let answer = match on.connection.query(query).await {
+                Ok(answer) => answer,
+                Err(e) => {
+                    // After an ERR packet it is as good as before.
+                    *kept = Some(on).filter(|on| on.connection.is_usable());
+                    return Err(failure(e));
+                }
+            };
             rows.extend(answer.pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
         }
         let address = on.address;
@@ -196,7 +208,7 @@ impl Prober {
 
     async fn dial(&self, progress: &Progress) -> Result<Kept, Check> {
         progress.at(Step::Resolve);
-        let addresses = self.resolver.resolve().await?;
+        let addresses = self.resolver.resolve(self.port).await?;
         progress.at(Step::Connect);
         let (stream, address) = connect(&addresses, self.timeout).await?;
         progress.at(Step::Greeting);
@@ -205,7 +217,7 @@ impl Prober {
         let greeted = Greeted::new(Stream::Tcp(stream)).await.map_err(failure)?;
         progress.at(Step::Login);
         let connection = greeted.login(credentials, tls).await.map_err(failure)?;
-        Ok(Kept { connection, address })
+        Ok(Kept { connection, since: tokio::time::Instant::now(), address })
     }
 }
 
@@ -258,16 +270,14 @@ fn failure(e: Error) -> Check {
         Phase::Command => "query",
     };
     match e {
-        Error::Server { ref error, phase: Phase::Greeting | Phase::Login }
-            if error.meaning() == Meaning::CannotGetIn =>
-        {
-            Check::NoEntry(login_failure(&e))
-        }
+        // In answer to a query too: MAX_QUERIES_PER_HOUR is a limit of the account, and no fault of the node.
+        Error::Server { ref error, .. } if error.meaning() == Meaning::CannotGetIn => Check::NoEntry(login_failure(&e)),
         // What else a server answers to a login (a plugin it lacks, an account's rules) is a matter of the account, unless
         // it says that it is going down or cannot serve.
         Error::Server { ref error, phase: Phase::Login } if !GOING_DOWN.contains(&error.code) => {
             Check::LoginRefused(login_failure(&e))
         }
+        Error::Server { error, .. } => unreachable(Unreachable::Said(error.to_string())),
         Error::Io { ref source, .. } if is_local_shortage(source) => Check::NotMade(e.to_string()),
         Error::Io { phase, .. } => unreachable(Unreachable::Closed(closed(phase))),
         Error::Tls(e) => unreachable(Unreachable::Tls(e.to_string())),

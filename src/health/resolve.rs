@@ -9,33 +9,38 @@ use tokio::task::JoinHandle;
 use super::probe::unreachable;
 use crate::galera::observation::{Check, Unreachable};
 
-type Addresses = io::Result<Vec<SocketAddr>>;
+type Addresses = io::Result<Vec<IpAddr>>;
 
 /// Looks one name up by the system's resolver, which blocks, cannot be interrupted, and may take half a minute where
 /// its servers are silent. A check that gives up leaves its look-up to the next one: were each to begin its own, a
 /// resolver that hangs for one name would soon hold every thread, and every other name with it.
 #[derive(Debug)]
-pub(super) struct Resolver {
+pub struct Resolver {
     host: String,
-    port: u16,
     begun: Mutex<Option<JoinHandle<Addresses>>>,
 }
 
 impl Resolver {
-    pub(super) fn new(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, begun: Mutex::new(None) }
+    /// Of one name, or an address, which is not looked up. To be kept as long as the name is: with it goes the
+    /// look-up that is under way.
+    pub fn new(host: &str) -> Self {
+        Self { host: host.to_owned(), begun: Mutex::new(None) }
     }
 
     /// Every address of the name, in the resolver's order; at least one.
-    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Check> {
-        if let Ok(ip) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, self.port)]);
-        }
-        let (name, port) = (self.host.clone(), self.port);
-        self.look_up(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+    pub(super) async fn resolve(&self, port: u16) -> Result<Vec<SocketAddr>, Check> {
+        let ips = match self.host.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => {
+                let name = self.host.clone();
+                let ask = move || Ok((name.as_str(), 0).to_socket_addrs()?.map(|a| a.ip()).collect());
+                self.look_up(ask).await?
+            }
+        };
+        Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
     }
 
-    async fn look_up(&self, ask: impl FnOnce() -> Addresses + Send + 'static) -> Result<Vec<SocketAddr>, Check> {
+    async fn look_up(&self, ask: impl FnOnce() -> Addresses + Send + 'static) -> Result<Vec<IpAddr>, Check> {
         let begun = self.begun().take();
         let mut look_up = Held { of: self, look_up: Some(begun.unwrap_or_else(|| tokio::task::spawn_blocking(ask))) };
         let Some(handle) = &mut look_up.look_up else { return Err(none()) };
@@ -85,11 +90,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_up_that_hangs_is_waited_for_by_the_next_check_and_not_repeated() {
-        let resolver = Resolver::new("db1.example", 3306);
+        let resolver = Resolver::new("db1.example");
         let begun = Arc::new(AtomicU32::new(0));
         let (answer, answered) = mpsc::channel::<()>();
         let answered = Arc::new(Mutex::new(answered));
-        let address: SocketAddr = "192.0.2.1:3306".parse().unwrap();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
         let ask = || {
             let (begun, answered) = (Arc::clone(&begun), Arc::clone(&answered));
             move || {
@@ -112,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_is_not_looked_up() {
-        let found = Resolver::new("::1", 3307).resolve().await.unwrap();
+        let found = Resolver::new("::1").resolve(3307).await.unwrap();
         assert_eq!(found, ["[::1]:3307".parse().unwrap()]);
     }
 }

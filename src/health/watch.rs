@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::probe::{Probed, Prober};
+use super::resolve::Resolver;
 use crate::config::{self, HostPort};
 use crate::galera::observation::Check;
 use crate::galera::status::Rows;
@@ -21,6 +22,7 @@ use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
 #[derive(Debug, Clone)]
 pub(super) struct WatchedNode {
     pub(super) node: Arc<Node>,
+    resolver: Arc<Resolver>,
     metrics: Arc<NodeMetrics>,
 }
 
@@ -38,8 +40,8 @@ impl Rules {
     }
 
     /// A prober of one node.
-    pub(super) fn prober(&self, node: &Node) -> Prober {
-        Prober::new(&node.address, &self.config.monitor, self.tls.clone())
+    pub(super) fn prober(&self, of: &WatchedNode) -> Prober {
+        Prober::new(&of.node.address, &self.config.monitor, self.tls.clone(), Arc::clone(&of.resolver))
     }
 
     /// Time from one check to the next.
@@ -95,6 +97,7 @@ impl ClusterWatch {
         let nodes: Vec<WatchedNode> = (0..)
             .zip(&config.nodes)
             .map(|(id, spec)| WatchedNode {
+                resolver: Arc::new(Resolver::new(&spec.address.host)),
                 node: Arc::new(Node::new(NodeId(id), Arc::clone(&spec.name), spec.address.clone())),
                 metrics: Arc::new(metrics.node(Arc::clone(&spec.name))),
             })
@@ -118,6 +121,10 @@ impl ClusterWatch {
             mended: Notify::new(),
             checked: watch::Sender::new(0),
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn pool(&self) -> Arc<PoolCell> {
@@ -411,11 +418,28 @@ fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict) {
     let (was, is) = (from.kind.as_str(), to.kind.as_str());
     let reason = &to.reason;
     if matches!(reason, Reason::LoginRefusedLastResort(_)) {
-        tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: every node refuses the check's login; \
-            nodes that were fit go on serving unwatched (mend the monitor's account or password)");
+        tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: the check's login is refused and no node is fit; \
+            nodes that were go on serving unwatched (mend the monitor's account or password)");
     } else if from.kind.serves() && !to.kind.serves() || to.kind == Kind::LastResort {
         tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");
     } else {
         tracing::info!(cluster, node, was, verdict = is, %reason, "verdict");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each prober with its own would begin a look-up a check where the resolver hangs.
+    #[test]
+    fn all_checks_of_a_node_share_its_resolver() {
+        let text = "[cluster.c]\nnodes = [\"db1.invalid\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
+                    [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
+        let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
+        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new()).unwrap();
+        let node = watch.nodes().pop().unwrap();
+        let resolver = || watch.rules().prober(&node).resolver();
+        assert!(Arc::ptr_eq(&resolver(), &resolver()));
     }
 }

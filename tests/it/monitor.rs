@@ -125,11 +125,13 @@ fn a_closed_check_connection_that_cannot_be_redialled_is_down_at_once() {
 
 #[test]
 fn a_closed_check_connection_that_logs_in_again_means_nothing() {
-    let (fakes, _data, galeway) = two(monitor("interval = \"1h\"\nfast_interval = \"1h\""));
+    let (fakes, _data, galeway) = two(monitor("interval = \"1h\"\nfast_interval = \"10ms\""));
     let before = (changes(&galeway), failures(&galeway, "n1"));
     assert_eq!(fakes.check(1).logins(), 1);
     let session = connect(&galeway);
     for logins in 2..=4 {
+        // Cut each time as soon as it is there it would be dialled no faster than the interval.
+        std::thread::sleep(millis(50));
         fakes.check(1).cut_connections();
         until(LONG, "it logs in again", || (fakes.check(1).logins() == logins).then_some(()));
         wait_service(&galeway, "active", 1);
@@ -208,6 +210,43 @@ fn a_node_that_is_too_full_for_its_check_keeps_its_verdict() {
         assert!(node["reason"].as_str().unwrap().starts_with("Synced"), "{node}");
         assert_eq!((changes(&galeway), active(&galeway, "n1")), (before, 1));
     }
+}
+
+/// MAX_QUERIES_PER_HOUR is a limit of the monitor's account, and it strikes on all nodes alike.
+#[test]
+fn a_check_whose_account_has_used_its_queries_up_keeps_the_verdict_and_the_connection() {
+    let (fakes, _data, galeway) = two(service("balance = \"round-robin\""));
+    let _sessions = one_each(&galeway);
+    let before = (changes(&galeway), fakes.check(1).logins());
+    fakes.check(1).set_mode(Mode::AnswerWithErr(1226, "User 'm' has exceeded 'max_queries_per_hour'".into()));
+    until(LONG, "checks are turned away", || {
+        (galeway.metric("galeway_probe_failures_total", &[("node", "n1"), ("reason", "no_entry")]) >= 4.0).then_some(())
+    });
+    assert_eq!(galeway.node("n1")["verdict"], "eligible");
+    assert_eq!(((changes(&galeway), fakes.check(1).logins()), active(&galeway, "n1")), (before, 1));
+}
+
+#[test]
+fn what_a_server_answers_in_place_of_rows_is_told() {
+    let (fakes, _data, galeway) = two(Settings::default());
+    fakes.check(1).set_mode(Mode::AnswerWithErr(1290, "The server is running with some option".into()));
+    galeway.wait_verdict("n1", "excluded", LONG);
+    let told = "unreachable (it answers: error 1290 (42000): The server is running with some option)";
+    assert_eq!(reason(&galeway, "n1"), told);
+}
+
+/// As a proxy does that lends a server's connection for one exchange.
+#[test]
+fn a_server_that_ends_each_checks_connection_is_logged_in_to_once_an_interval() {
+    let (fakes, _data) = Fakes::good(1);
+    fakes.check(1).set_mode(Mode::CloseAfterCheck);
+    let galeway = fakes.galeway(monitor("interval = \"300ms\"\nfast_interval = \"100ms\""));
+    let (logins, begun) = (fakes.check(1).logins(), Instant::now());
+    until(LONG, "checks go on", || (fakes.check(1).logins() >= logins + 5).then_some(()));
+    // One look that a client's fate asks for may come between; nobody connects here.
+    assert!(begun.elapsed() >= millis(4 * 270), "{:?}", begun.elapsed());
+    assert_eq!(galeway.node("n1")["verdict"], "eligible");
+    assert_eq!(galeway.log().matches("every check is a login").count(), 1, "{}", galeway.log());
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub(crate) enum Mode {
     Hang,
     /// Greets and accepts logins, but never answers a query.
     HangInQueries,
+    /// Greets, accepts logins, and answers every query with an ERR packet.
+    AnswerWithErr(u16, String),
+    /// Answers a whole check and hangs up.
+    CloseAfterCheck,
     /// Answers, but this much later.
     Slow(Duration),
     /// An ERR packet in place of the greeting.
@@ -208,7 +212,8 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
         Mode::Close => return Ok(()),
         Mode::Bytes(bytes) => return conn.raw(&bytes).await,
         Mode::Slow(time) => conn.pause(time).await,
-        Mode::Serve | Mode::HangInQueries | Mode::RefuseLogin(..) => {}
+        Mode::Serve | Mode::HangInQueries | Mode::AnswerWithErr(..) | Mode::CloseAfterCheck | Mode::RefuseLogin(..) => {
+        }
     }
     let connection_id = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
     conn.greet(&Greeting { connection_id, ..Greeting::default() }).await?;
@@ -226,6 +231,10 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
                 conn.hang().await?;
                 return Ok(());
             }
+            Mode::AnswerWithErr(code, text) => {
+                conn.err(code, "42000", &text).await?;
+                continue;
+            }
             Mode::Slow(time) => conn.pause(time).await,
             _ => {}
         }
@@ -242,6 +251,10 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
                         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
                         conn.rows(&columns, &rows).await?;
                     }
+                }
+                // The second and last question of a check.
+                if mode(shared) == Mode::CloseAfterCheck && sql.contains("VARIABLES") {
+                    return Ok(());
                 }
             }
             Some((0x0e, _)) => conn.ok().await?,
