@@ -1,4 +1,4 @@
-//! `/api/status`: those parts of the contract's document that this version has.
+//! `/api/status`. Of roles and components, which this version does not know, it has no keys.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

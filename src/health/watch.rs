@@ -281,7 +281,7 @@ impl ClusterWatch {
             }
             Effect::Kill(node, reason) => {
                 let Some(w) = self.watched(node) else { return };
-                let sessions = w.node.active();
+                let sessions = w.node.established();
                 w.metrics.count_killed(reason.label(), u64::try_from(sessions).unwrap_or(u64::MAX));
                 if sessions > 0 {
                     tracing::warn!(cluster, node = %w.node.name, sessions, reason = %reason, "sessions ended");
@@ -291,7 +291,7 @@ impl ClusterWatch {
             Effect::Drain(node, reason) => {
                 let Some(w) = self.watched(node) else { return };
                 let after = config.sessions.drain_timeout;
-                tracing::info!(cluster, node = %w.node.name, sessions = w.node.active(), reason = %reason,
+                tracing::info!(cluster, node = %w.node.name, sessions = w.node.established(), reason = %reason,
                     after_seconds = after.as_secs_f64(), "sessions drain");
                 w.node.switch.drain(now + after, Cause::Verdict(reason));
             }

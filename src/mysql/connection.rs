@@ -14,7 +14,6 @@ use super::rows::{Rows, column_name, text_row};
 
 const COM_QUIT: u8 = 0x01;
 const COM_QUERY: u8 = 0x03;
-const COM_PING: u8 = 0x0E;
 
 /// `SERVER_MORE_RESULTS_EXISTS` of the status flags.
 const MORE_RESULTS: u8 = 0x08;
@@ -26,8 +25,6 @@ const MORE_RESULTS: u8 = 0x08;
 #[derive(Debug)]
 pub struct Connection {
     wire: Wire<Stream>,
-    version: String,
-    id: u32,
     usable: bool,
 }
 
@@ -40,16 +37,6 @@ impl Connection {
         tls: Option<(&ClientTls, &str)>,
     ) -> Result<Self, Error> {
         Greeted::new(stream).await?.login(credentials, tls).await
-    }
-
-    /// The server's version as it greeted, without MariaDB's "5.5.5-" in front.
-    pub fn server_version(&self) -> &str {
-        &self.version
-    }
-
-    /// The server's number for this connection (`CONNECTION_ID()`, modulo 2³²).
-    pub fn id(&self) -> u32 {
-        self.id
     }
 
     /// Whether a command can be sent: none was left half done.
@@ -65,13 +52,6 @@ impl Connection {
         command.extend(sql.as_bytes());
         let result = self.run(&command).await;
         self.end(result)
-    }
-
-    /// Asks for a sign of life.
-    pub async fn ping(&mut self) -> Result<(), Error> {
-        self.begin()?;
-        let result = self.run(&[COM_PING]).await;
-        self.end(result).map(drop)
     }
 
     /// Resolves when the idle connection ends, and says how: an end, a reset, or what the server sent unasked
@@ -211,7 +191,7 @@ impl Greeted {
                 Step::LoggedIn => break,
             }
         }
-        Ok(Connection { wire, version: greeting.version, id: greeting.connection_id, usable: true })
+        Ok(Connection { wire, usable: true })
     }
 }
 

@@ -106,11 +106,6 @@ impl Error {
         }
     }
 
-    /// Whether the server never greeted: the connection ended or broke before its first packet was complete.
-    pub fn is_no_greeting(&self) -> bool {
-        matches!(self, Self::Io { phase: Phase::Greeting, .. })
-    }
-
     /// Whether trying again soon is pointless or harmful, because credentials, account or TLS settings must
     /// change first: the server refused the account, or we could not or would not authenticate to it.
     pub fn is_login_refused(&self) -> bool {
@@ -256,8 +251,6 @@ mod tests {
     #[test]
     fn an_end_before_the_greeting_is_told_from_one_during_the_login() {
         let eof = |phase| Error::io(phase, io::ErrorKind::UnexpectedEof.into());
-        assert!(eof(Phase::Greeting).is_no_greeting());
-        assert!(!eof(Phase::Login).is_no_greeting());
         assert_eq!(eof(Phase::Greeting).to_string(), "connection closed by the server before the greeting");
     }
 }

@@ -5,7 +5,7 @@ use mysql_common::io::ParseBuf;
 use mysql_common::packets::HandshakePacket;
 use mysql_common::proto::MyDeserialize;
 
-use super::error::{ServerError, clean_text};
+use super::error::ServerError;
 
 /// The longest first packet that is read, header included: greetings are about 100 bytes, an ERR packet's text is
 /// at most 512.
@@ -77,9 +77,6 @@ pub fn classify_first_packet(bytes: &[u8]) -> FirstPacket {
 /// What a login needs of a greeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Greeting {
-    /// As the server says it, without MariaDB's "5.5.5-" in front.
-    pub(super) version: String,
-    pub(super) connection_id: u32,
     pub(super) capabilities: CapabilityFlags,
     /// The scramble, both parts, without its final NUL.
     pub(super) nonce: Vec<u8>,
@@ -98,23 +95,11 @@ impl Greeting {
             return Err("greeting claims an impossible length of authentication data");
         }
         let packet = HandshakePacket::deserialize((), &mut ParseBuf(payload)).map_err(|_| "malformed greeting")?;
-        let version = clean_text(packet.server_version_ref().get(..256).unwrap_or(packet.server_version_ref()));
         Ok(Self {
-            version: without_replication_prefix(&version).to_owned(),
-            connection_id: packet.connection_id(),
             capabilities: packet.capabilities(),
             nonce: packet.nonce(),
             plugin: packet.auth_plugin_name_ref().map(<[u8]>::to_vec),
         })
-    }
-}
-
-/// MariaDB 10 puts "5.5.5-" in front of its version, because old replicas read only the first digit (MariaDB
-/// "Connecting", server version).
-fn without_replication_prefix(version: &str) -> &str {
-    match version.strip_prefix("5.5.5-") {
-        Some(real) if real.starts_with(|c: char| c.is_ascii_digit()) => real,
-        _ => version,
     }
 }
 
@@ -193,20 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_says_version_nonce_and_plugin() {
+    fn a_greeting_says_nonce_and_plugin() {
         let g = Greeting::parse(&greeting(21)).unwrap();
-        assert_eq!(g.version, "10.11.19-MariaDB");
-        assert_eq!(g.connection_id, 7);
         assert_eq!(g.nonce, b"abcdefghijklmnopqrst");
         assert_eq!(g.plugin.as_deref(), Some(&b"mysql_native_password"[..]));
         assert!(g.capabilities.contains(CapabilityFlags::CLIENT_PLUGIN_AUTH | CapabilityFlags::CLIENT_SSL));
-    }
-
-    #[test]
-    fn only_mariadbs_replication_prefix_is_taken_off() {
-        assert_eq!(without_replication_prefix("5.5.5-10.6.1-MariaDB"), "10.6.1-MariaDB");
-        assert_eq!(without_replication_prefix("8.0.42"), "8.0.42");
-        assert_eq!(without_replication_prefix("5.5.5-log"), "5.5.5-log");
     }
 
     #[test]

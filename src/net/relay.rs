@@ -24,7 +24,7 @@ use super::stream::Stream;
 use super::tcp_info::{self, Outstanding};
 use watch::AckWatch;
 
-/// Bytes read at once. 32 kB cost the least CPU per byte of the sizes measured (DESIGN.md, "buffers").
+/// Bytes read at once. 32 kB cost the least CPU per byte of the sizes measured (docs/DESIGN.md, "Figures").
 const CHUNK: usize = 32 * 1024;
 
 /// Bytes moved in one poll before other sessions of the worker get their turn.

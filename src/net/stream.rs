@@ -4,7 +4,6 @@
 //! sockets are one more variant and not one more code path.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,11 +29,6 @@ impl Stream {
             Self::Tcp(s) => Some(s),
             Self::TlsClient(s) => Some(s.get_ref().0),
         }
-    }
-
-    /// The far end's address, for messages.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.tcp().and_then(|s| s.peer_addr().ok())
     }
 
     /// Closes with a reset instead of an orderly end: what is still in the send buffer is thrown away, and no

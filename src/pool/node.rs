@@ -37,6 +37,7 @@ pub struct Node {
     /// What its last check brought, for the status.
     pub report: ArcSwapOption<NodeReport>,
     active: AtomicUsize,
+    established: AtomicUsize,
     total: AtomicU64,
     failed: AtomicU64,
     killed: AtomicU64,
@@ -98,6 +99,7 @@ impl Node {
             look: Notify::new(),
             report: ArcSwapOption::empty(),
             active: AtomicUsize::new(0),
+            established: AtomicUsize::new(0),
             total: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             killed: AtomicU64::new(0),
@@ -113,7 +115,12 @@ impl Node {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Sessions that got this node's greeting.
+    /// Sessions now that have got this node's greeting: those an order can end.
+    pub fn established(&self) -> usize {
+        self.established.load(Ordering::Relaxed)
+    }
+
+    /// Sessions so far that got this node's greeting.
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
@@ -126,15 +133,6 @@ impl Node {
     /// Sessions that were ended by an order.
     pub fn killed(&self) -> u64 {
         self.killed.load(Ordering::Relaxed)
-    }
-
-    /// Counts a session that got the greeting.
-    pub fn count_established(&self) {
-        self.total.fetch_add(1, Ordering::Relaxed);
-        // Picked as the last choice while it was suspect, one success says little of the others that failed.
-        if !self.is_suspect() && self.has_failed.swap(false, Ordering::Relaxed) {
-            *self.suspicion() = Suspicion::none();
-        }
     }
 
     /// Counts a session that an order ended.
@@ -197,7 +195,7 @@ impl Node {
     /// Counts a session as active until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> ActiveSession {
         self.active.fetch_add(1, Ordering::Relaxed);
-        ActiveSession { node: Arc::clone(self) }
+        ActiveSession { node: Arc::clone(self), established: false }
     }
 }
 
@@ -205,11 +203,29 @@ impl Node {
 #[derive(Debug)]
 pub struct ActiveSession {
     node: Arc<Node>,
+    established: bool,
+}
+
+impl ActiveSession {
+    /// The node has greeted.
+    pub fn establish(&mut self) {
+        let node = &self.node;
+        node.total.fetch_add(1, Ordering::Relaxed);
+        node.established.fetch_add(1, Ordering::Relaxed);
+        self.established = true;
+        // Picked as the last choice while it was suspect, one success says little of the others that failed.
+        if !node.is_suspect() && node.has_failed.swap(false, Ordering::Relaxed) {
+            *node.suspicion() = Suspicion::none();
+        }
+    }
 }
 
 impl Drop for ActiveSession {
     fn drop(&mut self) {
         self.node.active.fetch_sub(1, Ordering::Relaxed);
+        if self.established {
+            self.node.established.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -234,10 +250,10 @@ mod tests {
 
     #[test]
     fn a_session_that_was_greeted_wipes_the_slate() {
-        let node = node();
+        let node = Arc::new(node());
         node.count_failed();
         assert!(node.clear_suspect());
-        node.count_established();
+        node.enter().establish();
         node.count_failed();
         assert!(node.clear_suspect(), "a first failure again");
     }

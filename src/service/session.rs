@@ -74,11 +74,11 @@ async fn relayed(
     record: &mut Record<'_>,
 ) {
     let Found { established, slot, trail } = *found;
-    let Established { node, mut stream, greeting, mut lease, active } = established;
+    let Established { node, mut stream, greeting, mut lease, mut active } = established;
     record.attempts = trail.attempts;
     record.trail = trail.log;
     record.node = Some(Arc::clone(&node));
-    node.count_established();
+    active.establish();
     let in_service = service.metrics.enter();
     let route = service.metrics.route(&node.name).enter();
     let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };

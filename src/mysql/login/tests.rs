@@ -21,13 +21,7 @@ const SECRET: Credentials<'static> = Credentials { user: "monitor", password: "s
 const NOBODY: Credentials<'static> = Credentials { user: "monitor", password: "" };
 
 fn greeting(plugin: &str, nonce: &[u8]) -> Greeting {
-    Greeting {
-        version: "8.4.0".into(),
-        connection_id: 1,
-        capabilities: CapabilityFlags::all(),
-        nonce: nonce.to_vec(),
-        plugin: Some(plugin.as_bytes().to_vec()),
-    }
+    Greeting { capabilities: CapabilityFlags::all(), nonce: nonce.to_vec(), plugin: Some(plugin.as_bytes().to_vec()) }
 }
 
 /// What the HandshakeResponse says.

@@ -257,7 +257,6 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
                     return Ok(());
                 }
             }
-            Some((0x0e, _)) => conn.ok().await?,
             _ => conn.err(1047, "08S01", "Unknown command").await?,
         }
     }
