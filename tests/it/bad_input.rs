@@ -162,10 +162,10 @@ fn a_thousand_connections_that_are_never_used_cost_little_and_leave_nothing() {
     let open = |n: usize| (0..n).map(|_| raw(&galeway)).collect::<Vec<_>>();
     drop(open(200));
     wait_service(&galeway, "active", 0);
-    let (memory, descriptors) = (galeway.memory().private, galeway.descriptors());
+    let (memory, descriptors) = (galeway.memory(), galeway.descriptors());
     let clients = open(1000);
     wait_service(&galeway, "active", 1000);
-    let grown = galeway.memory().private.saturating_sub(memory);
+    let grown = galeway.memory().saturating_sub(memory);
     assert!(grown < 8 << 20, "{grown} bytes for 1000 connections");
     drop(clients);
     wait_service(&galeway, "active", 0);

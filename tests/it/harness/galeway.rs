@@ -209,29 +209,18 @@ impl Galeway {
         threads
     }
 
-    /// Its memory now, in bytes.
-    pub fn memory(&self) -> Memory {
+    /// Its resident memory now, in bytes. All of it: how much of the program's own pages counts as private changes by
+    /// megabytes whenever another process of the same program begins or ends.
+    pub fn memory(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
-        let kilobytes = |key: &str| -> u64 {
-            let line = text.lines().find(|l| l.starts_with(key)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        let sum = |keys: &[&str]| keys.iter().map(|k| kilobytes(k)).sum::<u64>() * 1024;
-        Memory { rss: sum(&["Rss:"]), pss: sum(&["Pss:"]), private: sum(&["Private_Clean:", "Private_Dirty:"]) }
+        let line = text.lines().find(|l| l.starts_with("Rss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Open file descriptors.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
-}
-
-/// Bytes; see proc(5), `smaps_rollup`.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    pub rss: u64,
-    pub pss: u64,
-    pub private: u64,
 }
 
 impl Drop for Galeway {
