@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ struct Shared {
     open: AtomicUsize,
     logins: AtomicUsize,
     commands: AtomicUsize,
+    /// The next query gets no answer.
+    hang_once: AtomicBool,
 }
 
 /// A node on 127.0.0.1, with a port of its own.
@@ -136,6 +138,11 @@ impl FakeNode {
     /// How it treats connections from now on. Established ones meet it at their next query.
     pub(crate) fn set_mode(&self, mode: Mode) {
         self.shared.facts.lock().unwrap().mode = mode;
+    }
+
+    /// Leaves the next query of any connection without an answer, and no other one: a fault that ends by itself.
+    pub(crate) fn hang_once(&self) {
+        self.shared.hang_once.store(true, Ordering::SeqCst);
     }
 
     /// A row of `SHOW GLOBAL STATUS`.
@@ -226,6 +233,10 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
     loop {
         let command = conn.command().await?;
         shared.commands.fetch_add(1, Ordering::SeqCst);
+        if shared.hang_once.swap(false, Ordering::SeqCst) {
+            conn.hang().await?;
+            return Ok(());
+        }
         match mode(shared) {
             Mode::Hang | Mode::HangInQueries => {
                 conn.hang().await?;
