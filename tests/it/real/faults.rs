@@ -110,6 +110,7 @@ fn an_isolated_node_gets_nobody_one_interval_after_it_says_so_until_it_is_synced
     observer.wait_first(secs(20), "non-Primary", |s| !s.primary());
     let seen = galeway.wait_verdict("n3", "excluded", secs(20));
     assert_eq!(seen["reason"], "non-Primary");
+    let check = millis(seen["probe"]["duration_ms"].as_f64().unwrap().ceil() as u64);
     assert!(on_it.ends_within(secs(5)), "a session stays on a node that is not Primary");
     load.wait_for(100);
     n3.heal();
@@ -128,9 +129,10 @@ fn an_isolated_node_gets_nobody_one_interval_after_it_says_so_until_it_is_synced
     let sent = sent_to(&report, &galeway, "n3");
     let late = sent.iter().filter(|s| s.start >= said && s.greeted < last).map(|s| s.start - said).max();
     let late = late.unwrap_or_default();
-    println!("isolate: unfit for {:?}; the last client was sent there {late:?} after it said so", last - said);
-    // The interval, and the check's own time with the scheduling of all that happens in between.
-    assert!(late <= interval + SLACK, "{late:?}");
+    // The interval, the time of the check that saw it, and how finely the observers look on a busy machine.
+    let most = interval + check + millis(300);
+    println!("isolate: unfit for {:?}; sent there until {late:?} after it said so, at most {most:?}", last - said);
+    assert!(late <= most, "{late:?}, at most {most:?}");
 }
 
 #[test]
