@@ -152,7 +152,7 @@ pub fn relay<'a, C: Wire, N: Wire, M: Meter>(
         broken: None,
         timers,
         meter,
-        last_byte: Instant::now(),
+        last_sign: Instant::now(),
         client_acks: AckWatch::new(),
         node_acks: AckWatch::new(),
         timer: None,
@@ -171,7 +171,8 @@ struct Relay<'a, C, N, M> {
     broken: Option<(Side, io::Error)>,
     timers: &'a Timers,
     meter: &'a M,
-    last_byte: Instant,
+    /// When a byte or an end of data came last.
+    last_sign: Instant,
     client_acks: AckWatch,
     node_acks: AckWatch,
     /// Present only while something is timed.
@@ -183,6 +184,7 @@ impl<C: Wire, N: Wire, M: Meter> Future for Relay<'_, C, N, M> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = &mut *self;
+        let open = this.open();
         let moved = match this.poll_bytes(cx) {
             Ok(moved) => moved,
             Err(end) => return Poll::Ready(end),
@@ -190,14 +192,20 @@ impl<C: Wire, N: Wire, M: Meter> Future for Relay<'_, C, N, M> {
         if let Some(end) = this.end() {
             return Poll::Ready(end);
         }
-        if moved > 0 {
-            this.last_byte = Instant::now();
+        // An end of data after an idle hour gives the other side its whole time.
+        if moved > 0 || this.open() != open {
+            this.last_sign = Instant::now();
         }
         this.poll_timers(cx)
     }
 }
 
 impl<C: Wire, N: Wire, M: Meter> Relay<'_, C, N, M> {
+    /// Which directions may still bring bytes.
+    fn open(&self) -> [bool; 2] {
+        [&self.up, &self.down].map(|flow| flow.phase == Phase::Open)
+    }
+
     /// Moves bytes both ways until neither can go on, or this turn is over. Returns the bytes moved.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
         let mut moved = 0;
@@ -318,8 +326,8 @@ impl<C: Wire, N: Wire, M: Meter> Relay<'_, C, N, M> {
             Phase::Holding(until) if until > Instant::now() => Some(until),
             _ => None,
         };
-        let idle = self.timers.idle.map(|t| self.last_byte + t);
-        let half = self.half_closed().map(|_| self.last_byte + self.timers.half_close);
+        let idle = self.timers.idle.map(|t| self.last_sign + t);
+        let half = self.half_closed().map(|_| self.last_sign + self.timers.half_close);
         [holding, idle, half, self.client_acks.next(self.timers), self.node_acks.next(self.timers)]
             .into_iter()
             .flatten()
@@ -347,11 +355,11 @@ impl<C: Wire, N: Wire, M: Meter> Relay<'_, C, N, M> {
             (None, None) => {}
         }
         if let Some(side) = self.half_closed()
-            && now >= self.last_byte + self.timers.half_close
+            && now >= self.last_sign + self.timers.half_close
         {
             return Some(End::HalfClosed(side));
         }
-        self.timers.idle.filter(|t| now >= self.last_byte + *t).map(|_| End::Idle)
+        self.timers.idle.filter(|t| now >= self.last_sign + *t).map(|_| End::Idle)
     }
 }
 

@@ -213,6 +213,27 @@ async fn the_half_close_timer_starts_again_with_each_byte() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_of_data_after_a_long_silence_leaves_the_other_side_its_whole_time() {
+    let counts = Counts::default();
+    let (mut client, c) = duplex(1000);
+    let (mut node, n) = duplex(1000);
+    let (mut c, mut n) = (Faulty::sound(c), Faulty::sound(n));
+    let talk = async {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        client.shutdown().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        node.write_all(b"answer").await.unwrap();
+        node.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"answer");
+    };
+    let both = async { tokio::join!(relay(&mut c, &mut n, Box::default(), &TIMERS, &counts), talk) };
+    let (end, ()) = tokio::time::timeout(Duration::from_secs(7200), both).await.expect("the answer comes");
+    assert!(matches!(end, End::Orderly(Side::Client)), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_ends_a_session_only_where_an_idle_timeout_is_set() {
     let (_client, c) = duplex(1000);
     let (_node, n) = duplex(1000);
