@@ -7,11 +7,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle as JoinTask;
@@ -235,10 +238,24 @@ fn spawn(stream: TcpStream, peer: SocketAddr, service: Arc<Service>, accepted: I
 
 /// A task of its own, so that a panic ends this one session only; its count is given back either way.
 fn guarded(session: Session, work: impl Future<Output = ()> + 'static + Send) -> JoinTask<()> {
-    tokio::spawn(async move {
-        let _session = session;
-        work.await;
-    })
+    tokio::spawn(Guarded { work, _session: session })
+}
+
+pin_project! {
+    /// Not an async block: that would hold the session's future twice, as what it captured and as what it awaits.
+    struct Guarded<F> {
+        #[pin]
+        work: F,
+        _session: Session,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().work.poll(cx)
+    }
 }
 
 /// Counts a listener as no longer accepted on when it is dropped.
