@@ -139,7 +139,7 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
 fn reason(member: &Member) -> String {
     let reason = member.verdict.reason.to_string();
     if member.verdict.kind.serves() && !member.verdict.room {
-        format!("{reason}; nearly at max_connections: nobody new while another node has room")
+        format!("{reason}; no room: nobody new while another node has some")
     } else {
         reason
     }

@@ -39,9 +39,12 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
             _ => None,
         };
         let in_doubt = watch.observed(&node, probed);
-        if node.node.take_login_due() {
+        // Without a kept connection the next check is a login.
+        if let Some(address) = kept.as_ref().map(Kept::address)
+            && node.node.take_login_due()
+        {
             // Beside the checks: on a node that hangs it takes its whole deadline.
-            tokio::spawn(async move { prober.log_in_once().await });
+            tokio::spawn(async move { prober.log_in_once(address).await });
         }
         let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt));
         // A look that somebody asked for comes no sooner than this after the last one began.
@@ -56,20 +59,22 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
             redial = wait(&node, &mut kept, begun + shortened(pace), soonest) => redial,
             () = mended => None,
         };
-        closed = redial.is_some();
+        closed = false;
         if let Some(lived_since) = redial {
-            // Until the redial has succeeded new clients try the other nodes first.
-            node.node.suspect();
             let cut_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
             cut_short_in_a_row = if cut_short { cut_short_in_a_row.saturating_add(1) } else { 0 };
-            // Once may be a crash, whose proof is the redial.
             if cut_short_in_a_row > 1 {
                 if told_cut_short.is_none_or(|at: Instant| at.elapsed() >= CUT_SHORT_WARNING_EVERY) {
                     told_cut_short = Some(Instant::now());
                     tracing::warn!(cluster = watch.name(), node = %node.node.name, "the check's connection is closed as \
                         soon as it has answered: every check is a login (is there a proxy between?)");
                 }
-                sleep_until(begun + pace).await;
+                wait(&node, &mut kept, begun + pace, soonest).await;
+            } else {
+                // It may be a crash, whose proof is the redial. Until that has succeeded new clients try the other
+                // nodes first.
+                closed = true;
+                node.node.suspect();
             }
         }
     }

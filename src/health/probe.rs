@@ -93,6 +93,12 @@ pub(super) struct Kept {
     address: SocketAddr,
 }
 
+impl Kept {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 impl Prober {
     /// Checks `address` as `monitor` says. `tls` was made of `monitor.tls`, once for all nodes; `resolver` is of
     /// `address`'s host, and the same for all probers of a node.
@@ -127,8 +133,8 @@ impl Prober {
     }
 
     /// A login and nothing else: it clears the server's count of handshakes broken off from our address.
-    pub(super) async fn log_in_once(&self) {
-        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&Progress::default())).await {
+    pub(super) async fn log_in_once(&self, address: SocketAddr) {
+        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&[address], &Progress::default())).await {
             self.farewell(Some(kept)).await;
         }
     }
@@ -186,7 +192,11 @@ impl Prober {
     async fn converse(&self, kept: &mut Option<Kept>, progress: &Progress) -> Result<(Rows, SocketAddr), Check> {
         let mut on = match kept.take() {
             Some(k) => k,
-            None => self.dial(progress).await?,
+            None => {
+                progress.at(Step::Resolve);
+                let addresses = self.resolver.resolve(self.port).await?;
+                self.dial(&addresses, progress).await?
+            }
         };
         progress.at(Step::Query);
         let mut rows = Rows::new();
@@ -194,8 +204,10 @@ impl Prober {
             let answer = match on.connection.query(query).await {
                 Ok(answer) => answer,
                 Err(e) => {
-                    // After an ERR packet it is as good as before.
-                    *kept = Some(on).filter(|on| on.connection.is_usable());
+                    let of_the_account = e.server_error().is_none_or(|e| e.meaning() != Meaning::Other);
+                    // After an ERR packet it is as good as before. But what a server holds against an account (an expired
+                    // password, its quota) it goes on holding against the session when the account is mended.
+                    *kept = Some(on).filter(|on| on.connection.is_usable() && !of_the_account);
                     return Err(failure(e));
                 }
             };
@@ -206,11 +218,9 @@ impl Prober {
         Ok((rows, address))
     }
 
-    async fn dial(&self, progress: &Progress) -> Result<Kept, Check> {
-        progress.at(Step::Resolve);
-        let addresses = self.resolver.resolve(self.port).await?;
+    async fn dial(&self, addresses: &[SocketAddr], progress: &Progress) -> Result<Kept, Check> {
         progress.at(Step::Connect);
-        let (stream, address) = connect(&addresses, self.timeout).await?;
+        let (stream, address) = connect(addresses, self.timeout).await?;
         progress.at(Step::Greeting);
         let credentials = Credentials { user: &self.user, password: self.password.expose() };
         let tls = self.tls.as_deref().map(|t| (t, self.host.as_str()));

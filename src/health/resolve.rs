@@ -3,13 +3,19 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::probe::unreachable;
 use crate::galera::observation::{Check, Unreachable};
 
 type Addresses = io::Result<Vec<IpAddr>>;
+/// And when they were found.
+type LookUp = JoinHandle<(Instant, Addresses)>;
+
+/// An answer that nobody waited for is used for this long: a check that comes hours later asks anew.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// Looks one name up by the system's resolver, which blocks, cannot be interrupted, and may take half a minute where
 /// its servers are silent. A check that gives up leaves its look-up to the next one: were each to begin its own, a
@@ -17,7 +23,7 @@ type Addresses = io::Result<Vec<IpAddr>>;
 #[derive(Debug)]
 pub struct Resolver {
     host: String,
-    begun: Mutex<Option<JoinHandle<Addresses>>>,
+    begun: Mutex<Option<LookUp>>,
 }
 
 impl Resolver {
@@ -41,12 +47,24 @@ impl Resolver {
     }
 
     async fn look_up(&self, ask: impl FnOnce() -> Addresses + Send + 'static) -> Result<Vec<IpAddr>, Check> {
-        let begun = self.begun().take();
-        let mut look_up = Held { of: self, look_up: Some(begun.unwrap_or_else(|| tokio::task::spawn_blocking(ask))) };
-        let Some(handle) = &mut look_up.look_up else { return Err(none()) };
-        let found = handle.await;
-        look_up.look_up = None;
-        match found {
+        let left = self.begun().take();
+        let found = match left {
+            Some(left) => {
+                Some(self.wait_for(left).await).filter(|f| !f.as_ref().is_ok_and(|(at, _)| at.elapsed() > FRESH))
+            }
+            None => None,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => {
+                self.wait_for(tokio::task::spawn_blocking(move || {
+                    let found = ask();
+                    (Instant::now(), found)
+                }))
+                .await
+            }
+        };
+        match found.map(|(_, found)| found) {
             Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
             Ok(Ok(_)) => Err(none()),
             Ok(Err(e)) => Err(unreachable(Unreachable::CannotResolve(e.to_string()))),
@@ -54,7 +72,18 @@ impl Resolver {
         }
     }
 
-    fn begun(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<Addresses>>> {
+    /// Waits for a look-up, or leaves it to the next check where nobody waits any longer.
+    async fn wait_for(&self, look_up: LookUp) -> Result<(Instant, Addresses), JoinError> {
+        let mut held = Held { of: self, look_up: Some(look_up) };
+        let found = match &mut held.look_up {
+            Some(look_up) => look_up.await,
+            None => Ok((Instant::now(), Ok(Vec::new()))),
+        };
+        held.look_up = None;
+        found
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, Option<LookUp>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,7 +95,7 @@ fn none() -> Check {
 /// Gives a look-up that was not waited for back to its resolver.
 struct Held<'a> {
     of: &'a Resolver,
-    look_up: Option<JoinHandle<Addresses>>,
+    look_up: Option<LookUp>,
 }
 
 impl Drop for Held<'_> {

@@ -175,7 +175,8 @@ impl ClusterWatch {
         if let Some(seen) = seen.get_mut(&id) {
             publish |= seen.note(watched, &probed, ended);
             let made = !matches!(check, Check::NotMade(_));
-            if let Check::NotMade(why) = check {
+            if let Check::NotMade(_) | Check::NoEntry(_) = check {
+                let why = error.as_deref().unwrap_or_default();
                 seen.tell_not_made(&self.name, &watched.node.name, why, ended);
             }
             let refused = matches!(check, Check::LoginRefused(_));
@@ -312,7 +313,7 @@ impl Seen {
     fn tell_not_made(&mut self, cluster: &str, node: &str, why: &str, now: Instant) {
         if self.told_not_made.is_none_or(|at| now.saturating_duration_since(at) >= NOT_MADE_WARNING_EVERY) {
             self.told_not_made = Some(now);
-            tracing::warn!(cluster, node, why, "check not made: the verdict stays as it was");
+            tracing::warn!(cluster, node, why, "no check: the verdict stays as it was");
         }
     }
 

@@ -4,7 +4,7 @@ use super::snapshot::{Member, Pool};
 use crate::config::Balance;
 
 /// Members of one snapshot that were tried already.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Tried(Vec<usize>);
 
 impl Tried {

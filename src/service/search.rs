@@ -71,7 +71,10 @@ impl Trail {
             self.log.push_str(": ");
             self.log.push_str(&text);
         }
-        self.failures.insert(id, text);
+        // Another verdict is nothing that the node did to this client, and says its reason itself.
+        if !matches!(failure, Failure::Withdrawn) {
+            self.failures.insert(id, text);
+        }
     }
 
     /// Why no node of `pool` serves, each in words.
@@ -130,6 +133,8 @@ enum Round {
     Empty,
     /// Those that serve failed.
     Failed,
+    /// The verdict of one changed while it was asked.
+    Withdrawn,
     /// A shortage of ours kept us from trying: no snapshot will tell of its end.
     Local,
 }
@@ -144,8 +149,11 @@ impl Search<'_> {
             let pool = self.service.pool.load();
             let round = self.round(&pool).await;
             drop(pool);
-            if let Round::Found(established) = round {
-                return Ok((established, slot));
+            match round {
+                Round::Found(established) => return Ok((established, slot)),
+                // Nobody failed: there is a new snapshot, and perhaps a better node.
+                Round::Withdrawn if news.has_changed().unwrap_or(false) => continue,
+                _ => {}
             }
             self.enqueue(Rejection::QueueFull)?;
             let wait = async {
@@ -195,7 +203,7 @@ impl Search<'_> {
         }
         let mut tried = Tried::default();
         let mut codes: Vec<ServerError> = Vec::new();
-        let mut shortage = false;
+        let (mut shortage, mut withdrawn) = (false, false);
         let most = usize::try_from(self.settings.attempts).unwrap_or(usize::MAX);
         while tried.len() < most && Instant::now() < self.deadline {
             let Some(index) = self.pick(pool, &tried) else { break };
@@ -234,6 +242,7 @@ impl Search<'_> {
                     shortage |= matches!(failure, Failure::Local(_));
                     tracing::debug!(service = %self.settings.name, node = %member.node.name, error = %failure,
                         "attempt failed");
+                    withdrawn |= matches!(failure, Failure::Withdrawn);
                     self.trail.failed(&member.node.name, member.node.id, &failure);
                     if let Failure::Err(e) = failure {
                         codes.push(e);
@@ -246,6 +255,8 @@ impl Search<'_> {
         self.passed_on = codes.pop().filter(|_| same && codes.len() + 1 == tried.len());
         if shortage {
             Round::Local
+        } else if withdrawn {
+            Round::Withdrawn
         } else if tried.is_empty() {
             Round::Empty
         } else {
@@ -256,7 +267,7 @@ impl Search<'_> {
     /// Nodes that have not failed this client come first: what it was in a round before may hold still, and with few
     /// `attempts` the same nodes would be tried for ever.
     fn pick(&self, pool: &Pool, tried: &Tried) -> Option<usize> {
-        let mut failed = Tried::default();
+        let mut failed = tried.clone();
         for (index, _) in pool.members.iter().enumerate().filter(|(_, m)| self.trail.failures.contains_key(&m.node.id))
         {
             failed.add(index);

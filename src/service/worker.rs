@@ -189,8 +189,12 @@ impl Worker {
     fn take_the_rest(&self, listener: &Listener, service: &Arc<Service>) {
         for _ in 0..BACKLOG {
             let taken = listener.accept_now().and_then(|(s, peer)| Ok((TcpStream::from_std(s)?, peer)));
-            let Ok((stream, peer)) = taken else { return };
-            self.place(stream, peer, Arc::clone(service));
+            match taken {
+                Ok((stream, peer)) => self.place(stream, peer, Arc::clone(service)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // One that left already, or a shortage: the next may do better.
+                Err(e) => tracing::debug!(address = %listener.local(), error = %e, "a queued connection was lost"),
+            }
         }
     }
 

@@ -213,16 +213,31 @@ fn a_node_that_is_too_full_for_its_check_keeps_its_verdict() {
 
 /// MAX_QUERIES_PER_HOUR is a limit of the monitor's account, and it strikes on all nodes alike.
 #[test]
-fn a_check_whose_account_has_used_its_queries_up_keeps_the_verdict_and_the_connection() {
+fn a_check_whose_account_has_used_its_queries_up_keeps_the_verdict_and_says_so() {
     let (fakes, _data, galeway) = two(service("balance = \"round-robin\""));
     let _sessions = one_each(&galeway);
-    let before = (changes(&galeway), fakes.check(1).logins());
+    let before = changes(&galeway);
     fakes.check(1).set_mode(Mode::AnswerWithErr(1226, "User 'm' has exceeded 'max_queries_per_hour'".into()));
     until(LONG, "checks are turned away", || {
         (galeway.metric("galeway_probe_failures_total", &[("node", "n1"), ("reason", "no_entry")]) >= 4.0).then_some(())
     });
     assert_eq!(galeway.node("n1")["verdict"], "eligible");
-    assert_eq!(((changes(&galeway), fakes.check(1).logins()), active(&galeway, "n1")), (before, 1));
+    assert_eq!((changes(&galeway), active(&galeway, "n1")), (before, 1));
+    assert_eq!(galeway.log().matches("no check: the verdict stays as it was").count(), 1, "{}", galeway.log());
+    fakes.check(1).set_mode(Mode::Serve);
+    until(LONG, "it is checked again", || galeway.node("n1")["probe"]["error"].is_null().then_some(()));
+}
+
+/// MariaDB lets an account with an expired password in and answers nothing else, on that session for ever.
+#[test]
+fn a_check_is_made_again_once_an_expired_password_is_mended() {
+    let (fakes, _data, galeway) = two(Settings::default());
+    fakes.check(1).set_mode(Mode::AnswerWithErr(1820, "You must SET PASSWORD".into()));
+    fakes.check(1).cut_connections();
+    galeway.wait_verdict("n1", "excluded", LONG);
+    assert_eq!(reason(&galeway, "n1"), "check's login refused (1820 You must SET PASSWORD)");
+    fakes.check(1).set_mode(Mode::Serve);
+    galeway.wait_verdict("n1", "eligible", LONG);
 }
 
 #[test]
@@ -242,10 +257,20 @@ fn a_server_that_ends_each_checks_connection_is_logged_in_to_once_an_interval() 
     let galeway = fakes.galeway(monitor("interval = \"300ms\"\nfast_interval = \"100ms\""));
     let (logins, begun) = (fakes.check(1).logins(), Instant::now());
     until(LONG, "checks go on", || (fakes.check(1).logins() >= logins + 5).then_some(()));
-    // One look that a client's fate asks for may come between; nobody connects here.
     assert!(begun.elapsed() >= millis(4 * 270), "{:?}", begun.elapsed());
     assert_eq!(galeway.node("n1")["verdict"], "eligible");
     assert_eq!(galeway.log().matches("every check is a login").count(), 1, "{}", galeway.log());
+}
+
+#[test]
+fn a_node_whose_checks_are_logins_gets_its_share_of_the_clients() {
+    let (fakes, _data) = Fakes::good(2);
+    fakes.check(1).set_mode(Mode::CloseAfterCheck);
+    let lines = "interval = \"300ms\"\nfast_interval = \"100ms\"";
+    let galeway = fakes.galeway(Settings { monitor: lines, ..service("balance = \"round-robin\"") });
+    until(LONG, "it is noticed", || galeway.log().contains("every check is a login").then_some(()));
+    let clients: Vec<_> = (0..40).map(|_| connect(&galeway)).collect();
+    assert_eq!(clients.iter().filter(|c| greeted_by(c) == "n1").count(), 20);
 }
 
 #[test]

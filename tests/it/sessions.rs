@@ -269,6 +269,23 @@ fn a_node_that_is_vetoed_while_it_is_asked_is_not_used() {
     });
 }
 
+/// There is no place in the queue, and none is needed.
+#[test]
+fn a_client_of_a_last_resort_is_served_by_the_better_node_that_ends_it() {
+    let fakes = Fakes::new(2);
+    let hung = fakes.peer(1, |mut conn| async move { conn.hang().await.map(drop) });
+    let _good = fakes.greeter(2);
+    set_state(fakes.check(1), "2");
+    set_state(fakes.check(2), "1");
+    let galeway = fakes.galeway(service("max_queue = 0\nattempts = 1\ngreeting_timeout = \"1h\""));
+    thread::scope(|scope| {
+        let client = scope.spawn(|| greeted_by(&connect(&galeway)).to_owned());
+        until(LONG, "the donor is asked", || (hung.accepted() == 1).then_some(()));
+        set_state(fakes.check(2), "4");
+        assert_eq!(client.join().unwrap(), "n2");
+    });
+}
+
 /// Both nodes fail clients and satisfy the check: a failure in the data path is looked into at once.
 #[test]
 fn a_failure_in_the_data_path_makes_the_monitor_look_at_once() {

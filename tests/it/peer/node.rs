@@ -22,7 +22,7 @@ pub(crate) enum Mode {
     Hang,
     /// Greets and accepts logins, but never answers a query.
     HangInQueries,
-    /// Greets, accepts logins, and answers every query with an ERR packet.
+    /// Greets, accepts logins, and answers every query with an ERR packet, on connections of this time for ever.
     AnswerWithErr(u16, String),
     /// Answers a whole check and hangs up.
     CloseAfterCheck,
@@ -230,6 +230,7 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
     }
     shared.logins.fetch_add(1, Ordering::SeqCst);
     conn.ok().await?;
+    let at_login = mode(shared);
     loop {
         let command = conn.command().await?;
         shared.commands.fetch_add(1, Ordering::SeqCst);
@@ -237,7 +238,7 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
             conn.hang().await?;
             return Ok(());
         }
-        match mode(shared) {
+        match if matches!(at_login, Mode::AnswerWithErr(..)) { at_login.clone() } else { mode(shared) } {
             Mode::Hang | Mode::HangInQueries => {
                 conn.hang().await?;
                 return Ok(());
