@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use super::probe::unreachable;
 use crate::galera::observation::{Check, Unreachable};
@@ -47,62 +48,32 @@ impl Resolver {
     }
 
     async fn look_up(&self, ask: impl FnOnce() -> Addresses + Send + 'static) -> Result<Vec<IpAddr>, Check> {
-        let left = self.begun().take();
-        let found = match left {
-            Some(left) => {
-                Some(self.wait_for(left).await).filter(|f| !f.as_ref().is_ok_and(|(at, _)| at.elapsed() > FRESH))
+        // A check that is given up lets go of the lock, and what it waited for stays.
+        let mut begun = self.begun.lock().await;
+        if let Some(left) = begun.as_mut() {
+            let found = left.await;
+            *begun = None;
+            if found.as_ref().is_ok_and(|(at, _)| at.elapsed() <= FRESH) {
+                return read(found);
             }
-            None => None,
-        };
-        let found = match found {
-            Some(found) => found,
-            None => {
-                self.wait_for(tokio::task::spawn_blocking(move || {
-                    let found = ask();
-                    (Instant::now(), found)
-                }))
-                .await
-            }
-        };
-        match found.map(|(_, found)| found) {
-            Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-            Ok(Ok(_)) => Err(none()),
-            Ok(Err(e)) => Err(unreachable(Unreachable::CannotResolve(e.to_string()))),
-            Err(e) => Err(Check::NotMade(format!("name resolution was cut off: {e}"))),
         }
-    }
-
-    /// Waits for a look-up, or leaves it to the next check where nobody waits any longer.
-    async fn wait_for(&self, look_up: LookUp) -> Result<(Instant, Addresses), JoinError> {
-        let mut held = Held { of: self, look_up: Some(look_up) };
-        let found = match &mut held.look_up {
-            Some(look_up) => look_up.await,
-            None => Ok((Instant::now(), Ok(Vec::new()))),
-        };
-        held.look_up = None;
-        found
-    }
-
-    fn begun(&self) -> std::sync::MutexGuard<'_, Option<LookUp>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+        let look_up = begun.insert(tokio::task::spawn_blocking(move || {
+            let addresses = ask();
+            (Instant::now(), addresses)
+        }));
+        let found = look_up.await;
+        *begun = None;
+        read(found)
     }
 }
 
-fn none() -> Check {
-    unreachable(Unreachable::CannotResolve("no address".to_owned()))
-}
-
-/// Gives a look-up that was not waited for back to its resolver.
-struct Held<'a> {
-    of: &'a Resolver,
-    look_up: Option<LookUp>,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if let Some(look_up) = self.look_up.take() {
-            *self.of.begun() = Some(look_up);
-        }
+fn read(found: Result<(Instant, Addresses), JoinError>) -> Result<Vec<IpAddr>, Check> {
+    let cannot = |how: String| Err(unreachable(Unreachable::CannotResolve(how)));
+    match found {
+        Ok((_, Ok(addresses))) if addresses.is_empty() => cannot("no address".to_owned()),
+        Ok((_, Ok(addresses))) => Ok(addresses),
+        Ok((_, Err(e))) => cannot(e.to_string()),
+        Err(e) => Err(Check::NotMade(format!("name resolution was cut off: {e}"))),
     }
 }
 
@@ -110,7 +81,7 @@ impl Drop for Held<'_> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::mpsc;
+    use std::sync::{Mutex, mpsc};
     use std::time::Duration;
 
     use tokio::time::timeout;
@@ -142,6 +113,31 @@ mod tests {
         answer.send(()).unwrap();
         assert_eq!(resolver.look_up(ask()).await.unwrap(), [address]);
         assert_eq!(begun.load(Ordering::SeqCst), 2, "what was answered is asked anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_waited_for_is_used_by_the_next_check_and_not_by_one_of_hours_later() {
+        for (later, asked) in [(FRESH / 2, 1), (FRESH * 2, 2)] {
+            let resolver = Resolver::new("db1.example");
+            let begun = Arc::new(AtomicU32::new(0));
+            let (answer, answered) = mpsc::channel::<()>();
+            let ask = |answered: Option<mpsc::Receiver<()>>| {
+                let begun = Arc::clone(&begun);
+                move || {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    let _ = answered.map(|a| a.recv_timeout(Duration::from_secs(30)));
+                    Ok(vec![IpAddr::from([192, 0, 2, 1])])
+                }
+            };
+            assert!(timeout(Duration::ZERO, resolver.look_up(ask(Some(answered)))).await.is_err());
+            answer.send(()).unwrap();
+            while !resolver.begun.lock().await.as_ref().is_some_and(JoinHandle::is_finished) {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::advance(later).await;
+            resolver.look_up(ask(None)).await.unwrap();
+            assert_eq!(begun.load(Ordering::SeqCst), asked, "{later:?} later");
+        }
     }
 
     #[tokio::test]
