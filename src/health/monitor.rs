@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::probe::Kept;
 use super::watch::{ClusterWatch, WatchedNode};
 use crate::galera::observation::Check;
+use crate::telemetry::Seldom;
 
 /// After a refused login: hammering locks accounts.
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
@@ -26,8 +27,9 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     let mut kept: Option<Kept> = None;
     let mut closed = false;
     let mut back_off = None;
-    let mut cut_short_in_a_row: u32 = 0;
-    let mut told_cut_short = None;
+    // The server ended the last kept connection right after its login.
+    let mut cut_short = false;
+    let mut warning = Seldom::new(CUT_SHORT_WARNING_EVERY);
     loop {
         let begun = Instant::now();
         let rules = watch.rules();
@@ -55,20 +57,19 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
                 None => std::future::pending().await,
             }
         };
-        let redial = tokio::select! {
-            redial = wait(&node, &mut kept, begun + shortened(pace), soonest) => redial,
+        let cut = tokio::select! {
+            cut = wait(&node, &mut kept, begun + shortened(pace), soonest) => cut,
             () = mended => None,
         };
         closed = false;
-        if let Some(lived_since) = redial {
-            let cut_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
-            cut_short_in_a_row = if cut_short { cut_short_in_a_row.saturating_add(1) } else { 0 };
-            if cut_short_in_a_row > 1 {
-                if told_cut_short.is_none_or(|at: Instant| at.elapsed() >= CUT_SHORT_WARNING_EVERY) {
-                    told_cut_short = Some(Instant::now());
+        if let Some(lived_since) = cut {
+            let lived_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
+            if std::mem::replace(&mut cut_short, lived_short) && lived_short {
+                if warning.due(begun.into_std()) {
                     tracing::warn!(cluster = watch.name(), node = %node.node.name, "the check's connection is closed as \
                         soon as it has answered: every check is a login (is there a proxy between?)");
                 }
+                // Twice in a row is no crash: dialled as fast as it answers, it would be logged in to without end.
                 wait(&node, &mut kept, begun + pace, soonest).await;
             } else {
                 // It may be a crash, whose proof is the redial. Until that has succeeded new clients try the other
@@ -80,8 +81,7 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     }
 }
 
-/// Waits for the next look. The server closed the kept connection: since when it had lived. A server, or something
-/// before it, that closes each one right after its login must not be dialled as fast as it answers.
+/// Waits for the next look. `Some`: the server closed the kept connection, which had lived since then.
 async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soonest: Instant) -> Option<Instant> {
     let ended = async {
         match kept {

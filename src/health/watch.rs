@@ -16,7 +16,7 @@ use crate::galera::status::Rows;
 use crate::galera::{self, Core, Effect, Event, Kind, NodeId, Outcome, Reason, Settings, Verdict};
 use crate::net::tls::{ClientTls, SetupError};
 use crate::pool::{Cause, Member, Node, NodeReport, Pool, PoolCell, ProbeReport};
-use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
+use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry, Seldom};
 
 /// A node and its series.
 #[derive(Debug, Clone)]
@@ -75,14 +75,14 @@ struct State {
 }
 
 /// What is kept of a node's observations for snapshots and the status.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 struct Seen {
     address: Option<SocketAddr>,
     checked: bool,
     /// The last check's login was refused.
     refused: bool,
-    /// When it was last said that checks are not made.
-    told_not_made: Option<Instant>,
+    /// For checks that are not made: the verdict stands still then, and nothing else would show it.
+    not_made: Seldom,
     since: Option<Instant>,
     rows: Arc<Rows>,
     /// `wsrep_flow_control_paused_ns` and when it was read.
@@ -108,7 +108,7 @@ impl ClusterWatch {
         for n in &nodes {
             core.step(&rules.core, now, Event::Added(n.node.id));
         }
-        let seen = nodes.iter().map(|n| (n.node.id, Seen::default())).collect();
+        let seen = nodes.iter().map(|n| (n.node.id, Seen::new())).collect();
         let pool = snapshot(config, &nodes, &core, &seen);
         Ok(Self {
             name: Arc::clone(&config.name),
@@ -175,9 +175,12 @@ impl ClusterWatch {
         if let Some(seen) = seen.get_mut(&id) {
             publish |= seen.note(watched, &probed, ended);
             let made = !matches!(check, Check::NotMade(_));
-            if let Check::NotMade(_) | Check::NoEntry(_) = check {
+            if let Check::NotMade(_) | Check::NoEntry(_) = check
+                && seen.not_made.due(ended)
+            {
                 let why = error.as_deref().unwrap_or_default();
-                seen.tell_not_made(&self.name, &watched.node.name, why, ended);
+                tracing::warn!(cluster = &*self.name, node = %watched.node.name, why,
+                    "no check: the verdict stays as it was");
             }
             let refused = matches!(check, Check::LoginRefused(_));
             if std::mem::replace(&mut seen.refused, refused) && good {
@@ -309,11 +312,16 @@ impl ClusterWatch {
 const NOT_MADE_WARNING_EVERY: Duration = Duration::from_secs(10);
 
 impl Seen {
-    /// While checks are not made a verdict stands still, and nothing else would show it.
-    fn tell_not_made(&mut self, cluster: &str, node: &str, why: &str, now: Instant) {
-        if self.told_not_made.is_none_or(|at| now.saturating_duration_since(at) >= NOT_MADE_WARNING_EVERY) {
-            self.told_not_made = Some(now);
-            tracing::warn!(cluster, node, why, "no check: the verdict stays as it was");
+    fn new() -> Self {
+        Self {
+            address: None,
+            checked: false,
+            refused: false,
+            not_made: Seldom::new(NOT_MADE_WARNING_EVERY),
+            since: None,
+            rows: Arc::default(),
+            paused: None,
+            size: None,
         }
     }
 

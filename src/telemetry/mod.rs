@@ -8,8 +8,10 @@ mod cluster;
 pub mod logging;
 pub mod names;
 mod registry;
+mod seldom;
 mod service;
 
 pub use cluster::{ClusterMetrics, NodeMetrics};
 pub use registry::Registry;
+pub use seldom::Seldom;
 pub use service::{ActiveRoute, AttemptResult, CloseReason, Gauged, Rejection, RouteMetrics, ServiceMetrics};
