@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::stream::tune;
 
 /// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn`.
-pub const BACKLOG: i32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// A bound, listening, non-blocking TCP socket.
 #[derive(Debug)]
@@ -52,11 +52,18 @@ impl Listener {
         self.socket
     }
 
-    /// A connection that waits in the kernel's queue, non-blocking; `WouldBlock` where there is none.
-    pub fn accept_now(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-        let (stream, peer) = self.socket.accept()?;
-        stream.set_nonblocking(true)?;
-        Ok((stream, peer))
+    /// What waits in the kernel's queue now, non-blocking; an error is one connection's. It ends where the queue is
+    /// empty, or was longer than it can have been.
+    pub fn queued(&self) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
+        let accept = || {
+            let (stream, peer) = self.socket.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((stream, peer))
+        };
+        (0..BACKLOG).map(move |_| accept()).take_while(|taken: &io::Result<_>| match taken {
+            Ok(_) => true,
+            Err(e) => e.kind() != io::ErrorKind::WouldBlock,
+        })
     }
 
     /// A view of the same socket for the runtime this is called in.

@@ -6,7 +6,7 @@ mod stream;
 mod tcp_info;
 pub mod tls;
 
-pub use listener::{BACKLOG, Listener, Listeners, is_local_shortage};
+pub use listener::{Listener, Listeners, is_local_shortage};
 pub use relay::{End, Meter, Side, Timers, Wire, relay};
 pub use stream::Stream;
 pub use tcp_info::Outstanding;

@@ -21,7 +21,8 @@ use tokio::task::JoinHandle as JoinTask;
 
 use super::Service;
 use super::session::serve;
-use crate::net::{BACKLOG, Listener, is_local_shortage};
+use crate::net::{Listener, is_local_shortage};
+use crate::telemetry::Seldom;
 
 /// A worker may be ahead of the least busy one by this many sessions, and an eighth of that one's.
 const SLACK: usize = 4;
@@ -43,12 +44,12 @@ struct Incoming {
     accepted: Instant,
     /// Counted on its worker from the moment it is placed: a burst would otherwise all be handed to the worker that
     /// was the least busy before the first of it was served.
-    session: Session,
+    session: Counted,
 }
 
 enum Command {
     Serve(Incoming),
-    Attach { listener: Arc<Listener>, service: Arc<Service>, until: watch::Receiver<bool> },
+    Attach { listener: Arc<Listener>, service: Arc<Service>, until: watch::Receiver<bool>, accepting: Counted },
 }
 
 #[derive(Debug)]
@@ -57,6 +58,12 @@ struct Peer {
     sessions: AtomicUsize,
     /// Listeners it accepts on, or is about to.
     accepting: AtomicUsize,
+}
+
+impl Peer {
+    fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands, sessions: AtomicUsize::new(0), accepting: AtomicUsize::new(0) }
+    }
 }
 
 /// The worker threads.
@@ -73,7 +80,7 @@ impl Workers {
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..count)
             .map(|_| {
                 let (commands, inbox) = mpsc::channel(HANDED_OVER);
-                (Peer { commands, sessions: AtomicUsize::new(0), accepting: AtomicUsize::new(0) }, inbox)
+                (Peer::new(commands), inbox)
             })
             .unzip();
         let peers: Arc<[Peer]> = peers.into();
@@ -99,13 +106,11 @@ impl Workers {
 
     /// Accepts for `service` on `listener` until `until` turns true.
     pub async fn attach(&self, listener: &Arc<Listener>, service: &Arc<Service>, until: &watch::Receiver<bool>) {
-        for peer in self.peers.iter() {
+        for (index, peer) in self.peers.iter().enumerate() {
             let (listener, service, until) = (Arc::clone(listener), Arc::clone(service), until.clone());
-            peer.accepting.fetch_add(1, Ordering::SeqCst);
+            let accepting = Counted::accepting(&self.peers, index);
             // A closed channel is a worker that has stopped, which accepts nothing anyway.
-            if peer.commands.send(Command::Attach { listener, service, until }).await.is_err() {
-                peer.accepting.fetch_sub(1, Ordering::SeqCst);
-            }
+            let _ = peer.commands.send(Command::Attach { listener, service, until, accepting }).await;
         }
     }
 
@@ -141,12 +146,8 @@ impl Worker {
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Serve(incoming) => incoming.spawn(),
-                Command::Attach { listener, service, until } => {
-                    let worker = self.clone();
-                    tokio::spawn(async move {
-                        let _accepting = Accepting { peers: Arc::clone(&worker.peers), index: worker.index };
-                        worker.accept(listener, service, until).await;
-                    });
+                Command::Attach { listener, service, until, accepting } => {
+                    drop(guarded(accepting, self.clone().accept(listener, service, until)));
                 }
             }
         }
@@ -161,7 +162,7 @@ impl Worker {
                 return;
             }
         };
-        let mut warned: Option<Instant> = None;
+        let mut warning = Seldom::new(SHORTAGE_WARNING_EVERY);
         loop {
             let accepted = tokio::select! {
                 r = acceptor.accept() => r,
@@ -172,8 +173,7 @@ impl Worker {
                     self.place(stream, peer, Arc::clone(&service));
                 }
                 Err(e) if is_local_shortage(&e) => {
-                    if warned.is_none_or(|at| at.elapsed() >= SHORTAGE_WARNING_EVERY) {
-                        warned = Some(Instant::now());
+                    if warning.due(Instant::now()) {
                         tracing::warn!(address = %local, error = %e, "cannot accept: clients wait in the kernel's queue \
                             (raise the limit of open files, see LimitNOFILE or ulimit -n)");
                     }
@@ -187,11 +187,9 @@ impl Worker {
 
     /// Takes what the kernel has completed already: closing the socket would reset those clients.
     fn take_the_rest(&self, listener: &Listener, service: &Arc<Service>) {
-        for _ in 0..BACKLOG {
-            let taken = listener.accept_now().and_then(|(s, peer)| Ok((TcpStream::from_std(s)?, peer)));
-            match taken {
+        for taken in listener.queued() {
+            match taken.and_then(|(s, peer)| Ok((TcpStream::from_std(s)?, peer))) {
                 Ok((stream, peer)) => self.place(stream, peer, Arc::clone(service)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 // One that left already, or a shortage: the next may do better.
                 Err(e) => tracing::debug!(address = %listener.local(), error = %e, "a queued connection was lost"),
             }
@@ -205,7 +203,7 @@ impl Worker {
         let mine = self.peers.get(self.index).map_or(0, load);
         let least_busy = self.peers.iter().enumerate().min_by_key(|(_, p)| load(p));
         let Some((index, other)) = least_busy.filter(|(_, p)| mine > load(p) + SLACK + load(p) / 8) else {
-            let session = Session::enter(&self.peers, self.index);
+            let session = Counted::session(&self.peers, self.index);
             return spawn(stream, peer, service, accepted, session);
         };
         // Takes it off this worker's runtime; the other one registers it with its own.
@@ -213,12 +211,12 @@ impl Worker {
             Ok(s) => s,
             Err(e) => return tracing::warn!(client = %peer, error = %e, "cannot hand a connection over: closed"),
         };
-        let session = Session::enter(&self.peers, index);
+        let session = Counted::session(&self.peers, index);
         let incoming = Incoming { stream, peer, service, accepted, session };
         if let Err(e) = other.commands.try_send(Command::Serve(incoming))
             && let Command::Serve(mut incoming) = e.into_inner()
         {
-            incoming.session = Session::enter(&self.peers, self.index);
+            incoming.session = Counted::session(&self.peers, self.index);
             incoming.spawn();
         }
     }
@@ -235,14 +233,14 @@ impl Incoming {
     }
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, service: Arc<Service>, accepted: Instant, session: Session) {
+fn spawn(stream: TcpStream, peer: SocketAddr, service: Arc<Service>, accepted: Instant, session: Counted) {
     // Nobody waits for it: it ends by itself, and a panic has been logged by the process's hook.
     drop(guarded(session, serve(service, stream, peer, accepted)));
 }
 
-/// A task of its own, so that a panic ends this one session only; its count is given back either way.
-fn guarded(session: Session, work: impl Future<Output = ()> + 'static + Send) -> JoinTask<()> {
-    tokio::spawn(Guarded { work, _session: session })
+/// A task of its own, so that a panic ends this work only; its count is given back either way.
+fn guarded(count: Counted, work: impl Future<Output = ()> + 'static + Send) -> JoinTask<()> {
+    tokio::spawn(Guarded { work, _count: count })
 }
 
 pin_project! {
@@ -250,7 +248,7 @@ pin_project! {
     struct Guarded<F> {
         #[pin]
         work: F,
-        _session: Session,
+        _count: Counted,
     }
 }
 
@@ -262,41 +260,34 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
     }
 }
 
-/// Counts a listener as no longer accepted on when it is dropped.
-struct Accepting {
+/// Counts something on a worker until it is dropped, by a panic too.
+struct Counted {
     peers: Arc<[Peer]>,
     index: usize,
+    of: fn(&Peer) -> &AtomicUsize,
 }
 
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        if let Some(p) = self.peers.get(self.index) {
-            // After what it accepted last was counted as a session.
-            p.accepting.fetch_sub(1, Ordering::SeqCst);
+impl Counted {
+    fn session(peers: &Arc<[Peer]>, index: usize) -> Self {
+        Self::enter(peers, index, |p| &p.sessions)
+    }
+
+    fn accepting(peers: &Arc<[Peer]>, index: usize) -> Self {
+        Self::enter(peers, index, |p| &p.accepting)
+    }
+
+    fn enter(peers: &Arc<[Peer]>, index: usize, of: fn(&Peer) -> &AtomicUsize) -> Self {
+        if let Some(p) = peers.get(index) {
+            of(p).fetch_add(1, Ordering::SeqCst);
         }
+        Self { peers: Arc::clone(peers), index, of }
     }
 }
 
-/// Counts a session on its worker until it is dropped, by a panic too.
-struct Session {
-    peers: Arc<[Peer]>,
-    index: usize,
-}
-
-impl Session {
-    fn enter(peers: &Arc<[Peer]>, index: usize) -> Self {
-        let session = Self { peers: Arc::clone(peers), index };
-        if let Some(p) = session.peers.get(index) {
-            p.sessions.fetch_add(1, Ordering::Relaxed);
-        }
-        session
-    }
-}
-
-impl Drop for Session {
+impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(p) = self.peers.get(self.index) {
-            p.sessions.fetch_sub(1, Ordering::Relaxed);
+            (self.of)(p).fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -307,17 +298,15 @@ mod tests {
 
     #[test]
     fn a_session_that_panics_ends_alone_and_gives_its_count_back() {
-        let peers: Arc<[Peer]> =
-            [Peer { commands: mpsc::channel(1).0, sessions: AtomicUsize::new(0), accepting: AtomicUsize::new(0) }]
-                .into();
+        let peers: Arc<[Peer]> = [Peer::new(mpsc::channel(1).0)].into();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let count = || peers.first().map_or(0, |p| p.sessions.load(Ordering::Relaxed));
         runtime.block_on(async {
-            let other = guarded(Session::enter(&peers, 0), async move {
+            let other = guarded(Counted::session(&peers, 0), async move {
                 let _ = gone.await;
             });
-            let faulty = guarded(Session::enter(&peers, 0), async { panic!("a fault of ours") });
+            let faulty = guarded(Counted::session(&peers, 0), async { panic!("a fault of ours") });
             assert_eq!(count(), 2);
             assert!(faulty.await.is_err_and(|e| e.is_panic()));
             assert_eq!(count(), 1, "the other one lives on the same thread");
