@@ -29,16 +29,6 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Reads the greeting from a freshly connected stream and logs in; with `tls` only over TLS, with that
-    /// configuration and the host's name or address as the user wrote it.
-    pub async fn login(
-        stream: Stream,
-        credentials: Credentials<'_>,
-        tls: Option<(&ClientTls, &str)>,
-    ) -> Result<Self, Error> {
-        Greeted::new(stream).await?.login(credentials, tls).await
-    }
-
     /// Whether a command can be sent: none was left half done.
     pub fn is_usable(&self) -> bool {
         self.usable
@@ -155,7 +145,7 @@ impl Connection {
     }
 }
 
-/// A server that has greeted. Apart from [`Connection::login`], for who must know which of the two hangs.
+/// A server that has greeted; a step of its own, so that its caller knows which of the two hangs.
 #[derive(Debug)]
 pub struct Greeted {
     wire: Wire<Stream>,
@@ -170,7 +160,7 @@ impl Greeted {
         Ok(Self { wire, greeting })
     }
 
-    /// Logs in, as [`Connection::login`] says.
+    /// Logs in; with `tls` only over TLS, with that configuration and the host's name or address as the user wrote it.
     pub async fn login(
         self,
         credentials: Credentials<'_>,
