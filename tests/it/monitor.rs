@@ -44,6 +44,19 @@ fn failures(galeway: &Galeway, node: &str) -> f64 {
     galeway.metric("galeway_probe_failures_total", &[("node", node)])
 }
 
+/// Lets many times a `down_after` of 500 ms pass, counted in failed checks: nothing may spin meanwhile.
+fn goes_on_failing_calmly(galeway: &Galeway, node: &str) {
+    let target = failures(galeway, node) + 12.0;
+    let control = || galeway.cpu().into_values().find(|(name, _)| name == "control").unwrap().1;
+    let (busy, start) = (control(), Instant::now());
+    until(LONG, "it goes on failing", || {
+        std::thread::sleep(millis(100));
+        (failures(galeway, node) >= target).then_some(())
+    });
+    let share = (control() - busy) / start.elapsed().as_secs_f64();
+    assert!(share < 0.4, "the control thread is busy for {share:.2} of the time");
+}
+
 /// Waits until a node was checked some times more.
 fn wait_checks(fakes: &Fakes, node: u8, more: usize) {
     let target = fakes.check(node).commands() + 2 * more;
@@ -306,16 +319,7 @@ fn while_every_node_is_unreachable_sessions_are_kept_until_one_is_eligible_and_n
     for name in ["n1", "n2"] {
         galeway.wait_verdict(name, "excluded", LONG);
     }
-    // Many times down_after: in checks, which go on.
-    let target = failures(&galeway, "n1") + 12.0;
-    let control = || galeway.cpu().into_values().find(|(name, _)| name == "control").unwrap().1;
-    let (busy, start) = (control(), Instant::now());
-    until(LONG, "it goes on failing", || {
-        std::thread::sleep(millis(100));
-        (failures(&galeway, "n1") >= target).then_some(())
-    });
-    let share = (control() - busy) / start.elapsed().as_secs_f64();
-    assert!(share < 0.4, "the control thread is busy for {share:.2} of the time");
+    goes_on_failing_calmly(&galeway, "n1");
     assert_eq!((active(&galeway, "n1"), active(&galeway, "n2")), (1, 1), "the fault may be ours");
     assert_eq!(galeway.status()["clusters"][0]["verdict"], "unknown");
     fakes.check(2).set_mode(Mode::Serve);
@@ -332,15 +336,7 @@ fn on_down_keep_leaves_sessions_alone_and_nothing_spins() {
     let _sessions = one_each(&galeway);
     fakes.check(1).set_mode(Mode::HangInQueries);
     galeway.wait_verdict("n1", "excluded", LONG);
-    let target = failures(&galeway, "n1") + 12.0;
-    let control = || galeway.cpu().into_values().find(|(name, _)| name == "control").unwrap().1;
-    let (busy, start) = (control(), Instant::now());
-    until(LONG, "it goes on failing", || {
-        std::thread::sleep(millis(100));
-        (failures(&galeway, "n1") >= target).then_some(())
-    });
-    let share = (control() - busy) / start.elapsed().as_secs_f64();
-    assert!(share < 0.4, "the control thread is busy for {share:.2} of the time");
+    goes_on_failing_calmly(&galeway, "n1");
     assert_eq!(active(&galeway, "n1"), 1);
 }
 

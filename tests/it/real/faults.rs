@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{
     SLACK, assert_alive, assert_at_most_one_broken_each, assert_no_failed_connect, assert_nobody_sent, is_server_error,
-    iteration_of, sent_to, session_on, unfit_span, wait_checked,
+    iteration_of, sent_to, session_on, unfit_span, wait_checked, whole_again,
 };
 use crate::harness::client::Stage;
 use crate::harness::node::DONOR;
@@ -64,15 +64,7 @@ fn a_frozen_node_costs_each_client_one_deadline_and_its_sessions_end_after_down_
     assert!(lived < down_after + millis(500) + timeout + SLACK, "long after down_after: {lived:?}");
     load.wait_for(50);
     n3.thaw();
-    cluster.wait_whole();
-    galeway.wait_verdict("n3", "eligible", secs(20));
-    let back = Instant::now();
-    load.wait_for(100);
-
-    let report = load.stop();
-    assert_no_failed_connect(&report);
-    assert_at_most_one_broken_each(&report);
-    assert!(report.by_node_since(back).contains_key("n3"), "{:?}", report.by_node_since(back));
+    let report = whole_again(&cluster, &galeway, "n3", load);
     assert_alive(&mut elsewhere);
     let slowest = report.iterations.iter().filter_map(|i| i.greeted).max().unwrap();
     println!("SIGSTOP: slowest connect {slowest:?}; the session on it ended after {lived:?}");
@@ -114,15 +106,7 @@ fn an_isolated_node_gets_nobody_one_interval_after_it_says_so_until_it_is_synced
     assert!(on_it.ends_within(secs(5)), "a session stays on a node that is not Primary");
     load.wait_for(100);
     n3.heal();
-    cluster.wait_whole();
-    galeway.wait_verdict("n3", "eligible", secs(20));
-    let back = Instant::now();
-    load.wait_for(100);
-
-    let report = load.stop();
-    assert_no_failed_connect(&report);
-    assert_at_most_one_broken_each(&report);
-    assert!(report.by_node_since(back).contains_key("n3"), "{:?}", report.by_node_since(back));
+    let report = whole_again(&cluster, &galeway, "n3", load);
     assert_alive(&mut elsewhere);
     let samples = observer.samples();
     let (said, last) = unfit_span(&samples, |s| s.state.as_ref().is_some_and(|s| s.synced())).unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{
     SLACK, assert_alive, assert_at_most_one_broken_each, assert_no_failed_connect, assert_nobody_sent, sent_to,
-    session_on, unfit_span,
+    session_on, unfit_span, whole_again,
 };
 use crate::harness::load::Manner;
 use crate::harness::node::{DONOR, Observer, Start};
@@ -40,16 +40,8 @@ fn a_wiped_node_is_not_served_before_it_is_synced_nor_its_donor_while_another_is
         ["n1", "n2"].into_iter().find(excluded)
     });
     let excluded = Instant::now();
-    cluster.wait_whole();
-    galeway.wait_verdict("n3", "eligible", secs(20));
-    let back = Instant::now();
-    load.wait_for(100);
-
-    let report = load.stop();
-    assert_no_failed_connect(&report);
-    assert_at_most_one_broken_each(&report);
+    let report = whole_again(&cluster, &galeway, "n3", load);
     on_donor.iter_mut().for_each(assert_alive);
-    assert!(report.by_node_since(back).contains_key("n3"), "{:?}", report.by_node_since(back));
     let span = |i: usize, fit: fn(&crate::harness::node::State) -> bool| {
         unfit_span(&observers[i].samples(), |s| s.state.as_ref().is_some_and(fit)).unwrap()
     };

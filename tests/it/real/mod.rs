@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::client::Error;
-use crate::harness::load::{Iteration, Report};
+use crate::harness::load::{Iteration, Load, Report};
 use crate::harness::node::Sample;
-use crate::harness::{Conn, Galeway, secs, until};
+use crate::harness::{Cluster, Conn, Galeway, secs, until};
 
 /// What a loaded machine of two cores, which carries three servers and the clients too, may add to a bounded time.
 const SLACK: Duration = secs(1);
@@ -70,6 +70,20 @@ fn assert_no_failed_connect(report: &Report) {
 #[track_caller]
 fn assert_at_most_one_broken_each(report: &Report) {
     assert!(report.most_broken_of_one_client() <= 1, "{:?}", report.broken());
+}
+
+/// The end of a test of one node's fault: it is Synced again and gets its clients, and no client was refused meanwhile.
+#[track_caller]
+fn whole_again(cluster: &Cluster, galeway: &Galeway, node: &str, load: Load) -> Report {
+    cluster.wait_whole();
+    galeway.wait_verdict(node, "eligible", secs(20));
+    let back = Instant::now();
+    load.wait_for(100);
+    let report = load.stop();
+    assert_no_failed_connect(&report);
+    assert_at_most_one_broken_each(&report);
+    assert!(report.by_node_since(back).contains_key(node), "{:?}", report.by_node_since(back));
+    report
 }
 
 /// The iteration that an event of the access log is about. The kernel may give a port twice within a test, so the
