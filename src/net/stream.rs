@@ -42,7 +42,7 @@ impl Stream {
         }
     }
 
-    /// Sets what every relayed connection has; see [`tune`].
+    /// Sets what every relayed connection has: no Nagle delay, and TCP keepalive where it is given.
     pub fn tune(&self, keepalive: Option<Duration>) -> io::Result<()> {
         self.tcp().map_or(Ok(()), |s| tune(&SockRef::from(s), keepalive))
     }
