@@ -11,6 +11,8 @@ mod deadline;
 mod monitor;
 pub mod probe;
 mod resolve;
+mod rules;
+mod seen;
 mod watch;
 
 use std::sync::Arc;

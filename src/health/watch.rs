@@ -1,54 +1,29 @@
 //! One cluster's watch: takes observations in, steps the core, publishes, and does what the core orders.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use super::probe::{Probed, Prober};
+use super::probe::Probed;
 use super::resolve::Resolver;
-use crate::config::{self, HostPort};
+use super::rules::Rules;
+use super::seen::{Seen, error_of, failure_label};
+use crate::config;
 use crate::galera::observation::Check;
-use crate::galera::status::Rows;
-use crate::galera::{self, Core, Effect, Event, Kind, NodeId, Outcome, Reason, Settings, Verdict};
-use crate::net::tls::{ClientTls, SetupError};
+use crate::galera::{Core, Effect, Event, Kind, NodeId, Outcome, Reason, Verdict};
+use crate::net::tls::SetupError;
 use crate::pool::{Cause, Member, Node, NodeReport, Pool, PoolCell, ProbeReport};
-use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry, Seldom};
+use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
 
 /// A node and its series.
 #[derive(Debug, Clone)]
 pub(super) struct WatchedNode {
     pub(super) node: Arc<Node>,
-    resolver: Arc<Resolver>,
-    metrics: Arc<NodeMetrics>,
-}
-
-/// What a cluster is watched by. Read anew for each check, so that it can change in place.
-#[derive(Debug)]
-pub(super) struct Rules {
-    pub(super) config: Arc<config::Cluster>,
-    pub(super) tls: Option<Arc<ClientTls>>,
-    core: Settings,
-}
-
-impl Rules {
-    fn new(config: &Arc<config::Cluster>) -> Result<Self, SetupError> {
-        Ok(Self { config: Arc::clone(config), tls: Prober::tls(&config.monitor)?, core: settings(config) })
-    }
-
-    /// A prober of one node.
-    pub(super) fn prober(&self, of: &WatchedNode) -> Prober {
-        Prober::new(&of.node.address, &self.config.monitor, self.tls.clone(), Arc::clone(&of.resolver))
-    }
-
-    /// Time from one check to the next.
-    pub(super) fn pace(&self, in_doubt: bool) -> Duration {
-        let monitor = &self.config.monitor;
-        if in_doubt { monitor.fast_interval } else { monitor.interval }
-    }
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) metrics: Arc<NodeMetrics>,
 }
 
 /// One cluster's nodes, judged together.
@@ -72,23 +47,6 @@ pub struct ClusterWatch {
 struct State {
     core: Core,
     seen: BTreeMap<NodeId, Seen>,
-}
-
-/// What is kept of a node's observations for snapshots and the status.
-#[derive(Debug, Clone)]
-struct Seen {
-    address: Option<SocketAddr>,
-    checked: bool,
-    /// The last check's login was refused.
-    refused: bool,
-    /// For checks that are not made: the verdict stands still then, and nothing else would show it.
-    not_made: Seldom,
-    since: Option<Instant>,
-    rows: Arc<Rows>,
-    /// `wsrep_flow_control_paused_ns` and when it was read.
-    paused: Option<(u64, Instant)>,
-    /// `wsrep_cluster_size` while the node says Primary.
-    size: Option<u64>,
 }
 
 impl ClusterWatch {
@@ -308,84 +266,6 @@ impl ClusterWatch {
     }
 }
 
-/// At most one warning in this time about a node's checks that were not made.
-const NOT_MADE_WARNING_EVERY: Duration = Duration::from_secs(10);
-
-impl Seen {
-    fn new() -> Self {
-        Self {
-            address: None,
-            checked: false,
-            refused: false,
-            not_made: Seldom::new(NOT_MADE_WARNING_EVERY),
-            since: None,
-            rows: Arc::default(),
-            paused: None,
-            size: None,
-        }
-    }
-
-    /// Keeps what a check brought. True: where to connect has changed.
-    fn note(&mut self, watched: &WatchedNode, probed: &Probed, now: Instant) -> bool {
-        let metrics = &watched.metrics;
-        match &probed.observation.check {
-            Check::Answered(status) => {
-                self.rows = Arc::new(status.rows.clone());
-                self.size = status.cluster_size.filter(|_| status.cluster_status == "Primary");
-            }
-            Check::Unreadable(_, rows) => {
-                self.rows = Arc::new(rows.clone());
-                self.size = None;
-            }
-            Check::Unreachable { .. } | Check::LoginRefused(_) => {
-                self.size = None;
-                self.paused = None;
-                metrics.set_state(None);
-            }
-            Check::NoEntry(_) | Check::NotMade(_) => {}
-        }
-        if let Check::Answered(_) | Check::Unreadable(..) = probed.observation.check {
-            let number = |name: &str| self.rows.get(name).and_then(|v| v.parse::<u64>().ok());
-            metrics.set_state(number("wsrep_local_state"));
-            metrics.set_recv_queue(number("wsrep_local_recv_queue").unwrap_or(0));
-            if let Some(paused) = number("wsrep_flow_control_paused_ns") {
-                if let Some((before, at)) = self.paused {
-                    let passed = now.saturating_duration_since(at).as_secs_f64() * 1e9;
-                    let share = if passed > 0.0 { paused.saturating_sub(before) as f64 / passed } else { 0.0 };
-                    metrics.set_flow_control_paused(share.clamp(0.0, 1.0));
-                }
-                self.paused = Some((paused, now));
-            }
-        }
-        // The data port at the address that the check reached.
-        let port = watched.node.address.port;
-        let address = probed.address.map(|a| SocketAddr::new(a.ip(), port)).or(self.address);
-        let address = address.or_else(|| literal(&watched.node.address));
-        std::mem::replace(&mut self.address, address) != address
-    }
-}
-
-/// A node given by address needs no check to be found.
-fn literal(address: &HostPort) -> Option<SocketAddr> {
-    Some(SocketAddr::new(address.host.parse().ok()?, address.port))
-}
-
-fn settings(config: &config::Cluster) -> Settings {
-    Settings {
-        rise: config.monitor.rise,
-        fall: config.monitor.fall,
-        down_after: config.monitor.down_after,
-        donor: match config.eligibility.donor {
-            config::DonorRule::Never => galera::DonorRule::Never,
-            config::DonorRule::LastResort => galera::DonorRule::LastResort,
-            config::DonorRule::Always => galera::DonorRule::Always,
-        },
-        connection_margin: config.eligibility.connection_margin,
-        kill_on_down: config.sessions.on_down == config::SessionRule::Kill,
-        kill_on_donor: config.sessions.on_donor == config::SessionRule::Kill,
-    }
-}
-
 fn snapshot(config: &config::Cluster, nodes: &[WatchedNode], core: &Core, seen: &BTreeMap<NodeId, Seen>) -> Pool {
     let members = nodes
         .iter()
@@ -397,30 +277,6 @@ fn snapshot(config: &config::Cluster, nodes: &[WatchedNode], core: &Core, seen: 
         })
         .collect();
     Pool::new(Arc::clone(&config.name), members, core.cluster())
-}
-
-fn error_of(check: &Check) -> Option<String> {
-    match check {
-        Check::Answered(_) => None,
-        Check::Unreadable(why, _) => Some(galera::fitness::judge_unreadable(why).1.to_string()),
-        Check::Unreachable { why: galera::Unreachable::CannotResolve(how), .. } => {
-            Some(format!("cannot resolve: {how}"))
-        }
-        Check::Unreachable { why, .. } => Some(why.to_string()),
-        Check::LoginRefused(why) | Check::NoEntry(why) => Some(why.to_string()),
-        Check::NotMade(why) => Some(why.clone()),
-    }
-}
-
-fn failure_label(check: &Check) -> Option<&'static str> {
-    match check {
-        Check::Answered(_) => None,
-        Check::Unreadable(..) => Some("not_galera"),
-        Check::Unreachable { .. } => Some("unreachable"),
-        Check::LoginRefused(_) => Some("login_refused"),
-        Check::NoEntry(_) => Some("no_entry"),
-        Check::NotMade(_) => Some("not_made"),
-    }
 }
 
 fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict) {

@@ -1,0 +1,118 @@
+//! What is kept of a node's observations besides its verdict.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::probe::Probed;
+use super::watch::WatchedNode;
+use crate::config::HostPort;
+use crate::galera;
+use crate::galera::observation::Check;
+use crate::galera::status::Rows;
+use crate::telemetry::Seldom;
+
+/// At most one warning in this time about a node's checks that were not made.
+const NOT_MADE_WARNING_EVERY: Duration = Duration::from_secs(10);
+
+/// For snapshots and the status.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) address: Option<SocketAddr>,
+    pub(super) checked: bool,
+    /// The last check's login was refused.
+    pub(super) refused: bool,
+    /// For checks that are not made: the verdict stands still then, and nothing else would show it.
+    pub(super) not_made: Seldom,
+    pub(super) since: Option<Instant>,
+    pub(super) rows: Arc<Rows>,
+    /// `wsrep_flow_control_paused_ns` and when it was read.
+    paused: Option<(u64, Instant)>,
+    /// `wsrep_cluster_size` while the node says Primary.
+    pub(super) size: Option<u64>,
+}
+
+impl Seen {
+    pub(super) fn new() -> Self {
+        Self {
+            address: None,
+            checked: false,
+            refused: false,
+            not_made: Seldom::new(NOT_MADE_WARNING_EVERY),
+            since: None,
+            rows: Arc::default(),
+            paused: None,
+            size: None,
+        }
+    }
+
+    /// Keeps what a check brought. True: where to connect has changed.
+    pub(super) fn note(&mut self, watched: &WatchedNode, probed: &Probed, now: Instant) -> bool {
+        let metrics = &watched.metrics;
+        match &probed.observation.check {
+            Check::Answered(status) => {
+                self.rows = Arc::new(status.rows.clone());
+                self.size = status.cluster_size.filter(|_| status.cluster_status == "Primary");
+            }
+            Check::Unreadable(_, rows) => {
+                self.rows = Arc::new(rows.clone());
+                self.size = None;
+            }
+            Check::Unreachable { .. } | Check::LoginRefused(_) => {
+                self.size = None;
+                self.paused = None;
+                metrics.set_state(None);
+            }
+            Check::NoEntry(_) | Check::NotMade(_) => {}
+        }
+        if let Check::Answered(_) | Check::Unreadable(..) = probed.observation.check {
+            let number = |name: &str| self.rows.get(name).and_then(|v| v.parse::<u64>().ok());
+            metrics.set_state(number("wsrep_local_state"));
+            metrics.set_recv_queue(number("wsrep_local_recv_queue").unwrap_or(0));
+            if let Some(paused) = number("wsrep_flow_control_paused_ns") {
+                if let Some((before, at)) = self.paused {
+                    let passed = now.saturating_duration_since(at).as_secs_f64() * 1e9;
+                    let share = if passed > 0.0 { paused.saturating_sub(before) as f64 / passed } else { 0.0 };
+                    metrics.set_flow_control_paused(share.clamp(0.0, 1.0));
+                }
+                self.paused = Some((paused, now));
+            }
+        }
+        // The data port at the address that the check reached.
+        let port = watched.node.address.port;
+        let address = probed.address.map(|a| SocketAddr::new(a.ip(), port)).or(self.address);
+        let address = address.or_else(|| literal(&watched.node.address));
+        std::mem::replace(&mut self.address, address) != address
+    }
+}
+
+/// A node given by address needs no check to be found.
+fn literal(address: &HostPort) -> Option<SocketAddr> {
+    Some(SocketAddr::new(address.host.parse().ok()?, address.port))
+}
+
+/// What a check that brought no good answer met, for the status.
+pub(super) fn error_of(check: &Check) -> Option<String> {
+    match check {
+        Check::Answered(_) => None,
+        Check::Unreadable(why, _) => Some(galera::fitness::judge_unreadable(why).1.to_string()),
+        Check::Unreachable { why: galera::Unreachable::CannotResolve(how), .. } => {
+            Some(format!("cannot resolve: {how}"))
+        }
+        Check::Unreachable { why, .. } => Some(why.to_string()),
+        Check::LoginRefused(why) | Check::NoEntry(why) => Some(why.to_string()),
+        Check::NotMade(why) => Some(why.clone()),
+    }
+}
+
+/// Its label in the metrics.
+pub(super) fn failure_label(check: &Check) -> Option<&'static str> {
+    match check {
+        Check::Answered(_) => None,
+        Check::Unreadable(..) => Some("not_galera"),
+        Check::Unreachable { .. } => Some("unreachable"),
+        Check::LoginRefused(_) => Some("login_refused"),
+        Check::NoEntry(_) => Some("no_entry"),
+        Check::NotMade(_) => Some("not_made"),
+    }
+}
