@@ -65,7 +65,7 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
         if let Some(lived_since) = cut {
             let lived_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
             if std::mem::replace(&mut cut_short, lived_short) && lived_short {
-                if warning.due(begun.into_std()) {
+                if warning.due(Instant::now().into_std()) {
                     tracing::warn!(cluster = watch.name(), node = %node.node.name, "the check's connection is closed as \
                         soon as it has answered: every check is a login (is there a proxy between?)");
                 }

@@ -45,6 +45,7 @@ fn failures(galeway: &Galeway, node: &str) -> f64 {
 }
 
 /// Lets many times a `down_after` of 500 ms pass, counted in failed checks: nothing may spin meanwhile.
+#[track_caller]
 fn goes_on_failing_calmly(galeway: &Galeway, node: &str) {
     let target = failures(galeway, node) + 12.0;
     let control = || galeway.cpu().into_values().find(|(name, _)| name == "control").unwrap().1;
