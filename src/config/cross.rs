@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::diagnostic::Span;
 use super::doc::Doc;
-use super::model::{Cluster, Config, HostPort};
+use super::model::{Agreement, Cluster, Config, Failback, HostPort, Role, Service};
 use super::nearest::nearest;
 use super::source::quote;
 
@@ -13,6 +13,8 @@ pub(super) struct ClusterPlaces {
     pub(super) header: Span,
     /// One for each of its nodes.
     pub(super) nodes: Vec<Span>,
+    /// Where the choice of its writer is spoken of, if anywhere.
+    pub(super) writer: Option<Span>,
 }
 
 /// Where the parts of a service are written.
@@ -34,6 +36,7 @@ pub(super) fn check(
     unused(doc, config, clusters);
     taken_twice(doc, config, services, admin);
     loops(doc, config, clusters, services);
+    disagreement(doc, config, clusters);
 }
 
 fn dangling(doc: &Doc<'_>, config: &Config, services: &[ServicePlaces]) {
@@ -64,6 +67,24 @@ fn unused(doc: &Doc<'_>, config: &Config, clusters: &[ClusterPlaces]) {
         if !config.services.iter().any(|service| service.cluster == cluster.name) {
             let help = format!("it is watched all the same; a service uses it with cluster = \"{}\"", cluster.name);
             doc.unused(places.header, format!("no service uses cluster {}", quote(&cluster.name)), help);
+        }
+    }
+}
+
+/// A writer that depends on what one balancer remembers is not the same on the balancer beside it.
+fn disagreement(doc: &Doc<'_>, config: &Config, clusters: &[ClusterPlaces]) {
+    for (cluster, places) in config.clusters.iter().zip(clusters) {
+        let asks = |service: &std::sync::Arc<Service>| service.role == Role::Writer && service.cluster == cluster.name;
+        let alone = cluster.writer.agreement == Agreement::Local && cluster.writer.failback == Failback::Never;
+        if alone && config.services.iter().any(asks) {
+            let name = quote(&cluster.name);
+            let message = format!(
+                "the writer of cluster {name} is chosen with agreement = \"local\" and failback = \"never\": of several \
+                 balancers, one that restarts may pick another writer than the rest"
+            );
+            let help = "for several balancers write agreement = \"cluster\" with a user of its own; for a single one, or \
+                        to have all follow the nodes' order, failback = \"immediate\" or a duration";
+            doc.unused(places.writer.unwrap_or(places.header), message, help);
         }
     }
 }

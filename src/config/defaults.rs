@@ -1,17 +1,26 @@
 //! What holds where the file is silent: the one place that knows the defaults.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{
-    Admin, Balance, DonorRule, Eligibility, LogFormat, LogLevel, Monitor, MonitorTls, Process, Protocol, Role, Service,
-    SessionRule, Sessions,
+    Admin, AdminSocket, Agreement, Balance, DonorRule, Eligibility, Failback, LogFormat, LogLevel, Monitor, MonitorTls,
+    Process, Protocol, ReaderRule, Role, Service, SessionRule, Sessions, StateDir, Writer,
 };
 use super::secret::Secret;
 
 /// A node's share of new sessions.
 pub(super) const WEIGHT: u16 = 100;
+/// A node's place among those that could be the writer.
+pub(super) const PRIORITY: u32 = 0;
+
+/// Where operators' tools find the admin address, without a word about it in any file.
+pub const ADMIN_SOCKET: &str = "/run/galeway/admin.sock";
+
+/// Where what a restart must not forget is kept.
+pub(super) const STATE_DIR: &str = "/var/lib/galeway";
 
 impl Monitor {
     /// A monitor that logs in as `user`, everything else by default.
@@ -34,13 +43,26 @@ impl Monitor {
 
 impl Default for Eligibility {
     fn default() -> Self {
-        Self { donor: DonorRule::LastResort, connection_margin: 2 }
+        Self { donor: DonorRule::LastResort, connection_margin: 2, max_recv_queue: None, max_flow_control_paused: None }
     }
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { on_down: SessionRule::Kill, on_donor: SessionRule::Keep, drain_timeout: Duration::from_secs(30) }
+        Self {
+            on_down: SessionRule::Kill,
+            on_donor: SessionRule::Keep,
+            on_demote: SessionRule::Kill,
+            drain_timeout: Duration::from_secs(30),
+            kill_spread: Duration::ZERO,
+            slow_start: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { failback: Failback::Never, agreement: Agreement::Local, login: None }
     }
 }
 
@@ -52,6 +74,7 @@ impl Service {
             accept,
             cluster: cluster.into(),
             role: Role::Any,
+            reader_includes_writer: ReaderRule::LastResort,
             balance: Balance::LeastConnections,
             protocol: Protocol::Mysql,
             attempts: 3,
@@ -71,7 +94,11 @@ impl Service {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9306)) }
+        Self {
+            listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9306)),
+            socket: Some(AdminSocket { path: PathBuf::from(ADMIN_SOCKET), written: false }),
+            token: None,
+        }
     }
 }
 
@@ -79,6 +106,7 @@ impl Default for Process {
     fn default() -> Self {
         Self {
             workers: None,
+            state_dir: Some(StateDir { path: PathBuf::from(STATE_DIR), written: false }),
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             access_log: true,

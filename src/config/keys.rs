@@ -11,33 +11,28 @@ pub(super) struct Section {
     pub(super) now: &'static [&'static str],
     /// Keys that are refused as not supported yet.
     pub(super) later: &'static [&'static str],
-    /// Sections below this one whose every key is still to come.
-    pub(super) later_sections: &'static [(&'static str, &'static Section)],
 }
 
 impl Section {
     /// All keys of this section.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
-        let sections = self.later_sections.iter().map(|(name, _)| *name);
-        self.now.iter().copied().chain(self.later.iter().copied()).chain(sections)
+        self.now.iter().copied().chain(self.later.iter().copied())
     }
 }
 
 pub(super) static ROOT: Section =
-    Section { header: "the file", now: &["cluster", "service", "admin", "process"], later: &[], later_sections: &[] };
+    Section { header: "the file", now: &["cluster", "service", "admin", "process"], later: &[] };
 
 pub(super) static CLUSTER: Section = Section {
     header: "[cluster.NAME]",
-    now: &["nodes", "monitor", "eligibility", "sessions"],
-    later: &["discover", "discover_interval", "discover_allow", "split_brain", "state_uuid"],
-    later_sections: &[("writer", &WRITER)],
+    now: &["nodes", "monitor", "eligibility", "writer", "sessions", "split_brain", "state_uuid"],
+    later: &["discover", "discover_interval", "discover_allow"],
 };
 
 pub(super) static NODE: Section = Section {
     header: "a node",
-    now: &["address", "name", "weight"],
-    later: &["priority", "zone", "backup", "max_connections", "kind"],
-    later_sections: &[],
+    now: &["address", "name", "weight", "priority"],
+    later: &["zone", "backup", "max_connections", "kind"],
 };
 
 pub(super) static MONITOR: Section = Section {
@@ -61,24 +56,24 @@ pub(super) static MONITOR: Section = Section {
         "key",
     ],
     later: &["send_proxy_protocol"],
-    later_sections: &[],
 };
 
 pub(super) static ELIGIBILITY: Section = Section {
     header: "[cluster.NAME.eligibility]",
-    now: &["donor", "connection_margin"],
-    later: &["max_recv_queue", "max_flow_control_paused", "max_replication_lag"],
-    later_sections: &[],
+    now: &["donor", "connection_margin", "max_recv_queue", "max_flow_control_paused"],
+    later: &["max_replication_lag"],
 };
 
-pub(super) static WRITER: Section =
-    Section { header: "[cluster.NAME.writer]", now: &[], later: &["failback", "agreement"], later_sections: &[] };
+pub(super) static WRITER: Section = Section {
+    header: "[cluster.NAME.writer]",
+    now: &["failback", "agreement", "user", "password", "password_file", "password_env"],
+    later: &[],
+};
 
 pub(super) static SESSIONS: Section = Section {
     header: "[cluster.NAME.sessions]",
-    now: &["on_down", "on_donor", "drain_timeout"],
-    later: &["on_demote", "kill_spread", "slow_start"],
-    later_sections: &[],
+    now: &["on_down", "on_donor", "on_demote", "drain_timeout", "kill_spread", "slow_start"],
+    later: &[],
 };
 
 pub(super) static SERVICE: Section = Section {
@@ -87,6 +82,7 @@ pub(super) static SERVICE: Section = Section {
         "accept",
         "cluster",
         "role",
+        "reader_includes_writer",
         "balance",
         "protocol",
         "attempts",
@@ -104,7 +100,6 @@ pub(super) static SERVICE: Section = Section {
     later: &[
         "connect",
         "failover",
-        "reader_includes_writer",
         "prefer_zone",
         "max_connections_per_source",
         "allow",
@@ -120,17 +115,15 @@ pub(super) static SERVICE: Section = Section {
         "tls",
         "connect_tls",
     ],
-    later_sections: &[],
 };
 
 pub(super) static ADMIN: Section =
-    Section { header: "[admin]", now: &["listen"], later: &["socket", "token_file", "tls"], later_sections: &[] };
+    Section { header: "[admin]", now: &["listen", "socket", "token_file"], later: &["tls"] };
 
 pub(super) static PROCESS: Section = Section {
     header: "[process]",
-    now: &["workers", "log_level", "log_format", "access_log", "shutdown_timeout"],
-    later: &["user", "group", "chroot", "pid_file", "log", "nameservers", "readiness_delay", "state_dir", "sandbox"],
-    later_sections: &[],
+    now: &["workers", "state_dir", "log_level", "log_format", "access_log", "shutdown_timeout"],
+    later: &["user", "group", "chroot", "pid_file", "log", "nameservers", "readiness_delay", "sandbox"],
 };
 
 /// All sections, for telling where a misplaced key belongs.

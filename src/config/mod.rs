@@ -41,6 +41,7 @@ mod words;
 mod tests;
 
 pub use address::{DEFAULT_PORT, Malformed};
+pub use defaults::ADMIN_SOCKET;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use load::{Loaded, load, parse};
 pub use model::*;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::words;
 
 /// One whole configuration, checked and with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +37,23 @@ pub struct Cluster {
     pub monitor: Monitor,
     /// `.eligibility`.
     pub eligibility: Eligibility,
+    /// `.writer`.
+    pub writer: Writer,
     /// `.sessions`.
     pub sessions: Sessions,
+    /// What is served while there are two Primary components.
+    pub split_brain: SplitBrain,
+    /// The only history that may serve, as a lower case UUID; `None` = the one that is learned.
+    pub state_uuid: Option<Arc<str>>,
+}
+
+/// What is served while there are two Primary components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitBrain {
+    /// One of them, the others are fenced.
+    Fence,
+    /// None.
+    Refuse,
 }
 
 /// One node as configured.
@@ -49,6 +65,8 @@ pub struct NodeSpec {
     pub address: HostPort,
     /// Share of new sessions, 0 to 256; 0 = no new session.
     pub weight: u16,
+    /// Where it stands among those that could be the writer: the larger first, then the order of the nodes.
+    pub priority: u32,
 }
 
 /// A host (name or address, IPv6 without brackets) and a port.
@@ -121,12 +139,17 @@ pub enum TlsMode {
 }
 
 /// `[cluster.NAME.eligibility]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Eligibility {
     /// What a Donor/Desynced node may do.
     pub donor: DonorRule,
     /// A node this close to its `max_connections` gets nobody new while another has room.
     pub connection_margin: u32,
+    /// A node with a longer `wsrep_local_recv_queue` gets nobody new, until it is below half of it; `None` = off.
+    pub max_recv_queue: Option<u64>,
+    /// A node whose own flow control paused the cluster for a larger share of the time, over 0 and up to 1, gets nobody
+    /// new, until it is below half of it; `None` = off.
+    pub max_flow_control_paused: Option<f64>,
 }
 
 /// What a node in state 2, or in state 3 while ready, may do.
@@ -140,6 +163,46 @@ pub enum DonorRule {
     Always,
 }
 
+/// `[cluster.NAME.writer]`: which node the services of role writer are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// When a preferred writer that returned takes the role back.
+    pub failback: Failback,
+    /// How balancers beside each other come to one writer.
+    pub agreement: Agreement,
+    /// The account that reads and writes the record; present exactly with [`Agreement::Cluster`].
+    pub login: Option<RecordLogin>,
+}
+
+/// When a preferred writer that returned takes the role back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failback {
+    /// Not while the present one is eligible.
+    Never,
+    /// At once.
+    Immediate,
+    /// Once it has been eligible this long.
+    After(Duration),
+}
+
+/// How balancers beside each other come to one writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreement {
+    /// Each by itself: equal inputs, equal choice.
+    Local,
+    /// Through a record that the cluster replicates.
+    Cluster,
+}
+
+/// The account for the record of the writer; never the monitor's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordLogin {
+    /// Its name; not empty.
+    pub user: String,
+    /// Its password; empty if none was given.
+    pub password: Secret,
+}
+
 /// `[cluster.NAME.sessions]`: what becomes of established sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sessions {
@@ -147,8 +210,14 @@ pub struct Sessions {
     pub on_down: SessionRule,
     /// … of a node that became Donor/Desynced.
     pub on_donor: SessionRule,
+    /// … of services of role writer, of a node that lost the role.
+    pub on_demote: SessionRule,
     /// What a drain leaves after this time is ended.
     pub drain_timeout: Duration,
+    /// Sessions that are ended are ended spread over this time; zero = at once.
+    pub kill_spread: Duration,
+    /// A returning node's weight rises to its own over this time; zero = at once.
+    pub slow_start: Duration,
 }
 
 /// `kill` or `keep`.
@@ -171,6 +240,8 @@ pub struct Service {
     pub cluster: Arc<str>,
     /// Which of the cluster's nodes.
     pub role: Role,
+    /// Whether the writer is among the readers; looked at with [`Role::Reader`] only.
+    pub reader_includes_writer: ReaderRule,
     /// How one of them is picked.
     pub balance: Balance,
     /// What is known of the bytes.
@@ -204,6 +275,28 @@ pub struct Service {
 pub enum Role {
     /// Any node that may serve.
     Any,
+    /// The one node that is the cluster's writer.
+    Writer,
+    /// Those that are not, see [`ReaderRule`].
+    Reader,
+}
+
+impl Role {
+    /// As configured, shown and logged.
+    pub fn as_str(self) -> &'static str {
+        words::written(words::ROLE, &self)
+    }
+}
+
+/// Whether a service of role reader sends clients to the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReaderRule {
+    /// Never.
+    Never,
+    /// Only while no other node may serve.
+    LastResort,
+    /// As to any other node.
+    Always,
 }
 
 /// How one of the eligible nodes is picked.
@@ -229,6 +322,19 @@ pub enum Protocol {
 pub struct Admin {
     /// HTTP; `None` = off.
     pub listen: Option<SocketAddr>,
+    /// HTTP over a Unix socket; `None` = off.
+    pub socket: Option<AdminSocket>,
+    /// What a change over TCP has to show; `None` = TCP is read-only. Visible ASCII, not empty.
+    pub token: Option<Secret>,
+}
+
+/// Where the admin address listens on a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSocket {
+    /// Absolute, and short enough for a socket.
+    pub path: PathBuf,
+    /// Whether it was asked for: it is not the default. What nobody asked for may fail with a warning.
+    pub written: bool,
 }
 
 /// `[process]`.
@@ -236,6 +342,8 @@ pub struct Admin {
 pub struct Process {
     /// Worker threads; `None` = one per core (`workers = 0`).
     pub workers: Option<u32>,
+    /// Where what a restart must not forget is kept; `None` = it is forgotten.
+    pub state_dir: Option<StateDir>,
     /// Least level of log lines.
     pub log_level: LogLevel,
     /// Their form.
@@ -244,6 +352,15 @@ pub struct Process {
     pub access_log: bool,
     /// How long sessions may go on after SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
+}
+
+/// The directory of what a restart must not forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Whether it was asked for: it is not the default. What nobody asked for may fail with a warning.
+    pub written: bool,
 }
 
 /// `log_level`.

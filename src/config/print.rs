@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::duration;
-use super::model::{Admin, Cluster, Config, Monitor, Process, Service};
+use super::model::{Admin, Cluster, Config, Failback, Monitor, Process, Service, Writer};
+use super::secret::Secret;
 use super::words;
 
 /// The configuration as a TOML file that says everything: what was written and what holds by default, paths as they
@@ -29,27 +30,65 @@ fn print_cluster(out: &mut Toml, cluster: &Cluster) {
     out.line("nodes = [");
     for node in &cluster.nodes {
         let (address, name) = (string(&node.address.to_string()), string(&node.name));
-        out.line(&format!("    {{ address = {address}, name = {name}, weight = {} }},", node.weight));
+        let (weight, priority) = (node.weight, node.priority);
+        let node = format!("{{ address = {address}, name = {name}, weight = {weight}, priority = {priority} }}");
+        out.line(&format!("    {node},"));
     }
     out.line("]");
+    out.text("split_brain", words::written(words::SPLIT_BRAIN, &cluster.split_brain));
+    out.text("state_uuid", cluster.state_uuid.as_deref().unwrap_or_default());
 
     print_monitor(out, &name, &cluster.monitor);
 
     out.section(&format!("cluster.{name}.eligibility"));
     out.text("donor", words::written(words::DONOR, &cluster.eligibility.donor));
     out.plain("connection_margin", cluster.eligibility.connection_margin);
+    out.plain("max_recv_queue", cluster.eligibility.max_recv_queue.unwrap_or(0));
+    // `{:?}` keeps the point of 0.0 and 1.0, without which TOML reads another type.
+    out.plain(
+        "max_flow_control_paused",
+        format_args!("{:?}", cluster.eligibility.max_flow_control_paused.unwrap_or(0.0)),
+    );
+
+    print_writer(out, &name, &cluster.writer);
 
     out.section(&format!("cluster.{name}.sessions"));
     out.text("on_down", words::written(words::SESSION, &cluster.sessions.on_down));
     out.text("on_donor", words::written(words::SESSION, &cluster.sessions.on_donor));
+    out.text("on_demote", words::written(words::SESSION, &cluster.sessions.on_demote));
     out.time("drain_timeout", cluster.sessions.drain_timeout);
+    out.time("kill_spread", cluster.sessions.kill_spread);
+    out.time("slow_start", cluster.sessions.slow_start);
+}
+
+fn print_writer(out: &mut Toml, cluster: &str, writer: &Writer) {
+    out.section(&format!("cluster.{cluster}.writer"));
+    match writer.failback {
+        Failback::After(time) => out.time("failback", time),
+        word => out.text("failback", words::written(words::FAILBACK, &word)),
+    }
+    out.text("agreement", words::written(words::AGREEMENT, &writer.agreement));
+    match &writer.login {
+        Some(login) => {
+            out.text("user", &login.user);
+            out.text("password", masked(&login.password));
+        }
+        None => {
+            out.line("# user is not set");
+            out.line("# password is not set");
+        }
+    }
+}
+
+fn masked(secret: &Secret) -> &'static str {
+    if secret.is_empty() { "" } else { "***" }
 }
 
 fn print_monitor(out: &mut Toml, cluster: &str, monitor: &Monitor) {
     out.section(&format!("cluster.{cluster}.monitor"));
     out.text("kind", words::written(words::MONITOR_KIND, &()));
     out.text("user", &monitor.user);
-    out.text("password", if monitor.password.is_empty() { "" } else { "***" });
+    out.text("password", masked(&monitor.password));
     out.time("interval", monitor.interval);
     out.time("fast_interval", monitor.fast_interval);
     out.time("timeout", monitor.timeout);
@@ -68,7 +107,8 @@ fn print_service(out: &mut Toml, service: &Service) {
     let accept: Vec<String> = service.accept.iter().map(|address| string(&address.to_string())).collect();
     out.line(&format!("accept = [{}]", accept.join(", ")));
     out.text("cluster", &service.cluster);
-    out.text("role", words::written(words::ROLE, &service.role));
+    out.text("role", service.role.as_str());
+    out.text("reader_includes_writer", words::written(words::READER, &service.reader_includes_writer));
     out.text("balance", words::written(words::BALANCE, &service.balance));
     out.text("protocol", words::written(words::PROTOCOL, &service.protocol));
     out.plain("attempts", service.attempts);
@@ -90,11 +130,19 @@ fn print_service(out: &mut Toml, service: &Service) {
 fn print_admin(out: &mut Toml, admin: &Admin) {
     out.section("admin");
     out.text("listen", &admin.listen.map_or_else(String::new, |address| address.to_string()));
+    out.text("socket", &admin.socket.as_ref().map_or_else(String::new, |socket| socket.path.to_string_lossy().into()));
+    match admin.token {
+        // Where it came from is not kept, and a file of this name would not be there to be read back.
+        Some(_) => out.line("# token_file = \"***\""),
+        None => out.text("token_file", ""),
+    }
 }
 
 fn print_process(out: &mut Toml, process: &Process) {
     out.section("process");
     out.plain("workers", process.workers.unwrap_or(0));
+    let state_dir = process.state_dir.as_ref().map_or_else(String::new, |dir| dir.path.to_string_lossy().into());
+    out.text("state_dir", &state_dir);
     out.text("log_level", words::written(words::LOG_LEVEL, &process.log_level));
     out.text("log_format", words::written(words::LOG_FORMAT, &process.log_format));
     out.plain("access_log", process.access_log);

@@ -85,7 +85,26 @@ impl<'a> Value<'a> {
         value
     }
 
-    fn duration(&self, key: &str, range: &RangeInclusive<Duration>) -> Option<Duration> {
+    /// A number from 0 to 1, the two ends without a point as well.
+    fn share(&self, key: &str) -> Option<f64> {
+        let number = match self.inner {
+            DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
+            DeValue::Integer(integer) => integer.as_str().parse().ok(),
+            _ => {
+                self.wrong_type("a number from 0.0 to 1.0", None);
+                return None;
+            }
+        };
+        // "nan" lies in no range.
+        let number = number.filter(|number: &f64| (0.0..=1.0).contains(number));
+        if number.is_none() {
+            let help = "it is a share of the time: 0.25 is a quarter of it".to_owned();
+            self.doc.error(self.span, format!("`{key}` is a number from 0.0 to 1.0"), Some(help));
+        }
+        number
+    }
+
+    pub(super) fn duration(&self, key: &str, range: &RangeInclusive<Duration>) -> Option<Duration> {
         let expected = "a duration string such as \"500ms\"";
         let text = match self.inner {
             DeValue::String(text) => text.as_ref(),
@@ -141,20 +160,16 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// Takes a table, and notes each key that this kind of section does not have.
     pub(super) fn open(doc: &'a Doc<'a>, span: Span, section: &'static Section, map: &'a DeTable<'a>) -> Self {
-        for (key, value) in map.iter() {
+        for key in map.keys() {
             let name: &str = key.get_ref();
             if section.now.contains(&name) {
                 continue;
             }
             let span = key.span().into();
-            let later_section = section.later_sections.iter().find(|(later, _)| *later == name);
-            match (later_section, value.get_ref()) {
-                (Some((_, below)), DeValue::Table(map)) if !map.is_empty() => {
-                    Table::open(doc, span, below, map);
-                }
-                (Some(_), _) => doc.not_supported(span, name),
-                (None, _) if section.later.contains(&name) => doc.not_supported(span, name),
-                (None, _) => unknown_key(doc, span, section, name),
+            if section.later.contains(&name) {
+                doc.not_supported(span, name);
+            } else {
+                unknown_key(doc, span, section, name);
             }
         }
         Self { doc, span, section, map }
@@ -236,6 +251,11 @@ impl<'a> Table<'a> {
 
     pub(super) fn integer(&self, key: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
         self.get(key).and_then(|value| value.integer(key, &range)).unwrap_or(default)
+    }
+
+    /// A share of which zero means off.
+    pub(super) fn share_or_off(&self, key: &str) -> Option<f64> {
+        self.get(key).and_then(|value| value.share(key)).filter(|share| *share > 0.0)
     }
 
     pub(super) fn boolean(&self, key: &str, default: bool) -> bool {

@@ -1,6 +1,9 @@
 //! Every enumerated value, for reading and for printing.
 
-use super::model::{Balance, DonorRule, LogFormat, LogLevel, Protocol, Role, SessionRule, TlsMode};
+use super::model::{
+    Agreement, Balance, DonorRule, Failback, LogFormat, LogLevel, Protocol, ReaderRule, Role, SessionRule, SplitBrain,
+    TlsMode,
+};
 
 /// A value as written, and what it means; `None` for one that a later version brings.
 pub(super) type Words<T> = &'static [(&'static str, Option<T>)];
@@ -23,7 +26,24 @@ pub(super) const DONOR: Words<DonorRule> = &[
 
 pub(super) const SESSION: Words<SessionRule> = &[("kill", Some(SessionRule::Kill)), ("keep", Some(SessionRule::Keep))];
 
-pub(super) const ROLE: Words<Role> = &[("any", Some(Role::Any)), ("writer", None), ("reader", None)];
+pub(super) const SPLIT_BRAIN: Words<SplitBrain> =
+    &[("fence", Some(SplitBrain::Fence)), ("refuse", Some(SplitBrain::Refuse))];
+
+/// The words; a time of stability stands beside them.
+pub(super) const FAILBACK: Words<Failback> =
+    &[("never", Some(Failback::Never)), ("immediate", Some(Failback::Immediate))];
+
+pub(super) const AGREEMENT: Words<Agreement> =
+    &[("local", Some(Agreement::Local)), ("cluster", Some(Agreement::Cluster))];
+
+pub(super) const ROLE: Words<Role> =
+    &[("any", Some(Role::Any)), ("writer", Some(Role::Writer)), ("reader", Some(Role::Reader))];
+
+pub(super) const READER: Words<ReaderRule> = &[
+    ("never", Some(ReaderRule::Never)),
+    ("last-resort", Some(ReaderRule::LastResort)),
+    ("always", Some(ReaderRule::Always)),
+];
 
 pub(super) const BALANCE: Words<Balance> = &[
     ("round-robin", Some(Balance::RoundRobin)),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::handle::Handle;
 use crate::admin::{self, ClusterView, RunState, ServiceView, View};
-use crate::config::{self, Config, Role};
+use crate::config::{self, Config};
 use crate::health::Health;
 use crate::net::tls::SetupError;
 use crate::net::{Listener, Listeners};
@@ -101,7 +101,7 @@ impl Instance {
             views.push(ServiceView {
                 name: Arc::clone(&settings.name),
                 accept: accepting.iter().map(|l| l.local()).collect(),
-                target: format!("{}/{}", settings.cluster, role(settings.role)),
+                target: format!("{}/{}", settings.cluster, settings.role.as_str()),
                 pool: Arc::clone(&pool),
                 metrics: Arc::clone(&metrics),
             });
@@ -164,12 +164,6 @@ fn listen(settings: &config::Service, listeners: &mut Listeners) -> Result<Vec<A
 
 fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
     Listener::bind(address, None).map(Listener::into_std).map_err(|source| StartError::Admin { address, source })
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Any => "any",
-    }
 }
 
 fn worker_count(config: &Config) -> usize {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Service;
 use super::search::Nothing;
-use crate::config::{Protocol, Role, Service as Settings};
+use crate::config::{Protocol, Service as Settings};
 use crate::mysql::{ERR_TEXT_MAX, err_packet};
 use crate::net::Stream;
 use crate::telemetry::Rejection;
@@ -48,7 +48,7 @@ pub(super) async fn refuse(mut client: Stream, service: &Service, settings: &Set
 fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> (u16, [u8; 5], String) {
     let no_node = || {
         let head =
-            format!("galeway: no node of cluster \"{}\" can serve role {}: ", settings.cluster, role(settings.role));
+            format!("galeway: no node of cluster \"{}\" can serve role {}: ", settings.cluster, settings.role.as_str());
         listed(head, &nothing.trail.reasons(&service.pool.load()))
     };
     match (nothing.rejection, &nothing.passed_on) {
@@ -62,12 +62,6 @@ fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> (u16, [u
         }
         (Rejection::Shutdown, _) => (NO_NODE.0, NO_NODE.1, "galeway: stopping".to_owned()),
         (Rejection::ClientGone, _) => (NO_NODE.0, NO_NODE.1, "the client left".to_owned()),
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Any => "any",
     }
 }
 

@@ -1,31 +1,63 @@
 //! `[cluster.NAME]`, its nodes, `.eligibility` and `.sessions`.
 
+use std::sync::Arc;
+
 use toml::de::DeValue;
 
 use super::super::address::{DEFAULT_PORT, same_place};
 use super::super::cross::ClusterPlaces;
-use super::super::defaults::WEIGHT;
+use super::super::defaults::{PRIORITY, WEIGHT};
 use super::super::diagnostic::Span;
 use super::super::keys;
-use super::super::model::{Cluster, Eligibility, HostPort, NodeSpec, Sessions};
+use super::super::model::{Cluster, Eligibility, HostPort, NodeSpec, Sessions, SplitBrain};
 use super::super::reader::{ANY_TIME, Table, Value, check_name};
 use super::super::source::quote;
 use super::super::words;
-use super::monitor;
+use super::{monitor, writer};
 
 pub(super) fn read(name: &str, table: &Table<'_>) -> (Cluster, ClusterPlaces) {
     let nodes = nodes(name, table);
-    let places = ClusterPlaces { header: table.span, nodes: nodes.iter().map(|node| node.place).collect() };
+    let monitor = monitor::read(name, table);
+    let (writer, writer_place) = writer::read(table, &monitor.user);
+    let places = ClusterPlaces {
+        header: table.span,
+        nodes: nodes.iter().map(|node| node.place).collect(),
+        writer: writer_place,
+    };
     let cluster = Cluster {
         name: name.into(),
         nodes: nodes.into_iter().map(|node| node.spec).collect(),
-        monitor: monitor::read(name, table),
+        monitor,
         eligibility: table
             .table("eligibility", &keys::ELIGIBILITY)
             .map_or_else(Eligibility::default, |table| eligibility(&table)),
+        writer,
         sessions: table.table("sessions", &keys::SESSIONS).map_or_else(Sessions::default, |table| sessions(&table)),
+        split_brain: table.choice("split_brain", SplitBrain::Fence, words::SPLIT_BRAIN).value,
+        state_uuid: table.get("state_uuid").and_then(|value| state_uuid(&value)),
     };
     (cluster, places)
+}
+
+/// A history's UUID as the servers print it; `None` where there is none, or none that can be used.
+fn state_uuid(value: &Value<'_>) -> Option<Arc<str>> {
+    let text = value.string("a UUID, or \"\" to learn it")?;
+    if text.is_empty() {
+        return None;
+    }
+    let groups: Vec<&str> = text.split('-').collect();
+    let hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if groups.iter().map(|group| group.len()).ne([8, 4, 4, 4, 12]) || !groups.iter().all(hex) {
+        let help = "it is the wsrep_cluster_state_uuid of a node whose data is right: 8-4-4-4-12 hexadecimal digits";
+        value.doc.error(value.span, format!("{} is not a UUID", quote(text)), Some(help.to_owned()));
+        return None;
+    }
+    if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {
+        let help = "take it from a node whose data is right, or write \"\" to learn it".to_owned();
+        value.doc.error(value.span, "a UUID of zeros is what a node without a history shows", Some(help));
+        return None;
+    }
+    Some(text.to_ascii_lowercase().into())
 }
 
 /// A node and where it was written.
@@ -79,7 +111,7 @@ fn node(value: &Value<'_>) -> Option<Node> {
     match value.inner {
         DeValue::String(text) => {
             let address = address(value, text)?;
-            let spec = NodeSpec { name: default_name(&address).into(), address, weight: WEIGHT };
+            let spec = NodeSpec { name: default_name(&address).into(), address, weight: WEIGHT, priority: PRIORITY };
             Some(Node { spec, place: value.span, name_place: value.span })
         }
         DeValue::Table(map) => {
@@ -91,6 +123,7 @@ fn node(value: &Value<'_>) -> Option<Node> {
             }
             // The other keys are read before anything is given up, for the sake of their own errors.
             let weight = u16::try_from(table.integer("weight", u32::from(WEIGHT), 0..=256)).unwrap_or(WEIGHT);
+            let priority = table.integer("priority", PRIORITY, 0..=1_000_000);
             let name = table.get("name").and_then(|name| Some((name.span, name.string("a name")?)));
             if let Some((span, name)) = name {
                 check_name(value.doc, span, name);
@@ -101,7 +134,8 @@ fn node(value: &Value<'_>) -> Option<Node> {
                 Some((span, name)) => (span, name.to_owned()),
                 None => (written.span, default_name(&address)),
             };
-            Some(Node { spec: NodeSpec { name: name.into(), address, weight }, place: written.span, name_place })
+            let spec = NodeSpec { name: name.into(), address, weight, priority };
+            Some(Node { spec, place: written.span, name_place })
         }
         _ => {
             value.wrong_type("a node: \"HOST:PORT\" or { address = \"HOST:PORT\", … }", None);
@@ -125,6 +159,8 @@ fn eligibility(table: &Table<'_>) -> Eligibility {
         donor: table.choice("donor", default.donor, words::DONOR).value,
         // MariaDB's own max_connections ends at 100000.
         connection_margin: table.integer("connection_margin", default.connection_margin, 0..=100_000),
+        max_recv_queue: Some(u64::from(table.integer("max_recv_queue", 0, 0..=u32::MAX))).filter(|most| *most > 0),
+        max_flow_control_paused: table.share_or_off("max_flow_control_paused"),
     }
 }
 
@@ -133,6 +169,9 @@ fn sessions(table: &Table<'_>) -> Sessions {
     Sessions {
         on_down: table.choice("on_down", default.on_down, words::SESSION).value,
         on_donor: table.choice("on_donor", default.on_donor, words::SESSION).value,
+        on_demote: table.choice("on_demote", default.on_demote, words::SESSION).value,
         drain_timeout: table.duration("drain_timeout", default.drain_timeout, ANY_TIME).value,
+        kill_spread: table.duration("kill_spread", default.kill_spread, ANY_TIME).value,
+        slow_start: table.duration("slow_start", default.slow_start, ANY_TIME).value,
     }
 }

@@ -5,6 +5,7 @@ mod monitor;
 mod process;
 mod secret;
 mod service;
+mod writer;
 
 use std::sync::Arc;
 

@@ -30,6 +30,32 @@ pub(super) fn read(table: &Table<'_>) -> Secret {
     plain.or(file).or(variable).unwrap_or_default()
 }
 
+/// What a change over TCP has to show: one word from a file; `None` where no file is named.
+pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
+    let value = table.get("token_file")?;
+    let written = value.string("the path of a file, or \"\" for none")?;
+    if written.is_empty() {
+        return None;
+    }
+    let text = text_of_file(table, &value, written, "token")?;
+    let shown = quote(&table.doc.path(written).to_string_lossy());
+    if text.is_empty() {
+        let help = "put a long random word into it, for example from: openssl rand -hex 32".to_owned();
+        table.doc.error(value.span, format!("{shown} is empty: anybody would have the token"), Some(help));
+        return None;
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let help = "it travels in a header: letters, digits and signs, on one line".to_owned();
+        table.doc.error(
+            value.span,
+            format!("{shown} holds more than one word, or characters beyond ASCII"),
+            Some(help),
+        );
+        return None;
+    }
+    Some(Secret::new(text))
+}
+
 fn from_file(table: &Table<'_>, value: Value<'_>) -> Option<Secret> {
     let written = value.string("the path of a file")?;
     if written.is_empty() {
@@ -37,17 +63,30 @@ fn from_file(table: &Table<'_>, value: Value<'_>) -> Option<Secret> {
         table.doc.error(value.span, "`password_file` is empty", Some(help));
         return None;
     }
+    let text = text_of_file(table, &value, written, "password")?;
+    let shown = quote(&table.doc.path(written).to_string_lossy());
+    if text.is_empty() {
+        table.doc.warning(value.span, format!("{shown} is empty: logging in without a password"), None);
+    } else if text.contains('\n') {
+        let help = "only the newline at its end is cut off".to_owned();
+        table.doc.warning(value.span, format!("{shown} has several lines, all part of the password"), Some(help));
+    }
+    Some(Secret::new(text))
+}
+
+/// The text of a file that holds one secret and nothing else, the newline at its end cut.
+fn text_of_file(table: &Table<'_>, value: &Value<'_>, written: &str, what: &str) -> Option<String> {
     let path = table.doc.path(written);
     let shown = quote(&path.to_string_lossy());
     let bytes = match read_file(&path) {
         Ok(bytes) => bytes,
         Err(reason) => {
-            unreadable(table, &value, &path, &reason);
+            unreadable(table, value, &path, &reason);
             return None;
         }
     };
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST) {
-        table.doc.error(value.span, format!("{shown} is longer than 64 kB: not a password"), None);
+        table.doc.error(value.span, format!("{shown} is longer than 64 kB: not a {what}"), None);
         return None;
     }
     let Ok(mut text) = String::from_utf8(bytes) else {
@@ -60,13 +99,7 @@ fn from_file(table: &Table<'_>, value: Value<'_>) -> Option<Secret> {
             text.pop();
         }
     }
-    if text.is_empty() {
-        table.doc.warning(value.span, format!("{shown} is empty: logging in without a password"), None);
-    } else if text.contains('\n') {
-        let help = "only the newline at its end is cut off".to_owned();
-        table.doc.warning(value.span, format!("{shown} has several lines, all part of the password"), Some(help));
-    }
-    Some(Secret::new(text))
+    Some(text)
 }
 
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {

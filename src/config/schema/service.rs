@@ -9,7 +9,7 @@ use super::super::address::parse_listen;
 use super::super::cross::ServicePlaces;
 use super::super::diagnostic::Span;
 use super::super::duration;
-use super::super::model::{Protocol, Service};
+use super::super::model::{Protocol, ReaderRule, Role, Service};
 use super::super::reader::{ANY_TIME, Read, SOME_TIME, Table, Value};
 use super::super::source::quote;
 use super::super::words;
@@ -37,7 +37,9 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
     if let Some((_, cluster)) = cluster {
         service.cluster = Arc::from(cluster);
     }
-    service.role = table.choice("role", service.role, words::ROLE).value;
+    let role = table.choice("role", service.role, words::ROLE);
+    service.role = role.value;
+    service.reader_includes_writer = reader_includes_writer(table, role);
     service.balance = table.choice("balance", service.balance, words::BALANCE).value;
     let protocol = table.choice("protocol", service.protocol, words::PROTOCOL);
     service.protocol = protocol.value;
@@ -62,6 +64,20 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
         cluster: cluster.map(|(span, _)| span),
     };
     (service, places)
+}
+
+/// Whether the writer serves readers. Elsewhere only the default may be written down: it changes nothing.
+fn reader_includes_writer(table: &Table<'_>, role: Read<Role>) -> ReaderRule {
+    let default = ReaderRule::LastResort;
+    let rule = table.choice("reader_includes_writer", default, words::READER);
+    if let Some(span) = rule.span
+        && (rule.good && rule.value != default)
+        && (role.good && role.value != Role::Reader)
+    {
+        let message = format!("`reader_includes_writer` is not looked at with role = \"{}\"", role.value.as_str());
+        table.doc.error(span, message, Some("it is about services with role = \"reader\"".to_owned()));
+    }
+    rule.value
 }
 
 /// What the three deadlines say about each other.

@@ -10,6 +10,7 @@ mod places;
 mod printing;
 mod secrets;
 mod values;
+mod writer;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,18 @@ fn good(text: &str) -> Config {
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     loaded.config
 }
+
+/// The configuration of a text that is fine and calls for this warning only.
+fn but_for_one_warning(text: &str, message: &str) -> Config {
+    let loaded = parse(text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    let said: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message()).collect();
+    assert_eq!(said, [message]);
+    loaded.config
+}
+
+/// What is said of a writer that one balancer chooses alone, in cluster `main`.
+const ALONE: &str = "the writer of cluster `main` is chosen with agreement = \"local\" and failback = \"never\": of \
+                     several balancers, one that restarts may pick another writer than the rest";
 
 /// What is said of a text that is refused.
 fn bad(text: &str) -> String {

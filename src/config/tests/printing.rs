@@ -9,9 +9,12 @@ fn unusual(scratch: &Scratch) -> Config {
     for name in ["ca \"1\".pem", "cert.pem", "key.pem"] {
         scratch.write(name, "");
     }
+    scratch.write("token", "open-sesame\n");
     let text = r#"
 [cluster.'eu.west']
-nodes = [{ address = "[::1]:3307", name = "a", weight = 0 }, "db2"]
+nodes = [{ address = "[::1]:3307", name = "a", weight = 0, priority = 1000000 }, "db2"]
+split_brain = "refuse"
+state_uuid = "0E0B2A3C-7d8e-11ee-b962-0242ac120002"
 [cluster.'eu.west'.monitor]
 user = "we\"ird\\ \u0007 ü"
 password = "x"
@@ -29,13 +32,25 @@ key = "key.pem"
 [cluster.'eu.west'.eligibility]
 donor = "never"
 connection_margin = 7
+max_recv_queue = 4294967295
+max_flow_control_paused = 1
+[cluster.'eu.west'.writer]
+failback = "10m"
+agreement = "cluster"
+user = "record"
+password = "y"
 [cluster.'eu.west'.sessions]
 on_down = "keep"
 on_donor = "kill"
+on_demote = "keep"
 drain_timeout = "0s"
+kill_spread = "5s"
+slow_start = "1m"
 [service.one]
 accept = ["127.0.0.1:1", "[::1]:2"]
 cluster = "eu.west"
+role = "reader"
+reader_includes_writer = "always"
 balance = "round-robin"
 protocol = "tcp"
 attempts = 1
@@ -50,8 +65,11 @@ stall_timeout = "0s"
 half_close_timeout = "1ms"
 [admin]
 listen = ""
+socket = "admin.sock"
+token_file = "token"
 [process]
 workers = 4
+state_dir = "state"
 log_level = "trace"
 log_format = "json"
 access_log = false
@@ -62,15 +80,19 @@ shutdown_timeout = "1d"
     loaded.config
 }
 
-/// The same with the password that [`print`] shows.
+/// The same with the passwords that [`print`] shows, and without the token, whose file it cannot name.
 fn masked(config: &Config) -> Config {
     let mut config = config.clone();
     for cluster in &mut config.clusters {
-        let monitor = &mut std::sync::Arc::make_mut(cluster).monitor;
-        if !monitor.password.is_empty() {
-            monitor.password = Secret::new("***");
+        let cluster = std::sync::Arc::make_mut(cluster);
+        let record = cluster.writer.login.as_mut().map(|login| &mut login.password);
+        for password in record.into_iter().chain([&mut cluster.monitor.password]) {
+            if !password.is_empty() {
+                *password = Secret::new("***");
+            }
         }
     }
+    config.admin.token = None;
     config
 }
 
@@ -104,9 +126,11 @@ fn every_key_that_works_is_printed() {
 fn the_least_configuration_prints_all_its_defaults() {
     let expected = r##"[cluster.main]
 nodes = [
-    { address = "db1:3306", name = "db1", weight = 100 },
-    { address = "db2:3307", name = "db2:3307", weight = 100 },
+    { address = "db1:3306", name = "db1", weight = 100, priority = 0 },
+    { address = "db2:3307", name = "db2:3307", weight = 100, priority = 0 },
 ]
+split_brain = "fence"
+state_uuid = ""
 
 [cluster.main.monitor]
 kind = "galera"
@@ -127,16 +151,28 @@ tls = "off"
 [cluster.main.eligibility]
 donor = "last-resort"
 connection_margin = 2
+max_recv_queue = 0
+max_flow_control_paused = 0.0
+
+[cluster.main.writer]
+failback = "never"
+agreement = "local"
+# user is not set
+# password is not set
 
 [cluster.main.sessions]
 on_down = "kill"
 on_donor = "keep"
+on_demote = "kill"
 drain_timeout = "30s"
+kill_spread = "0s"
+slow_start = "0s"
 
 [service.any]
 accept = ["127.0.0.1:3306"]
 cluster = "main"
 role = "any"
+reader_includes_writer = "last-resort"
 balance = "least-connections"
 protocol = "mysql"
 attempts = 3
@@ -153,9 +189,12 @@ half_close_timeout = "1m"
 
 [admin]
 listen = "127.0.0.1:9306"
+socket = "/run/galeway/admin.sock"
+token_file = ""
 
 [process]
 workers = 0
+state_dir = "/var/lib/galeway"
 log_level = "info"
 log_format = "text"
 access_log = true
