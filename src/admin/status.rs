@@ -1,4 +1,4 @@
-//! `/api/status`. Of roles and components, which this version does not know, it has no keys.
+//! `/api/status`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::view::{ClusterView, ServiceView, View};
-use crate::pool::{Member, Pool};
+use crate::pool::{Member, Membership, NodeId, Verdict};
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -24,8 +24,16 @@ pub struct Status {
 struct Cluster {
     name: String,
     verdict: &'static str,
-    /// The history of the nodes that say Primary; `null` without one.
+    /// By what components are told apart: `uuid`, `addresses` or `weak`; `null` without a Primary component.
+    membership: Option<&'static str>,
+    /// The history that may serve; `null` while none is known.
     state_uuid: Option<String>,
+    /// The node that has the role; `null` without one.
+    writer: Option<String>,
+    /// Why there is no writer, or why it cannot be changed, where the nodes' reasons do not tell.
+    writer_note: Option<String>,
+    /// The nodes of each Primary component, the one that is served first.
+    components: Vec<Vec<String>>,
     nodes: Vec<Node>,
 }
 
@@ -89,20 +97,18 @@ pub fn status(view: &View) -> Status {
 
 fn cluster(view: &ClusterView, whole: &View, now: Instant) -> Cluster {
     let pool = view.pool.load();
+    let standing = &pool.standing;
+    let name = |id: NodeId| pool.members.iter().find(|m| m.node.id == id).map(|m| m.node.name.to_string());
     Cluster {
         name: view.name.to_string(),
-        verdict: pool.state.as_str(),
-        state_uuid: state_uuid(&pool),
+        verdict: standing.state.as_str(),
+        membership: standing.membership.map(Membership::as_str),
+        state_uuid: standing.history.as_deref().map(str::to_owned),
+        writer: standing.writer.and_then(name),
+        writer_note: standing.writer_note.clone(),
+        components: standing.components.iter().map(|c| c.iter().filter_map(|id| name(*id)).collect()).collect(),
         nodes: pool.members.iter().map(|m| node(m, whole.started, now)).collect(),
     }
-}
-
-fn state_uuid(pool: &Pool) -> Option<String> {
-    let reports = pool.members.iter().filter_map(|m| m.node.report.load_full());
-    reports
-        .filter(|r| r.probe.error.is_none())
-        .filter(|r| r.rows.get("wsrep_cluster_status").is_some_and(|s| s == "Primary"))
-        .find_map(|r| r.rows.get("wsrep_cluster_state_uuid").cloned())
 }
 
 fn node(member: &Member, started: Instant, now: Instant) -> Node {
@@ -138,10 +144,12 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
 /// The verdict's reason, and what keeps clients away from a node that may serve.
 fn reason(member: &Member) -> String {
     let reason = member.verdict.reason.to_string();
-    if member.verdict.kind.serves() && !member.verdict.room {
-        format!("{reason}; no room: nobody new while another node has some")
-    } else {
-        reason
+    match (&member.verdict, member.verdict.kind.serves()) {
+        (v, true) if !v.room => format!("{reason}; no room: nobody new while another node has some"),
+        (Verdict { slow: Some(slow), .. }, true) => {
+            format!("{reason}; {}: nobody new while another is not", slow.as_str())
+        }
+        _ => reason,
     }
 }
 

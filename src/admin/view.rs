@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::pool::PoolCell;
+use crate::pool::{PoolCell, Wanted};
 use crate::telemetry::{Registry, ServiceMetrics};
 
 /// How far the instance has come.
@@ -64,6 +64,8 @@ pub struct ServiceView {
     pub accept: Vec<SocketAddr>,
     /// `CLUSTER/ROLE`.
     pub target: String,
+    /// Which of the cluster's nodes.
+    pub wanted: Wanted,
     /// Its cluster's snapshots.
     pub pool: Arc<PoolCell>,
     /// Its counts.
@@ -84,10 +86,12 @@ impl View {
             RunState::Running => {}
         }
         let pool = service.pool.load();
-        if pool.can_route() {
+        let wanted = service.wanted;
+        if pool.can_route(wanted) {
             return Ok(());
         }
-        Err(format!("no node of cluster {:?} serves: {}", &*pool.cluster, pool.reasons(|_| None).join("; ")))
+        let reasons = pool.reasons(wanted, |_| None).join("; ");
+        Err(format!("no node of cluster {:?} serves role {}: {reasons}", &*pool.cluster, wanted.role.as_str()))
     }
 
     /// The text of `/metrics`.

@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{NO, wrong};
-use crate::config::{DEFAULT_PORT, Eligibility, HostPort, Monitor, MonitorTls, Secret, TlsMode};
+use crate::config::{Cluster, HostPort, Monitor, MonitorTls, NodeSpec, Secret, TlsMode};
 use crate::galera::status::Rows;
-use crate::galera::{Check, Core, DonorRule, Event, NodeId, Settings, Verdict};
-use crate::health::Resolver;
+use crate::galera::{Check, Core, Event, NodeId, Verdict};
 use crate::health::probe::{Probed, Prober};
+use crate::health::{self, Resolver};
 
 #[derive(Debug, Args)]
 pub(super) struct ProbeArgs {
@@ -119,33 +119,26 @@ fn monitor(args: &ProbeArgs) -> Result<Monitor, String> {
 
 /// Judges all nodes as one cluster, by the defaults: a donor is a last resort only where no node is Synced.
 fn judge(nodes: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
-    let defaults = Monitor::new(String::new(), Secret::default());
-    let settings = Settings {
-        rise: defaults.rise,
-        fall: defaults.fall,
-        down_after: defaults.down_after,
-        donor: DonorRule::LastResort,
-        connection_margin: Eligibility::default().connection_margin,
-        kill_on_down: false,
-        kill_on_donor: false,
-    };
+    let monitor = Monitor::new(String::new(), Secret::default());
+    let specs = nodes.iter().map(|address| NodeSpec::new(address.clone())).collect();
+    let cluster = Cluster::new("probe", specs, monitor);
+    let settings = health::settings(&cluster);
     let mut core = Core::new();
     let now = Instant::now();
     let ids = || (0..).map(NodeId);
-    for (id, _) in ids().zip(nodes) {
-        core.step(&settings, now, Event::Added(id));
+    for (id, node) in ids().zip(&cluster.nodes) {
+        core.step(&settings, now, Event::Added(id, health::spec(node)));
     }
     let mut answers = Vec::new();
-    for ((id, address), p) in ids().zip(nodes).zip(probed) {
+    for ((id, node), p) in ids().zip(&cluster.nodes).zip(probed) {
         let rows = match &p.observation.check {
             Check::Answered(status) => status.rows.clone(),
             Check::Unreadable(_, rows) => rows.clone(),
             _ => Rows::new(),
         };
         core.step(&settings, now, Event::Observed(id, p.observation));
-        let name = if address.port == DEFAULT_PORT { address.host.clone() } else { address.to_string() };
-        let verdict = Verdict::unknown();
-        answers.push(Answer { address: address.clone(), name, verdict, rows, duration: p.duration });
+        let (name, verdict) = (node.name.to_string(), Verdict::unknown());
+        answers.push(Answer { address: node.address.clone(), name, verdict, rows, duration: p.duration });
     }
     for (id, answer) in ids().zip(&mut answers) {
         answer.verdict = core.verdict(id);

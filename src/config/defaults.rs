@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address::DEFAULT_PORT;
 use super::model::{
-    Admin, AdminSocket, Agreement, Balance, DonorRule, Eligibility, Failback, LogFormat, LogLevel, Monitor, MonitorTls,
-    Process, Protocol, ReaderRule, Role, Service, SessionRule, Sessions, StateDir, Writer,
+    Admin, AdminSocket, Agreement, Balance, Cluster, DonorRule, Eligibility, Failback, HostPort, LogFormat, LogLevel,
+    Monitor, MonitorTls, NodeSpec, Process, Protocol, ReaderRule, Role, Service, SessionRule, Sessions, SplitBrain,
+    StateDir, Writer,
 };
 use super::secret::Secret;
 
@@ -37,6 +39,30 @@ impl Monitor {
             down_after: Duration::from_secs(6),
             port: None,
             tls: MonitorTls::default(),
+        }
+    }
+}
+
+impl NodeSpec {
+    /// A node named after its address, everything else by default.
+    pub fn new(address: HostPort) -> Self {
+        let name = if address.port == DEFAULT_PORT { address.host.clone() } else { address.to_string() };
+        Self { name: name.into(), address, weight: WEIGHT, priority: PRIORITY }
+    }
+}
+
+impl Cluster {
+    /// A cluster of these nodes, everything else by default.
+    pub fn new(name: impl Into<Arc<str>>, nodes: Vec<NodeSpec>, monitor: Monitor) -> Self {
+        Self {
+            name: name.into(),
+            nodes,
+            split_brain: SplitBrain::Fence,
+            state_uuid: None,
+            monitor,
+            eligibility: Eligibility::default(),
+            writer: Writer::default(),
+            sessions: Sessions::default(),
         }
     }
 }

@@ -14,122 +14,51 @@
 //! * no two orders contradict each other: nobody drains twice, resumes without a drain, is killed twice without
 //!   having been fit in between, or serves while it drains;
 //! * a tick does nothing before its deadline, and something at it;
-//! * while the world does not change, nothing does.
+//! * while the world does not change, nothing does;
+//! * two components are never served at once, nor a node that is foreign, stale, or not Primary;
+//! * the writer serves, or is silent and may come back, and is the same for equal inputs; with failback never it
+//!   changes only when it stops serving.
 
+mod judge;
+mod orders;
+mod role;
+mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::NodeId;
-use super::fitness::{DonorRule, Fitness};
-use super::node_state::{Contact, NodeState};
+use super::agreement::{Proposal, Reading, Record};
+use super::node_state::NodeState;
 use super::observation::Observation;
-use super::reason::{Consequence, Reason};
-
-/// The rules a cluster is judged by.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Good checks in a row before a node serves again.
-    pub rise: u32,
-    /// Failed checks in a row before it stops.
-    pub fall: u32,
-    /// A hung node's sessions end after this long without an answer.
-    pub down_after: Duration,
-    /// What a donor may do.
-    pub donor: DonorRule,
-    /// A node this close to `max_connections` has no room.
-    pub connection_margin: u32,
-    /// End the sessions of a node that went down.
-    pub kill_on_down: bool,
-    /// End the sessions of a node that became a donor.
-    pub kill_on_donor: bool,
-}
+use super::reason::Reason;
+use super::settings::{Settings, Spec};
+use super::split::Doubt;
+use super::verdict::{AdminState, Change, ClusterState, Verdict};
+use super::view::{Components, Membership};
 
 /// What can happen to a cluster.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A node was configured or discovered.
-    Added(NodeId),
+    Added(NodeId, Spec),
     /// A node was checked.
     Observed(NodeId, Observation),
+    /// The record of the writer was read.
+    Recorded(Reading),
+    /// The operator's wish for a node.
+    Operator(NodeId, AdminState),
+    /// The operator says that the history that this node holds is the one to serve from now on.
+    AcceptHistory(NodeId),
     /// Time passed: [`Core::deadline`] came.
     Tick,
 }
 
-/// Whether a node may serve, as users see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It serves.
-    Eligible,
-    /// It serves, since no better node does.
-    LastResort,
-    /// It gets nobody new.
-    Excluded,
-    /// Not yet checked; it gets nobody.
-    Unknown,
-}
-
-impl Kind {
-    /// New sessions may be sent there.
-    pub fn serves(self) -> bool {
-        matches!(self, Self::Eligible | Self::LastResort)
-    }
-
-    /// The word of the status and of log lines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Eligible => "eligible",
-            Self::LastResort => "last-resort",
-            Self::Excluded => "excluded",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// A decision and its reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// The decision.
-    pub kind: Kind,
-    /// Its reason.
-    pub reason: Reason,
-    /// There is room for new sessions.
-    pub room: bool,
-}
-
-impl Verdict {
-    /// Of a node that was not checked yet.
-    pub fn unknown() -> Self {
-        Self { kind: Kind::Unknown, reason: Reason::NotChecked, room: true }
-    }
-}
-
-/// The cluster as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClusterState {
-    /// A node answers and its component is Primary.
-    Primary,
-    /// Some node answers, none is Primary.
-    NoPrimary,
-    /// No node answers.
-    Unknown,
-}
-
-impl ClusterState {
-    /// The word of the status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Primary => "primary",
-            Self::NoPrimary => "no-primary",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// What the caller is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// A node's verdict changed in kind or reason: log and count it.
     Changed(Change),
@@ -139,34 +68,57 @@ pub enum Effect {
     Drain(NodeId, Reason),
     /// A drain that was begun is taken back.
     Resume(NodeId),
+    /// It is no longer the writer: end its sessions of writer services.
+    Demote(NodeId, Reason),
+    /// Check this node at once.
+    Look(NodeId),
+    /// The role of writer went from one node to another.
+    Writer {
+        /// Who had it.
+        from: Option<NodeId>,
+        /// Who has it.
+        to: NodeId,
+        /// Why the first one lost it.
+        why: String,
+    },
+    /// Change the cluster's record of the writer, and read it again.
+    Propose(Proposal),
+    /// The alarm: two components are Primary. `None`: it is over.
+    SplitBrain(Option<Split>),
+    /// A history was learned: no other is served from now on.
+    Learned(Box<str>),
 }
 
-/// A change of one verdict.
+/// A split brain, for the alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Whose.
-    pub node: NodeId,
-    /// What it was.
-    pub from: Verdict,
-    /// What it is.
-    pub to: Verdict,
-}
-
-impl Change {
-    /// Whether more than the words changed: a dead node is refused now and times out then, and that is no news.
-    pub fn is_of_substance(&self) -> bool {
-        self.from.kind != self.to.kind || self.from.reason.label() != self.to.reason.label()
-    }
+pub struct Split {
+    /// The nodes of each side.
+    pub sides: Vec<Vec<NodeId>>,
+    /// Which of them is served.
+    pub served: Option<usize>,
 }
 
 /// What one step brought.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// The verdicts differ from those before: publish a snapshot.
+    /// What routing rests on differs from before: publish a snapshot.
     pub publish: bool,
     /// In the order in which they are to be done, after the publishing: a session picked from the new snapshot
     /// must not be ended by an order about the old one.
     pub effects: Vec<Effect>,
+}
+
+/// What a restart must not forget. Nodes by their names in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// The history that was learned, in lower case.
+    pub history: Option<Box<str>>,
+    /// The component that is served.
+    pub served: BTreeSet<Arc<str>>,
+    /// The writer.
+    pub writer: Option<Arc<str>>,
+    /// Nodes that are not ready by the operator's wish.
+    pub operator: BTreeMap<Arc<str>, AdminState>,
 }
 
 /// What has been ordered about a node's established sessions.
@@ -179,42 +131,161 @@ enum Orders {
 
 #[derive(Debug, Clone)]
 struct Entry {
+    spec: Spec,
     state: NodeState,
     verdict: Verdict,
+    admin: AdminState,
     orders: Orders,
+    /// A check of it was at least tried.
+    asked: bool,
+    /// Its view is out of date.
+    stale: Option<Doubt>,
+    /// Since when it serves without a break.
+    serves_since: Option<Instant>,
+}
+
+impl Entry {
+    fn new(spec: Spec) -> Self {
+        Self {
+            spec,
+            state: NodeState::new(),
+            verdict: Verdict::unknown(),
+            admin: AdminState::Ready,
+            orders: Orders::Live,
+            asked: false,
+            stale: None,
+            serves_since: None,
+        }
+    }
+
+    /// Clients may be sent there, as far as the operator is concerned.
+    fn is_open(&self) -> bool {
+        self.admin == AdminState::Ready && self.spec.takes_clients
+    }
 }
 
 /// A cluster's nodes, observed and judged.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Core {
     nodes: BTreeMap<NodeId, Entry>,
     /// Every node fell silent at once and none serves again yet.
     blind: bool,
+    /// Every node was asked once: before that, who answers first would be the writer for ever.
+    settled: bool,
+    /// The history that was learned.
+    history: Option<Box<str>>,
+    /// The nodes of the component that was served last.
+    served: BTreeSet<NodeId>,
+    components: Components,
+    /// Which of them is served.
+    chosen: Option<usize>,
+    /// More than one component seems to live.
+    doubt: Option<Doubt>,
+    /// The alarm that was given.
+    split: Option<Split>,
+    writer: Option<NodeId>,
+    record: Record,
+    /// Why there is no writer, where that is not seen from the nodes' reasons.
+    writer_note: Option<String>,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Core {
     /// A cluster without nodes.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            nodes: BTreeMap::new(),
+            blind: false,
+            settled: false,
+            history: None,
+            served: BTreeSet::new(),
+            components: Components { all: Vec::new(), stale: BTreeMap::new(), membership: Membership::Uuid },
+            chosen: None,
+            doubt: None,
+            split: None,
+            writer: None,
+            record: Record::default(),
+            writer_note: None,
+        }
+    }
+
+    /// Takes back what was remembered, before the first check. Nodes that are no longer configured are left out.
+    pub fn recall(&mut self, settings: &Settings, memory: &Memory) {
+        let id = |name: &Arc<str>| self.nodes.iter().find(|(_, e)| e.spec.name == *name).map(|(id, _)| *id);
+        self.history.clone_from(&memory.history);
+        self.served = memory.served.iter().filter_map(id).collect();
+        // Another balancer may have moved it since: then only the record says who it is.
+        self.writer = memory.writer.as_ref().filter(|_| !settings.agreed).and_then(id);
+        let operator: Vec<_> = memory.operator.iter().filter_map(|(name, state)| Some((id(name)?, *state))).collect();
+        for (id, state) in operator {
+            if let Some(entry) = self.nodes.get_mut(&id) {
+                entry.admin = state;
+            }
+        }
+    }
+
+    /// What a restart must not forget.
+    pub fn memory(&self) -> Memory {
+        let name = |id: &NodeId| self.nodes.get(id).map(|e| Arc::clone(&e.spec.name));
+        let away = self.nodes.values().filter(|e| e.admin != AdminState::Ready);
+        Memory {
+            history: self.history.clone(),
+            served: self.served.iter().filter_map(name).collect(),
+            writer: self.writer.as_ref().and_then(name),
+            operator: away.map(|e| (Arc::clone(&e.spec.name), e.admin)).collect(),
+        }
     }
 
     /// Takes one event in.
     pub fn step(&mut self, settings: &Settings, now: Instant, event: Event) -> Outcome {
+        let mut outcome = Outcome::default();
         match event {
-            Event::Added(id) => {
-                let entry = Entry { state: NodeState::new(), verdict: Verdict::unknown(), orders: Orders::Live };
-                self.nodes.entry(id).or_insert(entry);
+            Event::Added(id, spec) => {
+                self.nodes.entry(id).or_insert_with(|| Entry::new(spec));
             }
             Event::Observed(id, observation) => {
                 if let Some(entry) = self.nodes.get_mut(&id) {
+                    entry.asked = true;
                     entry.state.observe(settings, observation);
+                }
+            }
+            Event::Recorded(reading) => self.record.read(reading, now),
+            Event::Operator(id, state) => {
+                if let Some(entry) = self.nodes.get_mut(&id)
+                    && entry.admin != state
+                {
+                    entry.admin = state;
+                    outcome.publish = true;
+                }
+            }
+            Event::AcceptHistory(id) => {
+                if let Some(history) = self.history_of(id) {
+                    self.served = self
+                        .nodes
+                        .keys()
+                        .filter(|id| self.history_of(**id).as_ref() == Some(&history))
+                        .copied()
+                        .collect();
+                    self.history = Some(history);
                 }
             }
             Event::Tick => {}
         }
-        let mut outcome = Outcome::default();
-        self.judge(&mut outcome);
+        self.settled |= !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked);
+        self.survey(settings, now, &mut outcome);
+        self.judge(settings, now, &mut outcome);
+        self.assign(settings, now, &mut outcome);
         self.order(settings, now, &mut outcome);
+        // Whose sessions all end is not told of some of them.
+        let killed = |of: &NodeId, all: &[Effect]| all.iter().any(|e| matches!(e, Effect::Kill(id, _) if id == of));
+        let all = std::mem::take(&mut outcome.effects);
+        let needless = |e: &Effect| matches!(e, Effect::Demote(id, _) if killed(id, &all));
+        outcome.effects = all.iter().filter(|e| !needless(e)).cloned().collect();
         outcome
     }
 
@@ -223,21 +294,78 @@ impl Core {
         self.nodes.get(&id).map_or_else(Verdict::unknown, |e| e.verdict.clone())
     }
 
+    /// The operator's wish for a node.
+    pub fn admin(&self, id: NodeId) -> AdminState {
+        self.nodes.get(&id).map_or(AdminState::Ready, |e| e.admin)
+    }
+
+    /// Since when a node serves without a break.
+    pub fn serves_since(&self, id: NodeId) -> Option<Instant> {
+        self.nodes.get(&id).and_then(|e| e.serves_since)
+    }
+
+    /// The history that a node's Primary component holds.
+    pub fn history_of(&self, id: NodeId) -> Option<Box<str>> {
+        self.nodes.get(&id)?.state.view.as_ref()?.history.clone()
+    }
+
+    /// The history that may serve.
+    pub fn history(&self, settings: &Settings) -> Option<Box<str>> {
+        settings.state_uuid.as_deref().map(Box::from).or_else(|| self.history.clone())
+    }
+
+    /// The writer. It keeps the role while it is silent and may come back, and then nobody is sent to it.
+    pub fn writer(&self) -> Option<NodeId> {
+        self.writer
+    }
+
+    /// Why there is no writer, where the nodes' own reasons do not tell.
+    pub fn writer_note(&self) -> Option<&str> {
+        self.writer_note.as_deref()
+    }
+
+    /// The nodes of each Primary component, the one that is served first.
+    pub fn components(&self) -> Vec<Vec<NodeId>> {
+        let nodes = |i: usize| self.components.all.get(i).map(|c| c.nodes.clone());
+        let first = self.chosen.and_then(nodes);
+        let rest = (0..self.components.all.len()).filter(|i| Some(*i) != self.chosen).filter_map(nodes);
+        first.into_iter().chain(rest).collect()
+    }
+
+    /// The nodes of the component that is served.
+    pub fn served(&self) -> &[NodeId] {
+        self.chosen.and_then(|i| self.components.all.get(i)).map_or(&[], |c| &c.nodes)
+    }
+
+    /// By what the components' members are told apart; `None` while there is no component.
+    pub fn membership(&self) -> Option<Membership> {
+        (!self.components.all.is_empty()).then_some(self.components.membership)
+    }
+
     /// The cluster as a whole.
-    pub fn cluster(&self) -> ClusterState {
-        let mut answers = self.nodes.values().filter_map(|e| e.state.primary).peekable();
-        if answers.peek().is_none() {
-            ClusterState::Unknown
-        } else if answers.any(|primary| primary) {
+    pub fn cluster(&self, settings: &Settings) -> ClusterState {
+        let known = self.history(settings);
+        let ours = |of: &Option<Box<str>>| of.is_none() || known.is_none() || *of == known;
+        if self.split.is_some() {
+            ClusterState::SplitBrain
+        } else if self.components.all.iter().any(|c| ours(&c.history)) {
             ClusterState::Primary
-        } else {
+        } else if self.nodes.values().any(|e| e.state.speaks) {
             ClusterState::NoPrimary
+        } else {
+            ClusterState::Unknown
         }
     }
 
     /// Whether the next check of a node is wanted after `fast_interval`.
     pub fn in_doubt(&self, id: NodeId) -> bool {
-        self.nodes.get(&id).is_some_and(|e| e.state.in_doubt())
+        let doubted = self.doubt.as_ref().is_some_and(|d| !d.is_believed());
+        self.nodes.get(&id).is_some_and(|e| doubted || e.stale.is_some() || e.state.in_doubt())
+    }
+
+    /// Whether a node's list of members is to be read again although nothing seems to have changed.
+    pub fn wants_members(&self) -> bool {
+        self.doubt.is_some() || !self.components.stale.is_empty()
     }
 
     /// Failed checks of a node in a row.
@@ -245,116 +373,19 @@ impl Core {
         self.nodes.get(&id).map_or(0, |e| e.state.failures)
     }
 
-    /// When [`Event::Tick`] is due: a hung node's sessions end then. `None` also while time alone can end nothing: a
-    /// deadline that is past and stays would make its caller turn in circles.
+    /// When [`Event::Tick`] is due. `None` also while time alone can change nothing: a deadline that is past and stays
+    /// would make its caller turn in circles.
     pub fn deadline(&self, settings: &Settings) -> Option<Instant> {
-        if self.blind || !settings.kill_on_down {
-            return None;
-        }
-        self.nodes
-            .values()
-            .filter(|e| e.orders != Orders::Ended && e.state.contact == Contact::Silent)
-            .filter_map(|e| e.state.silent_since)
-            .map(|since| since + settings.down_after)
-            .min()
+        [self.order_deadline(settings), self.role_deadline(settings)].into_iter().flatten().min()
     }
 
-    /// Verdicts from all nodes' states together.
-    fn judge(&mut self, outcome: &mut Outcome) {
-        let best = self.nodes.values().map(|e| e.state.fitness).max().unwrap_or(Fitness::None);
-        for (&node, entry) in &mut self.nodes {
-            let verdict = verdict(&entry.state, best);
-            if verdict == entry.verdict {
-                continue;
-            }
-            outcome.publish = true;
-            let from = std::mem::replace(&mut entry.verdict, verdict.clone());
-            if from.kind != verdict.kind || from.reason != verdict.reason {
-                outcome.effects.push(Effect::Changed(Change { node, from, to: verdict }));
-            }
-        }
+    /// Names, for a reason.
+    fn names(&self, ids: &[NodeId]) -> Arc<str> {
+        let names: Vec<&str> = ids.iter().filter_map(|id| self.nodes.get(id)).map(|e| &*e.spec.name).collect();
+        names.join(", ").into()
     }
 
-    /// Orders for established sessions.
-    fn order(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
-        self.look_around(now);
-        for (&node, entry) in &mut self.nodes {
-            if self.blind && entry.state.contact == Contact::Silent {
-                continue;
-            }
-            let Some(due) = wanted_orders(settings, now, entry) else { continue };
-            let reason = entry.state.reason.clone();
-            match (entry.orders, due) {
-                (old, new) if old == new => continue,
-                // Sessions that were ended are not brought back by a lesser order.
-                (Orders::Ended, Orders::Draining) => continue,
-                (_, Orders::Ended) => outcome.effects.push(Effect::Kill(node, reason)),
-                (_, Orders::Draining) => outcome.effects.push(Effect::Drain(node, reason)),
-                (Orders::Draining, Orders::Live) => outcome.effects.push(Effect::Resume(node)),
-                (_, Orders::Live) => {}
-            }
-            entry.orders = due;
-        }
-    }
-
-    /// If every node fell silent the fault may be ours, and ending the sessions would be all we achieve. Once one
-    /// serves again the others get their time anew: what was not heard while nothing was heard proves nothing.
-    fn look_around(&mut self, now: Instant) {
-        if self.nodes.values().all(|e| matches!(e.state.contact, Contact::Silent | Contact::Never)) {
-            self.blind = true;
-        } else if self.blind && self.nodes.values().any(|e| e.verdict.kind.serves()) {
-            self.blind = false;
-            for entry in self.nodes.values_mut().filter(|e| e.state.contact == Contact::Silent) {
-                entry.state.forgive_silence(now);
-            }
-        }
-    }
-}
-
-fn verdict(state: &NodeState, best: Fitness) -> Verdict {
-    let (kind, reason) = match (&state.contact, state.fitness) {
-        (Contact::Never, _) => (Kind::Unknown, state.reason.clone()),
-        (_, Fitness::Full) => (Kind::Eligible, state.reason.clone()),
-        (_, Fitness::Spare) if best == Fitness::Spare => (Kind::LastResort, last_resort(&state.reason)),
-        // A rotated password shuts the check out of every node at once, since Galera replicates accounts; but for a node
-        // that was cut off before, which still takes the old one, and is of no use.
-        (Contact::Refuses { was_fit: true }, Fitness::None) if best == Fitness::None => {
-            (Kind::LastResort, last_resort(&state.reason))
-        }
-        _ => (Kind::Excluded, state.reason.clone()),
-    };
-    Verdict { kind, reason, room: state.room }
-}
-
-fn last_resort(reason: &Reason) -> Reason {
-    match reason {
-        Reason::Donor { state } => Reason::DonorLastResort { state: *state },
-        Reason::LoginRefused(why) => Reason::LoginRefusedLastResort(why.clone()),
-        other => other.clone(),
-    }
-}
-
-/// What a node's state asks for its sessions; `None`: what was ordered stays.
-fn wanted_orders(settings: &Settings, now: Instant, entry: &Entry) -> Option<Orders> {
-    let state = &entry.state;
-    // The settled reason is out of date, and the new one does not count yet: a node that was silent for a moment
-    // must not lose its sessions by answering again.
-    if state.is_rising() {
-        return None;
-    }
-    match state.reason.consequence() {
-        Consequence::Down if !settings.kill_on_down => None,
-        Consequence::Down if state.contact == Contact::Silent && !state.surely_down => {
-            let hung =
-                state.silent_since.is_some_and(|since| now.saturating_duration_since(since) >= settings.down_after);
-            hung.then_some(Orders::Ended)
-        }
-        Consequence::Down => Some(Orders::Ended),
-        Consequence::Veto => Some(Orders::Draining),
-        // While it serves all the same, its sessions would only come back to it.
-        Consequence::Donor if settings.kill_on_donor && !entry.verdict.kind.serves() => Some(Orders::Ended),
-        Consequence::Donor => Some(Orders::Live),
-        // A refused login says nothing of a veto: only an answer takes a drain back.
-        Consequence::None => (state.contact == Contact::Answers).then_some(Orders::Live),
+    fn name(&self, id: NodeId) -> Arc<str> {
+        self.names(&[id])
     }
 }

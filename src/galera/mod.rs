@@ -5,21 +5,34 @@
 //!
 //! * [`status`]: the rows of one node, parsed; a row that is missing or strange makes the node unfit.
 //! * [`fitness`]: what one node's rows allow by themselves.
+//! * `view`: from all nodes' views to the components there are.
+//! * `split`: which of several components is served.
+//! * `writer`, [`agreement`]: who writes, by what is observed or by the cluster's own record.
 //! * [`core`]: all nodes' observations over time, settled by rise, fall and the rules that need the whole
-//!   cluster, into verdicts, and into orders for the sessions that are already there.
+//!   cluster, into verdicts, roles, and orders for the sessions that are already there.
 
+pub mod agreement;
 pub mod core;
 pub mod fitness;
 mod node_state;
 pub mod observation;
 pub mod reason;
+mod settings;
+mod split;
 pub mod status;
+mod verdict;
+mod view;
+mod writer;
 
-pub use self::core::{Change, ClusterState, Core, Effect, Event, Kind, Outcome, Settings, Verdict};
+pub use self::core::{Core, Effect, Event, Memory, Outcome, Split};
 pub use fitness::{DonorRule, Fitness};
 pub use observation::{Check, LoginFailure, Observation, Unreachable};
 pub use reason::Reason;
-pub use status::NodeStatus;
+pub use settings::{Settings, Spec};
+pub use status::{Listed, Members, NodeStatus};
+pub use verdict::{AdminState, Change, ClusterState, Kind, Slow, Verdict};
+pub use view::Membership;
+pub use writer::Failback;
 
 /// A node's identity within one cluster for as long as the process lives; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

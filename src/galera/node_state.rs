@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use super::core::Settings;
 use super::fitness::{Fitness, judge, judge_unreadable};
 use super::observation::{Check, LoginFailure, Observation, Unreachable};
 use super::reason::Reason;
+use super::settings::Settings;
 use super::status::NodeStatus;
+use super::verdict::Slow;
+use super::view::View;
 
 /// What the last check that got an answer of any kind said about the node's place among the reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,16 @@ struct Rising {
     reason: Reason,
 }
 
+/// Flow control's counters.
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    at: Instant,
+    /// `wsrep_flow_control_paused_ns`.
+    paused: u64,
+    /// `wsrep_flow_control_sent`.
+    sent: u64,
+}
+
 /// One node.
 #[derive(Debug, Clone)]
 pub(super) struct NodeState {
@@ -45,8 +57,15 @@ pub(super) struct NodeState {
     pub(super) contact: Contact,
     /// It has room for new sessions, as of the last answer.
     pub(super) room: bool,
-    /// Its component is Primary, as of the last answer; `None` while it does not answer.
-    pub(super) primary: Option<bool>,
+    /// It answers, and its answer can be read.
+    pub(super) speaks: bool,
+    /// Its component, as of the last answer; `None` while it is in none that is Primary, or does not answer.
+    pub(super) view: Option<View>,
+    /// Its UUID and name in the group, as of its last answer in this life.
+    pub(super) uuid: Option<Box<str>>,
+    pub(super) name: Option<Box<str>>,
+    pub(super) slow: Option<Slow>,
+    flow: Option<Flow>,
     /// Better checks in a row than `fitness`, and the least of them.
     rising: Option<Rising>,
     /// Failed checks in a row.
@@ -64,7 +83,12 @@ impl NodeState {
             reason: Reason::NotChecked,
             contact: Contact::Never,
             room: true,
-            primary: None,
+            speaks: false,
+            view: None,
+            uuid: None,
+            name: None,
+            slow: None,
+            flow: None,
             rising: None,
             failures: 0,
             silent_since: None,
@@ -78,11 +102,16 @@ impl NodeState {
             Check::Answered(status) => {
                 let (fitness, reason) = judge(&status, settings.donor);
                 self.room = has_room(&status, settings.connection_margin);
-                self.answered(settings, fitness, reason, status.cluster_status == "Primary");
+                self.load(settings, observation.begun, &status);
+                self.view = View::of(observation.begun, &status);
+                self.uuid.clone_from(&status.uuid);
+                self.name.clone_from(&status.name);
+                self.answered(settings, fitness, reason);
             }
             Check::Unreadable(why, _) => {
                 let (fitness, reason) = judge_unreadable(&why);
-                self.answered(settings, fitness, reason, false);
+                self.view = None;
+                self.answered(settings, fitness, reason);
             }
             Check::Unreachable { why, sure } => self.silent(settings, observation.begun, why, sure),
             Check::LoginRefused(why) => self.login_refused(why),
@@ -91,11 +120,37 @@ impl NodeState {
         }
     }
 
-    fn answered(&mut self, settings: &Settings, fitness: Fitness, reason: Reason, primary: bool) {
+    /// Whether it lags behind, with hysteresis. Flow control pauses all nodes alike: a node that makes the others wait is
+    /// one that has sent flow control since its last check.
+    fn load(&mut self, settings: &Settings, at: Instant, status: &NodeStatus) {
+        let number = |name| status.number(name);
+        let flow = number("wsrep_flow_control_paused_ns").zip(number("wsrep_flow_control_sent"));
+        let flow = flow.map(|(paused, sent)| Flow { at, paused, sent });
+        let before = std::mem::replace(&mut self.flow, flow);
+        let queue = settings.max_recv_queue.zip(number("wsrep_local_recv_queue"));
+        let (long, still_long) = queue.map_or((false, false), |(most, n)| (n > most, n.saturating_mul(2) >= most));
+        let share = before.zip(flow).map(|(before, now)| {
+            let passed = now.at.saturating_duration_since(before.at).as_nanos().max(1) as f64;
+            (now.paused.saturating_sub(before.paused) as f64 / passed, now.sent > before.sent)
+        });
+        let (paused, still_paused) = settings
+            .max_flow_control_paused
+            .zip(share)
+            .map_or((false, false), |(most, (share, sent))| (share > most && sent, share * 2.0 >= most));
+        self.slow = match self.slow {
+            _ if long => Some(Slow::RecvQueue),
+            _ if paused => Some(Slow::FlowControl),
+            Some(Slow::RecvQueue) if still_long => Some(Slow::RecvQueue),
+            Some(Slow::FlowControl) if still_paused => Some(Slow::FlowControl),
+            _ => None,
+        };
+    }
+
+    fn answered(&mut self, settings: &Settings, fitness: Fitness, reason: Reason) {
         // A refused login was no fault of the node's, so its end needs no second opinion; nor does the first check ever.
         let at_once = matches!(self.contact, Contact::Never | Contact::Refuses { was_fit: true });
         self.alive(Contact::Answers);
-        self.primary = Some(primary);
+        self.speaks = true;
         if at_once || fitness <= self.fitness {
             self.settle(fitness, reason);
             return;
@@ -121,7 +176,7 @@ impl NodeState {
         let known_unfit = self.fitness == Fitness::None && self.contact != Contact::Refuses { was_fit: true };
         if sure || known_unfit || self.failures >= settings.fall {
             self.contact = Contact::Silent;
-            self.primary = None;
+            self.forget();
             self.settle(Fitness::None, Reason::Unreachable(why));
         }
     }
@@ -133,8 +188,7 @@ impl NodeState {
             Contact::Never | Contact::Silent => false,
         };
         self.alive(Contact::Refuses { was_fit });
-        self.primary = None;
-        self.rising = None;
+        self.forget();
         self.settle(Fitness::None, Reason::LoginRefused(why));
     }
 
@@ -154,6 +208,14 @@ impl NodeState {
         }
     }
 
+    /// The last answer of a node that does not answer now tells of no component.
+    fn forget(&mut self) {
+        self.speaks = false;
+        self.view = None;
+        self.slow = None;
+        self.flow = None;
+    }
+
     fn alive(&mut self, contact: Contact) {
         self.contact = contact;
         self.failures = 0;
@@ -170,6 +232,13 @@ impl NodeState {
     /// It answered better than it is settled, but not often enough yet.
     pub(super) fn is_rising(&self) -> bool {
         self.rising.is_some()
+    }
+
+    /// Its silence is that of a node that is gone: it was refused, or the others have dropped it, or it was silent for
+    /// long enough.
+    pub(super) fn is_down(&self, settings: &Settings, now: Instant) -> bool {
+        let long = |since| now.saturating_duration_since(since) >= settings.down_after;
+        self.contact == Contact::Silent && (self.surely_down || self.silent_since.is_some_and(long))
     }
 
     /// Silence up to now proves nothing: it is counted from `now` on.

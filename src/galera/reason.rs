@@ -1,6 +1,7 @@
 //! Why a node may or may not serve: the value that decided, in words.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::observation::{LoginFailure, Unreachable};
 
@@ -49,8 +50,40 @@ pub enum Reason {
     LoginRefused(LoginFailure),
     /// The same while no node is fit, and this one was before: it serves, loudly.
     LoginRefusedLastResort(LoginFailure),
+    /// The same, and nodes that answer list it as a member: it goes on serving, loudly.
+    LoginRefusedMember(LoginFailure),
     /// The server lets the check in no further than an error about itself, and never did.
     NoEntry(LoginFailure),
+    /// Its UUID in the group is that of another configured node.
+    SameNode(Arc<str>),
+    /// It holds another history than the one that may serve.
+    Foreign {
+        /// `wsrep_cluster_state_uuid`.
+        history: Box<str>,
+        /// Its own name.
+        node: Arc<str>,
+        /// The configuration names the history that may serve; else it was learned.
+        configured: bool,
+    },
+    /// It is Primary and holds no history yet.
+    NoHistory,
+    /// Its view of the cluster is out of date: it lists this node, whose newer view lacks it.
+    StaleView(Arc<str>),
+    /// It is Primary in another component than the one that is served, as far as the checks have shown yet. The nodes
+    /// that are served.
+    Outside(Arc<str>),
+    /// Two components are Primary, for certain, and the other one is served. Its nodes.
+    Fenced(Arc<str>),
+    /// Two components are Primary and nothing decides between them.
+    Undecided,
+    /// Two components are Primary and `split_brain = "refuse"`.
+    Refused,
+    /// The operator's word.
+    Drained,
+    /// The same, for work on it.
+    UnderMaintenance,
+    /// It is no longer the writer; the node that is.
+    Demoted(Arc<str>),
 }
 
 impl Reason {
@@ -71,8 +104,17 @@ impl Reason {
             Self::ReadOnly(_) => "read_only",
             Self::RowMissing(_) | Self::RowStrange(..) => "not_galera",
             Self::Unreachable(_) => "unreachable",
-            Self::LoginRefused(_) | Self::LoginRefusedLastResort(_) => "login_refused",
+            Self::LoginRefused(_) | Self::LoginRefusedLastResort(_) | Self::LoginRefusedMember(_) => "login_refused",
             Self::NoEntry(_) => "no_entry",
+            Self::SameNode(_) => "same_node",
+            Self::Foreign { .. } => "foreign_history",
+            Self::NoHistory => "no_history",
+            Self::StaleView(_) => "stale_view",
+            Self::Outside(_) => "outside_component",
+            Self::Fenced(_) | Self::Undecided | Self::Refused => "split_brain",
+            Self::Drained => "drained",
+            Self::UnderMaintenance => "maintenance",
+            Self::Demoted(_) => "demoted",
         }
     }
 
@@ -86,6 +128,10 @@ impl Reason {
             | Self::NotReady
             | Self::RowMissing(_)
             | Self::RowStrange(..)
+            | Self::Foreign { .. }
+            | Self::Fenced(_)
+            | Self::Undecided
+            | Self::Refused
             | Self::Unreachable(_) => Consequence::Down,
             Self::RejectsQueries(_) | Self::Maintenance(_) | Self::ReadOnly(_) | Self::DonorRejects => {
                 Consequence::Veto
@@ -95,7 +141,15 @@ impl Reason {
             | Self::Synced
             | Self::LoginRefused(_)
             | Self::LoginRefusedLastResort(_)
-            | Self::NoEntry(_) => Consequence::None,
+            | Self::LoginRefusedMember(_)
+            | Self::NoEntry(_)
+            | Self::SameNode(_)
+            | Self::NoHistory
+            | Self::StaleView(_)
+            | Self::Outside(_)
+            | Self::Drained
+            | Self::UnderMaintenance
+            | Self::Demoted(_) => Consequence::None,
         }
     }
 }
@@ -142,7 +196,30 @@ impl fmt::Display for Reason {
             Self::LoginRefusedLastResort(why) => {
                 write!(f, "{} ({}), last resort: it was fit before and no node is now", who_refused(why), told(why))
             }
+            Self::LoginRefusedMember(why) => {
+                write!(f, "{} ({}); the others list it as a member, so it serves on", who_refused(why), told(why))
+            }
             Self::NoEntry(why) => write!(f, "check cannot get in ({})", told(why)),
+            Self::SameNode(other) => write!(f, "the same server as node {other} (wsrep_gcomm_uuid)"),
+            Self::Foreign { history, configured: true, .. } => {
+                write!(f, "foreign history {} (state_uuid names another)", short(history))
+            }
+            Self::Foreign { history, node, configured: false } => {
+                write!(
+                    f,
+                    "foreign history {}; to accept it: galeway node {node} ready --accept-history",
+                    short(history)
+                )
+            }
+            Self::NoHistory => f.write_str("no history yet (wsrep_cluster_state_uuid is zero)"),
+            Self::StaleView(other) => write!(f, "its view is out of date: {other} does not list it"),
+            Self::Outside(served) => write!(f, "not in the component that is served ({served})"),
+            Self::Fenced(served) => write!(f, "split brain: fenced, {served} is served"),
+            Self::Undecided => f.write_str("split brain: nothing decides which side to serve"),
+            Self::Refused => f.write_str("split brain: refused (split_brain = \"refuse\")"),
+            Self::Drained => f.write_str("drained by the operator"),
+            Self::UnderMaintenance => f.write_str("under maintenance"),
+            Self::Demoted(writer) => write!(f, "no longer the writer: {writer} is"),
         }
     }
 }

@@ -4,6 +4,11 @@
 //! Galera manual ("Galera Status Variables", "MySQL wsrep Options").
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The members of the node's own component (Galera 4; "mysql.wsrep_cluster_members" in MariaDB's and Percona's manuals).
+/// Needs SELECT on the table.
+pub const MEMBERS_QUERY: &str = "SELECT node_uuid, node_name FROM mysql.wsrep_cluster_members";
 
 /// `SHOW GLOBAL STATUS` rows that a check reads, beside everything that starts with `wsrep_`.
 pub const STATUS_QUERY: &str =
@@ -34,6 +39,18 @@ pub enum LocalState {
     Error,
 }
 
+/// One row of `mysql.wsrep_cluster_members`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// `node_uuid`: the member's `wsrep_gcomm_uuid`, in lower case. Changes with each of its restarts.
+    pub uuid: Box<str>,
+    /// `node_name`: its `wsrep_node_name`, which a restart does not change. An arbitrator's is `garb`.
+    pub name: Box<str>,
+}
+
+/// The members of a component, as one of them lists them.
+pub type Members = Arc<[Listed]>;
+
 /// What a node's rows say, as far as a verdict needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeStatus {
@@ -61,6 +78,12 @@ pub struct NodeStatus {
     pub read_only: Option<String>,
     /// `Threads_connected` and `max_connections`.
     pub connections: Option<(u64, u64)>,
+    /// `wsrep_gcomm_uuid`: this node in the group, in lower case.
+    pub uuid: Option<Box<str>>,
+    /// `wsrep_node_name`.
+    pub name: Option<Box<str>>,
+    /// `mysql.wsrep_cluster_members`, where the account may read it and the node is Primary.
+    pub members: Option<Members>,
     /// Every row as the node sent it.
     pub rows: Rows,
 }
@@ -109,8 +132,23 @@ impl NodeStatus {
             pxc_maint_mode: rows.get("pxc_maint_mode").cloned(),
             read_only: rows.get("read_only").cloned(),
             connections: number("threads_connected").zip(number("max_connections")),
+            uuid: rows.get("wsrep_gcomm_uuid").filter(|v| !v.is_empty()).map(|v| v.to_ascii_lowercase().into()),
+            name: rows.get("wsrep_node_name").filter(|v| !v.is_empty()).map(|v| v.as_str().into()),
+            members: None,
             rows: Rows::new(),
         })
+    }
+}
+
+impl NodeStatus {
+    /// The same with the members that were read beside the rows.
+    pub fn with_members(self, members: Option<Members>) -> Self {
+        Self { members, ..self }
+    }
+
+    /// A row that is a number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.rows.get(name).and_then(|v| v.parse().ok())
     }
 }
 

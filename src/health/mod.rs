@@ -8,7 +8,10 @@
 //! Everything here runs on the control thread.
 
 mod deadline;
+mod members;
 mod monitor;
+mod obey;
+mod picture;
 pub mod probe;
 mod resolve;
 mod rules;
@@ -25,6 +28,7 @@ use crate::pool::PoolCell;
 use crate::telemetry::Registry;
 
 pub use resolve::Resolver;
+pub use rules::{settings, spec};
 pub use watch::ClusterWatch;
 
 /// One cluster's monitors. Dropping it ends them.

@@ -34,7 +34,7 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
         let begun = Instant::now();
         let rules = watch.rules();
         let prober = rules.prober(&node);
-        let probed = prober.check(&mut kept, closed).await;
+        let probed = prober.check(&mut kept, closed, watch.wants_members()).await;
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
             (Check::LoginRefused(_), Some(last)) => Some((last * 2).min(BACK_OFF_MOST)),

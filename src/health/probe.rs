@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::deadline::within;
+use super::members::Listing;
 use super::resolve::Resolver;
 use crate::config::{HostPort, Monitor, Secret};
+use crate::galera::Members;
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::status::{NodeStatus, Rows, STATUS_QUERY, VARIABLES_QUERY};
 use crate::mysql::{Connection, Credentials, Error, Greeted, Meaning, Phase};
@@ -91,6 +93,7 @@ pub(super) struct Kept {
     pub(super) connection: Connection,
     pub(super) since: tokio::time::Instant,
     address: SocketAddr,
+    listing: Listing,
 }
 
 impl Kept {
@@ -127,7 +130,7 @@ impl Prober {
     /// One check on a connection of its own, which is closed in an orderly way afterwards.
     pub async fn check_once(&self) -> Probed {
         let mut kept = None;
-        let probed = self.check(&mut kept, false).await;
+        let probed = self.check(&mut kept, false, false).await;
         self.farewell(kept).await;
         probed
     }
@@ -147,19 +150,20 @@ impl Prober {
     }
 
     /// One check, on the kept connection where there is one. `closed`: the last one was closed by the server just
-    /// now, so a refusal or a missing greeting is proof enough.
-    pub(super) async fn check(&self, kept: &mut Option<Kept>, closed: bool) -> Probed {
+    /// now, so a refusal or a missing greeting is proof enough. `relist`: the members are to be read again although
+    /// nothing seems to have changed.
+    pub(super) async fn check(&self, kept: &mut Option<Kept>, closed: bool, relist: bool) -> Probed {
         let begun = Instant::now();
         let progress = Progress::default();
         let known = kept.as_ref().map(|k| k.address);
         let mut closed = closed;
         let outcome = within(self.timeout, async {
             let was_kept = kept.is_some();
-            match self.converse(kept, &progress).await {
+            match self.converse(kept, &progress, relist).await {
                 // Closed by the server in the middle of the question, as a kept connection may be while it is idle.
                 Err(Check::Unreachable { why: Unreachable::Closed(_), .. }) if was_kept => {
                     closed = true;
-                    self.converse(kept, &progress).await
+                    self.converse(kept, &progress, relist).await
                 }
                 other => other,
             }
@@ -168,7 +172,7 @@ impl Prober {
         let duration = begun.elapsed();
         let failed = |check| (check, known);
         let (check, address) = match outcome {
-            Ok(Ok((rows, address))) => (read(rows), Some(address)),
+            Ok(Ok((rows, members, address))) => (read(rows, members), Some(address)),
             Ok(Err(check)) => failed(check),
             Err(missed) if missed.lag >= self.timeout / LAG_TOLERATED => {
                 let lag = missed.lag.as_millis();
@@ -189,7 +193,12 @@ impl Prober {
         Probed { observation: Observation { begun, check }, address, duration }
     }
 
-    async fn converse(&self, kept: &mut Option<Kept>, progress: &Progress) -> Result<(Rows, SocketAddr), Check> {
+    async fn converse(
+        &self,
+        kept: &mut Option<Kept>,
+        progress: &Progress,
+        relist: bool,
+    ) -> Result<(Rows, Option<Members>, SocketAddr), Check> {
         let mut on = match kept.take() {
             Some(k) => k,
             None => {
@@ -213,9 +222,10 @@ impl Prober {
             };
             rows.extend(answer.pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
         }
+        let members = on.listing.read(&mut on.connection, &rows, relist).await.map_err(failure)?;
         let address = on.address;
         *kept = Some(on);
-        Ok((rows, address))
+        Ok((rows, members, address))
     }
 
     async fn dial(&self, addresses: &[SocketAddr], progress: &Progress) -> Result<Kept, Check> {
@@ -227,7 +237,7 @@ impl Prober {
         let greeted = Greeted::new(Stream::Tcp(stream)).await.map_err(failure)?;
         progress.at(Step::Login);
         let connection = greeted.login(credentials, tls).await.map_err(failure)?;
-        Ok(Kept { connection, since: tokio::time::Instant::now(), address })
+        Ok(Kept { connection, since: tokio::time::Instant::now(), address, listing: Listing::default() })
     }
 }
 
@@ -257,9 +267,9 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream,
     Err(unreachable(last))
 }
 
-fn read(rows: Rows) -> Check {
+fn read(rows: Rows, members: Option<Members>) -> Check {
     match NodeStatus::from_rows(rows) {
-        Ok(status) => Check::Answered(Box::new(status)),
+        Ok(status) => Check::Answered(Box::new(status.with_members(members))),
         Err((why, rows)) => Check::Unreadable(why, rows),
     }
 }

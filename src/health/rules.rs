@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::probe::Prober;
 use super::watch::WatchedNode;
 use crate::config;
-use crate::galera::{self, Settings};
+use crate::galera::{self, Settings, Spec};
 use crate::net::tls::{ClientTls, SetupError};
 
 /// Read anew for each check, so that it can change in place.
@@ -34,18 +34,36 @@ impl Rules {
     }
 }
 
-fn settings(config: &config::Cluster) -> Settings {
+/// What the core is told of a cluster's configuration.
+pub fn settings(config: &config::Cluster) -> Settings {
+    let (monitor, eligibility, sessions) = (&config.monitor, &config.eligibility, &config.sessions);
     Settings {
-        rise: config.monitor.rise,
-        fall: config.monitor.fall,
-        down_after: config.monitor.down_after,
-        donor: match config.eligibility.donor {
+        rise: monitor.rise,
+        fall: monitor.fall,
+        down_after: monitor.down_after,
+        donor: match eligibility.donor {
             config::DonorRule::Never => galera::DonorRule::Never,
             config::DonorRule::LastResort => galera::DonorRule::LastResort,
             config::DonorRule::Always => galera::DonorRule::Always,
         },
-        connection_margin: config.eligibility.connection_margin,
-        kill_on_down: config.sessions.on_down == config::SessionRule::Kill,
-        kill_on_donor: config.sessions.on_donor == config::SessionRule::Kill,
+        connection_margin: eligibility.connection_margin,
+        max_recv_queue: eligibility.max_recv_queue,
+        max_flow_control_paused: eligibility.max_flow_control_paused,
+        kill_on_down: sessions.on_down == config::SessionRule::Kill,
+        kill_on_donor: sessions.on_donor == config::SessionRule::Kill,
+        kill_on_demote: sessions.on_demote == config::SessionRule::Kill,
+        refuse_split_brain: config.split_brain == config::SplitBrain::Refuse,
+        state_uuid: config.state_uuid.clone(),
+        failback: match config.writer.failback {
+            config::Failback::Never => galera::Failback::Never,
+            config::Failback::Immediate => galera::Failback::Immediate,
+            config::Failback::After(time) => galera::Failback::After(time),
+        },
+        agreed: config.writer.agreement == config::Agreement::Cluster,
     }
+}
+
+/// What the core is told of a node.
+pub fn spec(node: &config::NodeSpec) -> Spec {
+    Spec { name: Arc::clone(&node.name), priority: node.priority, takes_clients: node.weight > 0 }
 }

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
+use super::picture::{next_step, snapshot};
 use super::probe::Probed;
 use super::resolve::Resolver;
-use super::rules::Rules;
+use super::rules::{Rules, spec};
 use super::seen::{Seen, error_of, failure_label};
 use crate::config;
+use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, Kind, NodeId, Outcome, Reason, Verdict};
+use crate::galera::{Core, Effect, Event, NodeId, Outcome};
 use crate::net::tls::SetupError;
-use crate::pool::{Cause, Member, Node, NodeReport, Pool, PoolCell, ProbeReport};
+use crate::pool::{Node, NodeReport, PoolCell, ProbeReport};
 use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
 
 /// A node and its series.
@@ -39,6 +41,9 @@ pub struct ClusterWatch {
     moved: Notify,
     /// A login succeeded after refusals.
     mended: Notify,
+    /// Changes of the writer's record; one is under way at a time.
+    proposals: mpsc::Sender<Proposal>,
+    proposed: Mutex<Option<mpsc::Receiver<Proposal>>>,
     /// Nodes that were checked at least once.
     checked: watch::Sender<usize>,
 }
@@ -63,11 +68,12 @@ impl ClusterWatch {
         let mut core = Core::new();
         let rules = Rules::new(config)?;
         let now = Instant::now();
-        for n in &nodes {
-            core.step(&rules.core, now, Event::Added(n.node.id));
+        for (n, configured) in nodes.iter().zip(&config.nodes) {
+            core.step(&rules.core, now, Event::Added(n.node.id, spec(configured)));
         }
         let seen = nodes.iter().map(|n| (n.node.id, Seen::new())).collect();
-        let pool = snapshot(config, &nodes, &core, &seen);
+        let pool = snapshot(&rules, &nodes, &core, &seen, now);
+        let (proposals, proposed) = mpsc::channel(1);
         Ok(Self {
             name: Arc::clone(&config.name),
             rules: ArcSwap::from_pointee(rules),
@@ -77,6 +83,8 @@ impl ClusterWatch {
             state: Mutex::new(State { core, seen }),
             moved: Notify::new(),
             mended: Notify::new(),
+            proposals,
+            proposed: Mutex::new(Some(proposed)),
             checked: watch::Sender::new(0),
         })
     }
@@ -95,6 +103,11 @@ impl ClusterWatch {
 
     pub(super) fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
+    }
+
+    /// Whether lists of members are to be read although nothing seems to have changed.
+    pub(super) fn wants_members(&self) -> bool {
+        self.state().core.wants_members()
     }
 
     pub(super) fn unchecked(&self) -> Vec<Arc<str>> {
@@ -170,12 +183,33 @@ impl ClusterWatch {
         core.in_doubt(id)
     }
 
+    /// Takes a reading of the writer's record in.
+    pub(super) fn recorded(&self, reading: Reading) {
+        self.happened(Event::Recorded(reading));
+    }
+
+    /// Takes in what is no check.
+    fn happened(&self, event: Event) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let rules = self.rules();
+        let outcome = state.core.step(&rules.core, now, event);
+        self.perform(&rules, &mut state, outcome, false, now);
+        self.moved.notify_one();
+    }
+
+    /// Hands a change of the record to whoever keeps it. Where one is under way, the core proposes again later.
+    pub(super) fn propose(&self, proposal: Proposal) {
+        let _ = self.proposals.try_send(proposal);
+    }
+
     /// Lets time pass: sessions of a hung node end at their time, not at its next check.
     pub(super) async fn tick(self: Arc<Self>) {
         loop {
             let deadline = self.state().core.deadline(&self.rules().core);
+            let step = self.next_step();
             let due = async {
-                match deadline {
+                match deadline.into_iter().chain(step).min() {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
                 }
@@ -183,7 +217,7 @@ impl ClusterWatch {
             tokio::select! {
                 () = self.moved.notified() => {}
                 () = due => {
-                    if !self.pass_time() {
+                    if !self.pass_time(step) {
                         // Withheld while every node is silent: the next observation decides.
                         self.moved.notified().await;
                     }
@@ -192,14 +226,19 @@ impl ClusterWatch {
         }
     }
 
-    /// True: it was time for something.
-    fn pass_time(&self) -> bool {
+    fn next_step(&self) -> Option<Instant> {
+        next_step(&self.rules(), &self.nodes, &self.state().core, Instant::now())
+    }
+
+    /// True: it was time for something. `step`: when a returning node's share was to grow.
+    fn pass_time(&self, step: Option<Instant>) -> bool {
         let now = Instant::now();
         let mut state = self.state();
         let rules = self.rules();
         let outcome = state.core.step(&rules.core, now, Event::Tick);
-        let acted = !outcome.effects.is_empty();
-        self.perform(&rules, &mut state, outcome, false, now);
+        let ramping = step.is_some_and(|at| at <= now);
+        let acted = ramping || outcome.publish || !outcome.effects.is_empty();
+        self.perform(&rules, &mut state, outcome, ramping, now);
         acted
     }
 
@@ -214,81 +253,21 @@ impl ClusterWatch {
         }
         // Before any order: who is sent away by it picks from the new snapshot.
         if outcome.publish || publish {
-            self.pool.publish(snapshot(&rules.config, &self.nodes, &state.core, &state.seen));
+            self.pool.publish(snapshot(rules, &self.nodes, &state.core, &state.seen, now));
+            self.show_writer(&state.core);
         }
         for effect in outcome.effects {
-            self.obey(&rules.config, effect, now);
+            self.obey(rules, &state.core, effect, now);
         }
         self.metrics.set_size(state.seen.values().filter_map(|s| s.size).max().unwrap_or(0));
     }
 
-    fn watched(&self, id: NodeId) -> Option<&WatchedNode> {
+    pub(super) fn watched(&self, id: NodeId) -> Option<&WatchedNode> {
         self.nodes.iter().find(|n| n.node.id == id)
     }
 
-    fn obey(&self, config: &config::Cluster, effect: Effect, now: Instant) {
-        let cluster = &*self.name;
-        match effect {
-            Effect::Changed(change) => {
-                let Some(w) = self.watched(change.node) else { return };
-                let to = &change.to;
-                if change.is_of_substance() {
-                    w.metrics.set_eligible(to.kind.serves());
-                    w.metrics.count_verdict_change(to.reason.label());
-                    log_change(cluster, &w.node.name, &change.from, to);
-                } else {
-                    tracing::debug!(cluster, node = %w.node.name, verdict = to.kind.as_str(), reason = %to.reason,
-                        "the same verdict in other words");
-                }
-            }
-            Effect::Kill(node, reason) => {
-                let Some(w) = self.watched(node) else { return };
-                let sessions = w.node.established();
-                w.metrics.count_killed(reason.label(), u64::try_from(sessions).unwrap_or(u64::MAX));
-                if sessions > 0 {
-                    tracing::warn!(cluster, node = %w.node.name, sessions, reason = %reason, "sessions ended");
-                }
-                w.node.switch.kill(Cause::Verdict(reason));
-            }
-            Effect::Drain(node, reason) => {
-                let Some(w) = self.watched(node) else { return };
-                let after = config.sessions.drain_timeout;
-                tracing::info!(cluster, node = %w.node.name, sessions = w.node.established(), reason = %reason,
-                    after_seconds = after.as_secs_f64(), "sessions drain");
-                w.node.switch.drain(now + after, Cause::Verdict(reason));
-            }
-            Effect::Resume(node) => {
-                if let Some(w) = self.watched(node) {
-                    w.node.switch.resume();
-                }
-            }
-        }
-    }
-}
-
-fn snapshot(config: &config::Cluster, nodes: &[WatchedNode], core: &Core, seen: &BTreeMap<NodeId, Seen>) -> Pool {
-    let members = nodes
-        .iter()
-        .map(|n| Member {
-            node: Arc::clone(&n.node),
-            address: seen.get(&n.node.id).and_then(|s| s.address),
-            weight: config.nodes.iter().find(|s| s.name == n.node.name).map_or(0, |s| s.weight),
-            verdict: core.verdict(n.node.id),
-        })
-        .collect();
-    Pool::new(Arc::clone(&config.name), members, core.cluster())
-}
-
-fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict) {
-    let (was, is) = (from.kind.as_str(), to.kind.as_str());
-    let reason = &to.reason;
-    if matches!(reason, Reason::LoginRefusedLastResort(_)) {
-        tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: the check's login is refused and no node is fit; \
-            nodes that were go on serving unwatched (mend the monitor's account or password)");
-    } else if from.kind.serves() && !to.kind.serves() || to.kind == Kind::LastResort {
-        tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");
-    } else {
-        tracing::info!(cluster, node, was, verdict = is, %reason, "verdict");
+    pub(super) fn metrics(&self) -> &ClusterMetrics {
+        &self.metrics
     }
 }
 

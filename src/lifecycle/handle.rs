@@ -76,7 +76,7 @@ impl Handle {
         self.stopping.send_replace(true);
         for cluster in &self.view.clusters {
             for member in &cluster.pool.load().members {
-                member.node.switch.kill(Cause::Shutdown);
+                member.node.switch.kill(Cause::Shutdown, Duration::ZERO);
             }
         }
         wait(LAST_WORDS, || self.drained());

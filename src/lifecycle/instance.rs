@@ -14,6 +14,7 @@ use crate::config::{self, Config};
 use crate::health::Health;
 use crate::net::tls::SetupError;
 use crate::net::{Listener, Listeners};
+use crate::pool::Wanted;
 use crate::service::{Service, Workers};
 use crate::telemetry::{Registry, ServiceMetrics};
 
@@ -102,6 +103,7 @@ impl Instance {
                 name: Arc::clone(&settings.name),
                 accept: accepting.iter().map(|l| l.local()).collect(),
                 target: format!("{}/{}", settings.cluster, settings.role.as_str()),
+                wanted: Wanted { role: settings.role, includes_writer: settings.reader_includes_writer },
                 pool: Arc::clone(&pool),
                 metrics: Arc::clone(&metrics),
             });

@@ -1,6 +1,6 @@
 //! Picking one node of a snapshot. Pure: the same snapshot, counters and ticket give the same node.
 
-use super::snapshot::{Member, Pool};
+use super::snapshot::{Member, Pool, Wanted};
 use crate::config::Balance;
 
 /// Members of one snapshot that were tried already.
@@ -28,16 +28,18 @@ impl Tried {
     }
 }
 
-/// Picks a member that serves and was not tried. `ticket` is the connection's number at the service.
+/// Picks a member that is wanted, serves and was not tried. `ticket` is the connection's number at the service.
 ///
-/// A node without room comes after every node with room, and within each of the two a suspect node comes last: it
-/// is still picked where nothing better is left, since a node that fails some clients beats none.
-pub fn pick(pool: &Pool, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
-    let candidates = || pool.members.iter().enumerate().filter(|(i, m)| m.serves() && !tried.contains(*i));
-    let best = candidates().map(|(_, m)| rank(m)).min()?;
+/// A node without room comes after every node with room, a slow one after those, and within each of them a suspect
+/// node comes last: it is still picked where nothing better is left, since a node that fails some clients beats none.
+pub fn pick(pool: &Pool, wanted: Wanted, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
+    let rank = |i: usize, member: &Member| rank(member) + 8 * u8::from(pool.is_last_resort(i, wanted));
+    let candidates = || pool.members.iter().enumerate().filter(|(i, _)| pool.fits(*i, wanted) && !tried.contains(*i));
+    let best = candidates().map(|(i, m)| rank(i, m)).min()?;
     match balance {
         Balance::RoundRobin => {
-            let fits = |i: usize| !tried.contains(i) && pool.members.get(i).is_some_and(|m| rank(m) == best);
+            let best_is = |i: usize| pool.members.get(i).is_some_and(|m| rank(i, m) == best);
+            let fits = |i: usize| !tried.contains(i) && pool.fits(i, wanted) && best_is(i);
             let mine = usize::from(*pool.turns.get(ticket.checked_rem(pool.turns.len())?)?);
             if fits(mine) {
                 return Some(mine);
@@ -49,11 +51,11 @@ pub fn pick(pool: &Pool, balance: Balance, ticket: usize, tried: &Tried) -> Opti
             others().nth(round.checked_rem(others().count())?)
         }
         Balance::LeastConnections => {
-            let fits = candidates().filter(|(_, m)| rank(m) == best).count();
+            let fits = candidates().filter(|(i, m)| rank(*i, m) == best).count();
             // Ties go round: each ticket looks from another member on.
             let start = ticket.checked_rem(fits)?;
             let mut chosen: Option<(usize, usize, u16)> = None;
-            let wheel = candidates().filter(|(_, m)| rank(m) == best);
+            let wheel = candidates().filter(|(i, m)| rank(*i, m) == best);
             for (i, m) in wheel.clone().skip(start).chain(wheel.take(start)) {
                 let load = m.node.active() + 1;
                 // load / weight compared without dividing.
@@ -71,7 +73,8 @@ pub fn pick(pool: &Pool, balance: Balance, ticket: usize, tried: &Tried) -> Opti
 
 /// Lower is better.
 fn rank(member: &Member) -> u8 {
-    u8::from(!member.verdict.room) * 2 + u8::from(member.node.is_suspect())
+    let verdict = &member.verdict;
+    u8::from(!verdict.room) * 4 + u8::from(verdict.slow.is_some()) * 2 + u8::from(member.node.is_suspect())
 }
 
 /// The order of turns for round-robin: smooth weighted, so that a heavy node's turns are spread and not in a row.

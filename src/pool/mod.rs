@@ -10,8 +10,8 @@ mod snapshot;
 mod switch;
 
 // They name a node and a cluster's state in a snapshot; the data plane knows nothing else of the galera room.
-pub use crate::galera::{ClusterState, NodeId};
+pub use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
 pub use balance::{Tried, pick};
 pub use node::{ActiveSession, Node, NodeReport, ProbeReport};
-pub use snapshot::{Member, Pool, PoolCell};
+pub use snapshot::{Member, Pool, PoolCell, Standing, Wanted};
 pub use switch::{Cause, KillSwitch, Lease, Order};

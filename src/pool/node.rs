@@ -38,6 +38,7 @@ pub struct Node {
     pub report: ArcSwapOption<NodeReport>,
     active: AtomicUsize,
     established: AtomicUsize,
+    writing: AtomicUsize,
     total: AtomicU64,
     failed: AtomicU64,
     killed: AtomicU64,
@@ -100,6 +101,7 @@ impl Node {
             report: ArcSwapOption::empty(),
             active: AtomicUsize::new(0),
             established: AtomicUsize::new(0),
+            writing: AtomicUsize::new(0),
             total: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             killed: AtomicU64::new(0),
@@ -118,6 +120,11 @@ impl Node {
     /// Sessions now that have got this node's greeting: those an order can end.
     pub fn established(&self) -> usize {
         self.established.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that belong to writer services.
+    pub fn writing(&self) -> usize {
+        self.writing.load(Ordering::Relaxed)
     }
 
     /// Sessions so far that got this node's greeting.
@@ -195,7 +202,7 @@ impl Node {
     /// Counts a session as active until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> ActiveSession {
         self.active.fetch_add(1, Ordering::Relaxed);
-        ActiveSession { node: Arc::clone(self), established: false }
+        ActiveSession { node: Arc::clone(self), established: false, writes: false }
     }
 }
 
@@ -204,12 +211,17 @@ impl Node {
 pub struct ActiveSession {
     node: Arc<Node>,
     established: bool,
+    writes: bool,
 }
 
 impl ActiveSession {
-    /// The node has greeted.
-    pub fn establish(&mut self) {
+    /// The node has greeted. `writes`: a session of a writer service.
+    pub fn establish(&mut self, writes: bool) {
         let node = &self.node;
+        if writes {
+            node.writing.fetch_add(1, Ordering::Relaxed);
+            self.writes = true;
+        }
         node.total.fetch_add(1, Ordering::Relaxed);
         node.established.fetch_add(1, Ordering::Relaxed);
         self.established = true;
@@ -225,6 +237,9 @@ impl Drop for ActiveSession {
         self.node.active.fetch_sub(1, Ordering::Relaxed);
         if self.established {
             self.node.established.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.writes {
+            self.node.writing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -253,7 +268,7 @@ mod tests {
         let node = Arc::new(node());
         node.count_failed();
         assert!(node.clear_suspect());
-        node.enter().establish();
+        node.enter().establish(false);
         node.count_failed();
         assert!(node.clear_suspect(), "a first failure again");
     }

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::balance::schedule;
 use super::node::Node;
-use crate::galera::{ClusterState, Verdict};
+use crate::config::{ReaderRule, Role};
+use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
 
 /// One node within a snapshot.
 #[derive(Debug, Clone)]
@@ -17,8 +18,12 @@ pub struct Member {
     pub node: Arc<Node>,
     /// Where to connect; `None` while its name does not resolve.
     pub address: Option<SocketAddr>,
-    /// Share of new sessions, 0 to 256.
+    /// Share of new sessions, 0 to 256; of a node that has just returned, its share for now.
     pub weight: u16,
+    /// The larger is preferred as the writer.
+    pub priority: u32,
+    /// What the operator wants of it.
+    pub admin: AdminState,
     /// Whether it may serve, and why.
     pub verdict: Verdict,
 }
@@ -26,8 +31,49 @@ pub struct Member {
 impl Member {
     /// New sessions may be sent here.
     pub fn serves(&self) -> bool {
-        self.verdict.kind.serves() && self.weight > 0 && self.address.is_some()
+        let may = self.verdict.kind.serves() && self.admin == AdminState::Ready;
+        may && self.weight > 0 && self.address.is_some()
     }
+}
+
+/// What is known of the cluster beyond its single nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its verdict.
+    pub state: ClusterState,
+    /// The node that has the role, whether or not it serves at this moment.
+    pub writer: Option<NodeId>,
+    /// Why there is no writer, where the nodes' own reasons do not tell.
+    pub writer_note: Option<String>,
+    /// The nodes of each Primary component, the one that is served first.
+    pub components: Vec<Vec<NodeId>>,
+    /// By what components are told apart; `None` without one.
+    pub membership: Option<Membership>,
+    /// The history that may serve.
+    pub history: Option<Box<str>>,
+}
+
+impl Standing {
+    /// Of a cluster of which nothing is known.
+    pub fn unknown() -> Self {
+        Self {
+            state: ClusterState::Unknown,
+            writer: None,
+            writer_note: None,
+            components: Vec::new(),
+            membership: None,
+            history: None,
+        }
+    }
+}
+
+/// Which nodes a service wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Their role.
+    pub role: Role,
+    /// Whether the writer is a reader as well.
+    pub includes_writer: ReaderRule,
 }
 
 /// A cluster at one moment.
@@ -38,35 +84,64 @@ pub struct Pool {
     /// All nodes, in the order of the configuration.
     pub members: Vec<Member>,
     /// The cluster as a whole.
-    pub state: ClusterState,
+    pub standing: Standing,
+    /// The writer's index in `members`.
+    writer: Option<usize>,
     /// Indices of members that serve, each as often as its weight says, evenly mixed.
     pub(super) turns: Vec<u16>,
 }
 
 impl Pool {
     /// A snapshot of these members.
-    pub fn new(cluster: Arc<str>, members: Vec<Member>, state: ClusterState) -> Self {
+    pub fn new(cluster: Arc<str>, members: Vec<Member>, standing: Standing) -> Self {
         let turns = schedule(&members);
-        Self { cluster, members, state, turns }
+        let writer = standing.writer.and_then(|id| members.iter().position(|m| m.node.id == id));
+        Self { cluster, members, standing, writer, turns }
     }
 
-    /// Whether any node serves.
-    pub fn can_route(&self) -> bool {
-        self.members.iter().any(Member::serves)
-    }
-
-    /// Each node and why it does not serve; for a node that does serve, `otherwise` says what went wrong there.
-    pub fn reasons(&self, otherwise: impl Fn(&Node) -> Option<String>) -> Vec<String> {
-        let reason = |m: &Member| {
-            if m.verdict.kind.serves() && m.weight == 0 {
-                return "weight 0".to_owned();
-            }
-            if !m.serves() {
-                return m.verdict.reason.to_string();
-            }
-            otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
+    /// Whether this member has the role and serves.
+    pub fn fits(&self, index: usize, wanted: Wanted) -> bool {
+        let is_writer = self.writer == Some(index);
+        let has_role = match (wanted.role, wanted.includes_writer) {
+            (Role::Any, _) => true,
+            (Role::Writer, _) => is_writer,
+            (Role::Reader, ReaderRule::Never) => !is_writer,
+            // As a last resort it fits as well: after all others.
+            (Role::Reader, ReaderRule::LastResort | ReaderRule::Always) => true,
         };
-        self.members.iter().map(|m| format!("{}: {}", m.node.name, reason(m))).collect()
+        has_role && self.members.get(index).is_some_and(Member::serves)
+    }
+
+    /// The writer among readers that are wanted before it.
+    pub(super) fn is_last_resort(&self, index: usize, wanted: Wanted) -> bool {
+        wanted.role == Role::Reader && wanted.includes_writer == ReaderRule::LastResort && self.writer == Some(index)
+    }
+
+    /// Whether any node can be picked.
+    pub fn can_route(&self, wanted: Wanted) -> bool {
+        (0..self.members.len()).any(|i| self.fits(i, wanted))
+    }
+
+    /// Each node and why it cannot be picked; for a node that can, `otherwise` says what went wrong there.
+    pub fn reasons(&self, wanted: Wanted, otherwise: impl Fn(&Node) -> Option<String>) -> Vec<String> {
+        let reason = |(i, m): (usize, &Member)| {
+            let serves = m.verdict.kind.serves();
+            let why = match m.admin {
+                AdminState::Drain => "drained by the operator".to_owned(),
+                AdminState::Maintenance => "under maintenance".to_owned(),
+                AdminState::Ready if serves && m.weight == 0 => "weight 0".to_owned(),
+                AdminState::Ready if !m.serves() => m.verdict.reason.to_string(),
+                AdminState::Ready if self.fits(i, wanted) => {
+                    otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
+                }
+                AdminState::Ready if wanted.role == Role::Reader => format!("{}, the writer", m.verdict.reason),
+                AdminState::Ready => format!("{}, not the writer", m.verdict.reason),
+            };
+            format!("{}: {why}", m.node.name)
+        };
+        // Why nobody is the writer comes before why each single node is not.
+        let note = self.standing.writer_note.clone().filter(|_| wanted.role == Role::Writer);
+        note.into_iter().chain(self.members.iter().enumerate().map(reason)).collect()
     }
 }
 

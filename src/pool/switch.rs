@@ -5,7 +5,7 @@
 //! node that nobody may use.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -29,12 +29,32 @@ impl fmt::Display for Cause {
     }
 }
 
+/// A kill.
+#[derive(Debug, Clone)]
+struct Kill {
+    /// Rises with each of them.
+    epoch: u64,
+    cause: Cause,
+    /// The sessions end evenly spread over this time.
+    spread: Duration,
+}
+
+impl Kill {
+    fn none() -> Self {
+        Self { epoch: 0, cause: Cause::Shutdown, spread: Duration::ZERO }
+    }
+
+    fn next(&mut self, cause: Cause, spread: Duration) {
+        *self = Self { epoch: self.epoch.wrapping_add(1), cause, spread };
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Orders {
-    /// Rises with each kill.
-    epoch: u64,
-    /// Of the last kill.
-    cause: Cause,
+    /// Of every session.
+    kill: Kill,
+    /// Of the sessions of writer services.
+    demotion: Kill,
     drain: Option<(Instant, Cause)>,
 }
 
@@ -46,19 +66,23 @@ pub struct KillSwitch {
 
 impl Default for KillSwitch {
     fn default() -> Self {
-        Self { orders: watch::Sender::new(Orders { epoch: 0, cause: Cause::Shutdown, drain: None }) }
+        Self { orders: watch::Sender::new(Orders { kill: Kill::none(), demotion: Kill::none(), drain: None }) }
     }
 }
 
 impl KillSwitch {
-    /// Ends every session that holds a lease now. A drain is over with it: whom it concerned is gone, and it must not
-    /// end the sessions of the node's next life.
-    pub fn kill(&self, cause: Cause) {
+    /// Ends every session that holds a lease now, evenly spread over `spread`. A drain is over with it: whom it concerned
+    /// is gone, and it must not end the sessions of the node's next life.
+    pub fn kill(&self, cause: Cause, spread: Duration) {
         self.orders.send_modify(|o| {
-            o.epoch = o.epoch.wrapping_add(1);
-            o.cause = cause;
+            o.kill.next(cause, spread);
             o.drain = None;
         });
+    }
+
+    /// The same for sessions of writer services only.
+    pub fn demote(&self, cause: Cause, spread: Duration) {
+        self.orders.send_modify(|o| o.demotion.next(cause, spread));
     }
 
     /// Ends what is left at `until`.
@@ -71,11 +95,14 @@ impl KillSwitch {
         self.orders.send_modify(|o| o.drain = None);
     }
 
-    /// To be taken before a session connects.
-    pub fn lease(&self) -> Lease {
+    /// To be taken before a session connects. `writes`: it is there because the node is the writer.
+    pub fn lease(&self, writes: bool) -> Lease {
         let orders = self.orders.subscribe();
-        let epoch = orders.borrow().epoch;
-        Lease { orders, epoch }
+        let (epoch, demotion) = {
+            let orders = orders.borrow();
+            (orders.kill.epoch, writes.then_some(orders.demotion.epoch))
+        };
+        Lease { orders, epoch, demotion }
     }
 }
 
@@ -86,8 +113,8 @@ pub enum Order {
     Live,
     /// End at this time, unless told otherwise before.
     EndAt(Instant, Cause),
-    /// End now.
-    End(Cause),
+    /// End at some moment within this time from now; nothing takes that back.
+    End(Cause, Duration),
 }
 
 /// A session's side of the switch.
@@ -95,14 +122,18 @@ pub enum Order {
 pub struct Lease {
     orders: watch::Receiver<Orders>,
     epoch: u64,
+    demotion: Option<u64>,
 }
 
 impl Lease {
     /// What holds now.
     pub fn order(&mut self) -> Order {
         let orders = self.orders.borrow_and_update();
-        if orders.epoch != self.epoch {
-            return Order::End(orders.cause.clone());
+        if orders.kill.epoch != self.epoch {
+            return Order::End(orders.kill.cause.clone(), orders.kill.spread);
+        }
+        if self.demotion.is_some_and(|epoch| orders.demotion.epoch != epoch) {
+            return Order::End(orders.demotion.cause.clone(), orders.demotion.spread);
         }
         match &orders.drain {
             Some((until, cause)) => Order::EndAt(*until, cause.clone()),
@@ -129,10 +160,10 @@ mod tests {
     #[test]
     fn a_lease_taken_before_a_kill_is_ended_and_one_taken_after_lives() {
         let switch = KillSwitch::default();
-        let mut before = switch.lease();
-        switch.kill(cause());
-        let mut after = switch.lease();
-        assert_eq!(before.order(), Order::End(cause()));
+        let mut before = switch.lease(false);
+        switch.kill(cause(), Duration::ZERO);
+        let mut after = switch.lease(false);
+        assert_eq!(before.order(), Order::End(cause(), Duration::ZERO));
         assert_eq!(after.order(), Order::Live);
     }
 
@@ -140,8 +171,8 @@ mod tests {
     fn a_node_restarted_while_it_drained_keeps_the_sessions_of_its_next_life() {
         let switch = KillSwitch::default();
         switch.drain(Instant::now(), cause());
-        switch.kill(cause());
-        assert_eq!(switch.lease().order(), Order::Live);
+        switch.kill(cause(), Duration::ZERO);
+        assert_eq!(switch.lease(false).order(), Order::Live);
     }
 
     #[test]
@@ -149,9 +180,19 @@ mod tests {
         let switch = KillSwitch::default();
         let until = Instant::now();
         switch.drain(until, cause());
-        let mut lease = switch.lease();
+        let mut lease = switch.lease(false);
         assert_eq!(lease.order(), Order::EndAt(until, cause()));
         switch.resume();
         assert_eq!(lease.order(), Order::Live);
+    }
+
+    #[test]
+    fn a_demotion_ends_the_sessions_of_writer_services_and_no_others() {
+        let switch = KillSwitch::default();
+        let (mut writes, mut reads) = (switch.lease(true), switch.lease(false));
+        switch.demote(cause(), Duration::from_secs(1));
+        assert_eq!(writes.order(), Order::End(cause(), Duration::from_secs(1)));
+        assert_eq!(reads.order(), Order::Live);
+        assert_eq!(switch.lease(true).order(), Order::Live, "the writer of another time");
     }
 }

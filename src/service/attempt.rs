@@ -10,10 +10,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Protocol, Service as Settings};
+use crate::config::{Protocol, Role, Service as Settings};
 use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
 use crate::net::{Stream, is_local_shortage};
-use crate::pool::{ActiveSession, Lease, Node, Order, PoolCell};
+use crate::pool::{ActiveSession, Lease, Node, Order, PoolCell, Wanted};
 use crate::telemetry::AttemptResult;
 
 /// A node that greeted.
@@ -103,34 +103,41 @@ pub(super) async fn attempt(
     settings: &Settings,
     patience: &Patience,
 ) -> Result<Established, Failure> {
-    let mut lease = node.switch.lease();
-    if !serves(pool, node) {
+    let wanted = wanted(settings);
+    let mut lease = node.switch.lease(wanted.role == Role::Writer);
+    if !serves(pool, node, wanted) {
         return Err(Failure::Withdrawn);
     }
     let active = node.enter();
     let (stream, greeting) = tokio::select! {
         r = greeted(node, address, settings, patience) => r?,
-        () = withdrawn(pool, node, &mut lease) => return Err(Failure::Withdrawn),
+        () = withdrawn(pool, node, wanted, &mut lease) => return Err(Failure::Withdrawn),
     };
-    if is_withdrawn(pool, node, &mut lease) {
+    if is_withdrawn(pool, node, wanted, &mut lease) {
         node.count_broken_handshake();
         return Err(Failure::Withdrawn);
     }
     Ok(Established { node: Arc::clone(node), stream, greeting, lease, active })
 }
 
-fn serves(pool: &PoolCell, node: &Node) -> bool {
-    pool.load().members.iter().any(|m| m.node.id == node.id && m.serves())
+/// Which nodes a service wants.
+pub(super) fn wanted(settings: &Settings) -> Wanted {
+    Wanted { role: settings.role, includes_writer: settings.reader_includes_writer }
 }
 
-fn is_withdrawn(pool: &PoolCell, node: &Node, lease: &mut Lease) -> bool {
-    matches!(lease.order(), Order::End(_)) || !serves(pool, node)
+fn serves(pool: &PoolCell, node: &Node, wanted: Wanted) -> bool {
+    let pool = pool.load();
+    pool.members.iter().position(|m| m.node.id == node.id).is_some_and(|index| pool.fits(index, wanted))
+}
+
+fn is_withdrawn(pool: &PoolCell, node: &Node, wanted: Wanted, lease: &mut Lease) -> bool {
+    matches!(lease.order(), Order::End(..)) || !serves(pool, node, wanted)
 }
 
 /// Resolves when the node's verdict takes it from its clients.
-async fn withdrawn(pool: &PoolCell, node: &Node, lease: &mut Lease) {
+async fn withdrawn(pool: &PoolCell, node: &Node, wanted: Wanted, lease: &mut Lease) {
     let mut news = pool.subscribe();
-    while !is_withdrawn(pool, node, lease) {
+    while !is_withdrawn(pool, node, wanted, lease) {
         tokio::select! {
             () = lease.changed() => {}
             published = news.changed() => if published.is_err() {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::Service;
+use super::attempt::wanted;
 use super::search::Nothing;
 use crate::config::{Protocol, Service as Settings};
 use crate::mysql::{ERR_TEXT_MAX, err_packet};
@@ -49,7 +50,7 @@ fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> (u16, [u
     let no_node = || {
         let head =
             format!("galeway: no node of cluster \"{}\" can serve role {}: ", settings.cluster, settings.role.as_str());
-        listed(head, &nothing.trail.reasons(&service.pool.load()))
+        listed(head, &nothing.trail.reasons(&service.pool.load(), wanted(settings)))
     };
     match (nothing.rejection, &nothing.passed_on) {
         (Rejection::NoNode | Rejection::QueueFull, Some(e)) => {

@@ -12,10 +12,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Service;
-use super::attempt::{Established, Failure, Patience, attempt};
+use super::attempt::{Established, Failure, Patience, attempt, wanted};
 use crate::config::{Protocol, Service as Settings};
 use crate::mysql::ServerError;
-use crate::pool::{Member, NodeId, Pool, Tried, pick};
+use crate::pool::{NodeId, Pool, Tried, Wanted, pick};
 use crate::telemetry::{AttemptResult, Gauged, Rejection};
 
 /// Pause after a round in which every node failed. It doubles, and is never exactly the same: many clients that wait
@@ -78,8 +78,8 @@ impl Trail {
     }
 
     /// Why no node of `pool` serves, each in words.
-    pub(super) fn reasons(&self, pool: &Pool) -> Vec<String> {
-        pool.reasons(|node| self.failures.get(&node.id).cloned())
+    pub(super) fn reasons(&self, pool: &Pool, wanted: Wanted) -> Vec<String> {
+        pool.reasons(wanted, |node| self.failures.get(&node.id).cloned())
     }
 }
 
@@ -209,7 +209,7 @@ impl Search<'_> {
             let Some(index) = self.pick(pool, &tried) else { break };
             let Some((member, address)) = pool.members.get(index).and_then(|m| Some((m, m.address?))) else { break };
             tried.add(index);
-            let is_last = pick(pool, self.settings.balance, self.ticket, &tried).is_none();
+            let is_last = self.pick_among(pool, &tried).is_none();
             if self.trail.attempts > 0 {
                 self.service.metrics.count_retry();
             }
@@ -272,8 +272,11 @@ impl Search<'_> {
         {
             failed.add(index);
         }
-        let among = |tried| pick(pool, self.settings.balance, self.ticket, tried);
-        among(&failed).or_else(|| among(tried))
+        self.pick_among(pool, &failed).or_else(|| self.pick_among(pool, tried))
+    }
+
+    fn pick_among(&self, pool: &Pool, tried: &Tried) -> Option<usize> {
+        pick(pool, wanted(self.settings), self.settings.balance, self.ticket, tried)
     }
 
     /// Resolves once the node that was asked at `since` has had its `greeting_timeout` and another one serves that
@@ -281,8 +284,13 @@ impl Search<'_> {
     async fn fresh_node(&self, asked: NodeId, since: Instant) {
         sleep_until(since + self.settings.greeting_timeout).await;
         let mut news = self.service.pool.subscribe();
-        let fresh = |m: &Member| m.serves() && m.node.id != asked && !self.trail.failures.contains_key(&m.node.id);
-        while !self.service.pool.load().members.iter().any(fresh) {
+        let fresh = |pool: &Pool| {
+            pool.members.iter().enumerate().any(|(i, m)| {
+                let new = m.node.id != asked && !self.trail.failures.contains_key(&m.node.id);
+                new && pool.fits(i, wanted(self.settings))
+            })
+        };
+        while !fresh(&self.service.pool.load()) {
             if news.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }

@@ -14,7 +14,7 @@ use super::Service;
 use super::attempt::Established;
 use super::refuse::{part, refuse};
 use super::search::{Found, search};
-use crate::config::{Protocol, Service as Settings};
+use crate::config::{Protocol, Role, Service as Settings};
 use crate::net::{End, Meter, Side, Stream, Timers, Wire, relay};
 use crate::pool::{Cause, Lease, Node, Order};
 use crate::telemetry::access::Access;
@@ -78,7 +78,7 @@ async fn relayed(
     record.attempts = trail.attempts;
     record.trail = trail.log;
     record.node = Some(Arc::clone(&node));
-    active.establish();
+    active.establish(settings.role == Role::Writer);
     let in_service = service.metrics.enter();
     let route = service.metrics.route(&node.name).enter();
     let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };
@@ -110,14 +110,21 @@ enum Fate {
 
 /// Relays until the relay ends by itself or an order ends it.
 async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease) -> Fate {
+    // Its share of a kill that is spread over a time. Nothing takes that back, and a later kill may only hasten it.
+    let mut doomed: Option<Instant> = None;
     loop {
-        let mut drain: Option<(Pin<Box<Sleep>>, Cause)> = match lease.order() {
+        let mut end: Option<(Pin<Box<Sleep>>, Box<Fate>)> = match lease.order() {
             Order::Live => None,
-            Order::End(cause) => return Fate::Killed(cause),
-            Order::EndAt(at, cause) => Some((Box::pin(sleep_until(at.into())), cause)),
+            Order::End(cause, Duration::ZERO) => return Fate::Killed(cause),
+            Order::End(cause, spread) => {
+                let share = Instant::now() + spread.mul_f64(fastrand::f64());
+                let at = *doomed.insert(doomed.map_or(share, |at| at.min(share)));
+                Some((Box::pin(sleep_until(at)), Box::new(Fate::Killed(cause))))
+            }
+            Order::EndAt(at, cause) => Some((Box::pin(sleep_until(at.into())), Box::new(Fate::Drained(cause)))),
         };
         let due = async {
-            match &mut drain {
+            match &mut end {
                 Some((sleep, _)) => sleep.as_mut().await,
                 None => std::future::pending().await,
             }
@@ -126,8 +133,8 @@ async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease)
             end = relay.as_mut() => return Fate::Relay(end),
             () = lease.changed() => {}
             () = due => {
-                if let Some((_, cause)) = drain {
-                    return Fate::Drained(cause);
+                if let Some((_, fate)) = end {
+                    return *fate;
                 }
             }
         }
@@ -328,7 +335,7 @@ impl Drop for Record<'_> {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::pool::{ClusterState, Pool, PoolCell};
+    use crate::pool::{Pool, PoolCell, Standing};
     use crate::telemetry::Registry;
 
     /// The most a session's future may take. With it in the task's header and the two sockets' registrations a session
@@ -341,7 +348,7 @@ mod tests {
                     [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
         let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
         let settings = Arc::clone(&config.services[0]);
-        let pool = Arc::new(PoolCell::new(Pool::new("c".into(), Vec::new(), ClusterState::Unknown)));
+        let pool = Arc::new(PoolCell::new(Pool::new("c".into(), Vec::new(), Standing::unknown())));
         let metrics = Arc::new(ServiceMetrics::new(&Registry::new(), "s".into()));
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         let service = Arc::new(Service::new(settings, pool, metrics, stopping));

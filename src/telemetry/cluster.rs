@@ -13,13 +13,21 @@ pub struct ClusterMetrics {
     registry: Registry,
     cluster: Arc<str>,
     size: Gauge,
+    split_brain: Gauge,
 }
 
 impl ClusterMetrics {
     /// Registers a cluster's series.
     pub fn new(registry: &Registry, cluster: Arc<str>) -> Self {
         let size = registry.gauge(names::CLUSTER_SIZE, &[("cluster", &*cluster)]);
-        Self { registry: registry.clone(), cluster, size }
+        let split_brain = registry.gauge(names::CLUSTER_SPLIT_BRAIN, &[("cluster", &*cluster)]);
+        split_brain.set(0.0);
+        Self { registry: registry.clone(), cluster, size, split_brain }
+    }
+
+    /// More than one component is Primary.
+    pub fn set_split_brain(&self, split: bool) {
+        self.split_brain.set(f64::from(u8::from(split)));
     }
 
     /// `wsrep_cluster_size` of the Primary component.
@@ -33,6 +41,7 @@ impl ClusterMetrics {
         let gauge = |metric| self.registry.gauge(metric, &labels);
         let metrics = NodeMetrics {
             eligible: gauge(names::NODE_ELIGIBLE),
+            writer: gauge(names::NODE_WRITER),
             state: gauge(names::NODE_STATE),
             recv_queue: gauge(names::NODE_RECV_QUEUE),
             flow_control: gauge(names::NODE_FLOW_CONTROL),
@@ -43,6 +52,7 @@ impl ClusterMetrics {
         };
         metrics.set_state(None);
         metrics.set_eligible(false);
+        metrics.set_writer(false);
         metrics
     }
 }
@@ -54,6 +64,7 @@ pub struct NodeMetrics {
     cluster: Arc<str>,
     node: Arc<str>,
     eligible: Gauge,
+    writer: Gauge,
     state: Gauge,
     recv_queue: Gauge,
     flow_control: Gauge,
@@ -64,6 +75,11 @@ impl NodeMetrics {
     /// New sessions may be sent here.
     pub fn set_eligible(&self, eligible: bool) {
         self.eligible.set(f64::from(u8::from(eligible)));
+    }
+
+    /// It has the role of writer.
+    pub fn set_writer(&self, writer: bool) {
+        self.writer.set(f64::from(u8::from(writer)));
     }
 
     /// `wsrep_local_state`; `None` without an answer.

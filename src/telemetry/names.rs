@@ -57,6 +57,8 @@ metrics! {
         "Bytes passed on: direction in came from clients, out went to them.";
     NODE_ELIGIBLE = "galeway_node_eligible", Kind::Gauge,
         "1 where new sessions may be sent, as a last resort too.";
+    NODE_WRITER = "galeway_node_writer", Kind::Gauge,
+        "1 for the node that has the role of writer, also while it is silent and gets nobody: see galeway_node_eligible.";
     NODE_STATE = "galeway_node_state", Kind::Gauge,
         "wsrep_local_state of the last answer; -1 without one. A node in state 4 need not be eligible.";
     NODE_RECV_QUEUE = "galeway_node_recv_queue", Kind::Gauge,
@@ -71,6 +73,8 @@ metrics! {
         "Changes of a node's verdict, by the reason of the new one.";
     CLUSTER_SIZE = "galeway_cluster_size", Kind::Gauge,
         "wsrep_cluster_size as the nodes of a Primary component say it; 0 without one.";
+    CLUSTER_SPLIT_BRAIN = "galeway_cluster_split_brain", Kind::Gauge,
+        "1 while more than one component is Primary, for certain: the others are fenced. Alarm on it.";
     SESSIONS_KILLED = "galeway_sessions_killed_total", Kind::Counter,
         "Sessions ended by an order, by the reason of the verdict behind it.";
     BUILD_INFO = "galeway_build_info", Kind::Gauge,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
-use super::super::address::{DEFAULT_PORT, same_place};
+use super::super::address::same_place;
 use super::super::cross::ClusterPlaces;
 use super::super::defaults::{PRIORITY, WEIGHT};
 use super::super::diagnostic::Span;
@@ -150,7 +150,7 @@ fn address(value: &Value<'_>, text: &str) -> Option<HostPort> {
 
 /// The host where the port is the usual one, else `HOST:PORT`.
 fn default_name(address: &HostPort) -> String {
-    if address.port == DEFAULT_PORT { address.host.clone() } else { address.to_string() }
+    NodeSpec::new(address.clone()).name.to_string()
 }
 
 fn eligibility(table: &Table<'_>) -> Eligibility {

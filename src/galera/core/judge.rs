@@ -1,0 +1,125 @@
+//! Verdicts: what each node may do by itself, and what the rest of the cluster makes of it.
+
+use std::time::Instant;
+
+use super::super::NodeId;
+use super::super::fitness::Fitness;
+use super::super::node_state::Contact;
+use super::super::reason::Reason;
+use super::super::settings::Settings;
+use super::super::verdict::{Change, Kind, Verdict};
+use super::{Core, Effect, Entry, Outcome};
+
+impl Core {
+    /// Verdicts from all nodes' states together.
+    pub(super) fn judge(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+        let placed: Vec<(NodeId, Fitness, Reason)> = self
+            .nodes
+            .iter()
+            .map(|(id, entry)| {
+                let (fitness, reason) = self.place(settings, *id, entry);
+                (*id, fitness, reason)
+            })
+            .collect();
+        let open = |id: &NodeId| self.nodes.get(id).is_some_and(Entry::is_open);
+        let best = placed.iter().filter(|(id, ..)| open(id)).map(|(_, fitness, _)| *fitness).max();
+        let best = best.unwrap_or(Fitness::None);
+        let verdicts: Vec<(NodeId, Verdict)> = placed
+            .into_iter()
+            .filter_map(|(id, fitness, reason)| {
+                let entry = self.nodes.get(&id)?;
+                let (kind, reason) = self.rule(entry, fitness, reason, best);
+                Some((id, Verdict { kind, reason, room: entry.state.room, slow: entry.state.slow }))
+            })
+            .collect();
+        for (node, verdict) in verdicts {
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            if !verdict.kind.serves() {
+                entry.serves_since = None;
+            } else if entry.serves_since.is_none() {
+                entry.serves_since = Some(now);
+            }
+            if verdict == entry.verdict {
+                continue;
+            }
+            outcome.publish = true;
+            let from = std::mem::replace(&mut entry.verdict, verdict.clone());
+            if from.kind != verdict.kind || from.reason != verdict.reason {
+                outcome.effects.push(Effect::Changed(Change { node, from, to: verdict }));
+            }
+        }
+    }
+
+    /// What a node may do, where it stands among the others.
+    fn place(&self, settings: &Settings, id: NodeId, entry: &Entry) -> (Fitness, Reason) {
+        let own = (entry.state.fitness, entry.state.reason.clone());
+        let unfit = |reason| (Fitness::None, reason);
+        let Some(view) = entry.state.view.as_ref().filter(|_| own.0 > Fitness::None) else { return own };
+        let twin = |(other, e): (&NodeId, &Entry)| {
+            let same = *other < id && view.uuid.is_some() && e.state.view.as_ref().is_some_and(|v| v.uuid == view.uuid);
+            same.then(|| e.spec.name.clone())
+        };
+        if let Some(name) = self.nodes.iter().find_map(twin) {
+            return unfit(Reason::SameNode(name));
+        }
+        // Until one is learned, that of the component that was chosen for now.
+        let chosen = self.chosen.and_then(|i| self.components.all.get(i));
+        let known = self.history(settings).or_else(|| chosen.and_then(|c| c.history.clone()));
+        match (&known, &view.history) {
+            (Some(_), None) => return unfit(Reason::NoHistory),
+            (Some(known), Some(history)) if known != history => {
+                let (history, node) = (history.clone(), entry.spec.name.clone());
+                return unfit(Reason::Foreign { history, node, configured: settings.state_uuid.is_some() });
+            }
+            _ => {}
+        }
+        if let Some(by) = self.components.stale.get(&id) {
+            return unfit(Reason::StaleView(self.name(*by)));
+        }
+        match chosen {
+            Some(c) if c.nodes.contains(&id) => own,
+            Some(c) if self.split.is_some() => unfit(Reason::Fenced(self.names(&c.nodes))),
+            Some(c) => unfit(Reason::Outside(self.names(&c.nodes))),
+            None if self.split.is_some() && settings.refuse_split_brain => unfit(Reason::Refused),
+            None if self.components.all.len() > 1 => unfit(Reason::Undecided),
+            None => {
+                let served: Vec<NodeId> = self.served.iter().copied().collect();
+                unfit(Reason::Outside(self.names(&served)))
+            }
+        }
+    }
+
+    fn rule(&self, entry: &Entry, fitness: Fitness, reason: Reason, best: Fitness) -> (Kind, Reason) {
+        match (&entry.state.contact, fitness) {
+            (Contact::Never, _) => (Kind::Unknown, reason),
+            (_, Fitness::Full) => (Kind::Eligible, reason),
+            (_, Fitness::Spare) if best <= Fitness::Spare => (Kind::LastResort, last_resort(&reason)),
+            (Contact::Refuses { was_fit: true }, _) => match (self.is_listed(entry), reason) {
+                (Some(true), Reason::LoginRefused(why)) => (Kind::Eligible, Reason::LoginRefusedMember(why)),
+                (Some(false), reason) => (Kind::Excluded, reason),
+                // A rotated password shuts the check out of every node at once, since Galera replicates accounts; but for
+                // a node that was cut off before, which still takes the old one, and is of no use.
+                (_, reason) if best == Fitness::None && self.split.is_none() => {
+                    (Kind::LastResort, last_resort(&reason))
+                }
+                (_, reason) => (Kind::Excluded, reason),
+            },
+            _ => (Kind::Excluded, reason),
+        }
+    }
+
+    /// Whether the nodes that are served list this one as a member, in the life in which it was last seen.
+    fn is_listed(&self, entry: &Entry) -> Option<bool> {
+        let uuid = entry.state.uuid.as_deref()?;
+        let views = self.served().iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
+        views.filter_map(|view| view.lists_member(Some(uuid), None)).reduce(|a, b| a || b)
+    }
+}
+
+fn last_resort(reason: &Reason) -> Reason {
+    match reason {
+        Reason::Donor { state } => Reason::DonorLastResort { state: *state },
+        Reason::LoginRefused(why) => Reason::LoginRefusedLastResort(why.clone()),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,184 @@
+//! Who is the writer.
+
+use std::time::Instant;
+
+use super::super::NodeId;
+use super::super::agreement::{PROPOSAL_PATIENCE, Proposal};
+use super::super::node_state::Contact;
+use super::super::reason::Reason;
+use super::super::settings::Settings;
+use super::super::verdict::{AdminState, Kind};
+use super::super::writer::{Candidate, Holder, elect, failback_due};
+use super::{Core, Effect, Entry, Outcome};
+
+impl Core {
+    /// Assigns the role.
+    pub(super) fn assign(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+        let note = if !self.settled {
+            None
+        } else if settings.agreed {
+            self.assign_as_recorded(settings, now, outcome)
+        } else {
+            let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
+            if let Some(elected) = elect(&self.candidates(None), holder, settings.failback, now) {
+                self.appoint(settings, elected, outcome);
+            }
+            None
+        };
+        if note != self.writer_note {
+            self.writer_note = note;
+            outcome.publish = true;
+        }
+    }
+
+    /// By the record. Returns why there is no writer, if that is the record's doing.
+    fn assign_as_recorded(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) -> Option<String> {
+        if !self.record.known {
+            let why = self.record.trouble.as_deref().unwrap_or("not read yet");
+            return Some(format!("no writer: the record galeway.writer cannot be read ({why})"));
+        }
+        let recorded = match self.recorded() {
+            Recorded::Node(id) => Some(id),
+            Recorded::Free => None,
+            Recorded::Stranger(name) => {
+                self.retire(settings, &name, outcome);
+                return Some(format!("no writer: the record names {name}, a member that is not configured here"));
+            }
+        };
+        if let Some(id) = recorded {
+            self.appoint(settings, id, outcome);
+        }
+        // A record that names nobody who is there: whoever we have goes on, and is recorded.
+        let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
+        // A writer that is lost is no candidate for its own succession.
+        let lost = holder.filter(|(_, state)| *state == Holder::Lost).map(|(id, _)| id);
+        let elected = elect(&self.candidates(lost), holder, settings.failback, now);
+        let wanted = elected.filter(|id| recorded != Some(*id));
+        if let Some(id) = wanted {
+            self.propose(id, now, outcome);
+        }
+        match &self.record.trouble {
+            _ if wanted.is_none() => None,
+            Some(why) => {
+                Some(format!("the writer cannot be changed: the record galeway.writer cannot be read ({why})"))
+            }
+            None if self.record.takeover_from().is_some_and(|at| now < at) => {
+                Some("the writer was changed less than 30 s ago: it waits for that time".to_owned())
+            }
+            None => Some("the change of the writer is being recorded".to_owned()),
+        }
+    }
+
+    fn propose(&mut self, id: NodeId, now: Instant, outcome: &mut Outcome) {
+        let under_way = self.record.proposed.is_some_and(|at| now.saturating_duration_since(at) < PROPOSAL_PATIENCE);
+        let too_soon = self.record.takeover_from().is_some_and(|at| now < at);
+        if under_way || too_soon || self.record.trouble.is_some() {
+            return;
+        }
+        let Some(state) = self.nodes.get(&id).map(|e| &e.state) else { return };
+        let Some((uuid, name)) = state.uuid.clone().zip(state.name.clone()) else { return };
+        self.record.proposed = Some(now);
+        let epoch = self.record.row.as_ref().map(|(row, _)| row.epoch);
+        outcome.effects.push(Effect::Propose(Proposal { epoch, node: id, uuid, name }));
+    }
+
+    fn appoint(&mut self, settings: &Settings, to: NodeId, outcome: &mut Outcome) {
+        if self.writer == Some(to) {
+            return;
+        }
+        let from = self.writer.replace(to);
+        outcome.publish = true;
+        let why = from.map_or_else(String::new, |id| self.why_not(id));
+        outcome.effects.push(Effect::Writer { from, to, why });
+        if let Some(from) = from
+            && settings.kill_on_demote
+        {
+            outcome.effects.push(Effect::Demote(from, Reason::Demoted(self.name(to))));
+        }
+    }
+
+    /// Another balancer knows a better one, which is not among our nodes.
+    fn retire(&mut self, settings: &Settings, stranger: &str, outcome: &mut Outcome) {
+        let Some(from) = self.writer.take() else { return };
+        outcome.publish = true;
+        if settings.kill_on_demote {
+            outcome.effects.push(Effect::Demote(from, Reason::Demoted(stranger.into())));
+        }
+    }
+
+    /// Why a node is not the writer any more.
+    fn why_not(&self, id: NodeId) -> String {
+        match self.nodes.get(&id) {
+            None => "it is no longer configured".to_owned(),
+            Some(e) if e.admin == AdminState::Drain => Reason::Drained.to_string(),
+            Some(e) if e.admin == AdminState::Maintenance => Reason::UnderMaintenance.to_string(),
+            Some(e) if e.verdict.kind.serves() => "another node is preferred".to_owned(),
+            Some(e) => e.verdict.reason.to_string(),
+        }
+    }
+
+    /// Who may be the writer: among eligible nodes; where there is none, among those that are the last resort.
+    fn candidates(&self, except: Option<NodeId>) -> Vec<Candidate> {
+        let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && Some(**id) != except);
+        let of = |kind: Kind| -> Vec<Candidate> {
+            let candidate = |(id, e): (&NodeId, &Entry)| {
+                Some(Candidate { id: *id, priority: e.spec.priority, since: e.serves_since? })
+            };
+            open().filter(|(_, e)| e.verdict.kind == kind).filter_map(candidate).collect()
+        };
+        let eligible = of(Kind::Eligible);
+        if eligible.is_empty() { of(Kind::LastResort) } else { eligible }
+    }
+
+    fn holder(&self, settings: &Settings, now: Instant, id: NodeId) -> Holder {
+        let Some(entry) = self.nodes.get(&id) else { return Holder::Lost };
+        if !entry.is_open() {
+            return Holder::Lost;
+        }
+        if entry.verdict.kind.serves() {
+            return Holder::Fit;
+        }
+        let state = &entry.state;
+        if state.contact != Contact::Silent || !self.blind && state.is_down(settings, now) {
+            return Holder::Lost;
+        }
+        Holder::Silent
+    }
+
+    /// Whom the record means: the node of that UUID, or of that name where it was restarted since.
+    fn recorded(&self) -> Recorded {
+        let Some((row, _)) = &self.record.row else { return Recorded::Free };
+        let of = |same: &dyn Fn(&Entry) -> bool| self.nodes.iter().find(|(_, e)| same(e)).map(|(id, _)| *id);
+        let found = of(&|e| e.state.uuid.as_ref() == Some(&row.uuid))
+            .or_else(|| of(&|e| e.state.name.as_ref() == Some(&row.name)));
+        if let Some(id) = found {
+            return Recorded::Node(id);
+        }
+        let views = self.served().iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
+        let listed = views.filter_map(|v| v.lists_member(Some(&row.uuid), Some(&row.name))).any(|listed| listed);
+        if listed { Recorded::Stranger(row.name.clone()) } else { Recorded::Free }
+    }
+
+    /// When time alone may move the role.
+    pub(super) fn role_deadline(&self, settings: &Settings) -> Option<Instant> {
+        // The record is read all the time, and each reading is a step.
+        let writer = self.writer.filter(|_| self.settled && !settings.agreed)?;
+        let entry = self.nodes.get(&writer)?;
+        let candidates = self.candidates(None);
+        if entry.verdict.kind.serves() && entry.is_open() {
+            return failback_due(&candidates, writer, settings.failback);
+        }
+        // A silent one: when it has been silent for too long, if somebody can take over.
+        let hung = entry.is_open() && entry.state.contact == Contact::Silent && !entry.state.surely_down;
+        let since = entry.state.silent_since.filter(|_| hung && !self.blind && !candidates.is_empty())?;
+        Some(since + settings.down_after)
+    }
+}
+
+enum Recorded {
+    Node(NodeId),
+    /// It names nobody who is a member.
+    Free,
+    /// A member that is not one of our nodes.
+    Stranger(Box<str>),
+}

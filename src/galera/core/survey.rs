@@ -1,0 +1,151 @@
+//! Which components there are, and which of them is served.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::super::NodeId;
+use super::super::node_state::Contact;
+use super::super::settings::Settings;
+use super::super::split::{Doubt, choose};
+use super::super::view::{Component, View, Weak, components};
+use super::{Core, Effect, Outcome, Split};
+
+/// A node that was suspended says so itself within about 6 s (seen: its own `evs` timers run anew). An older view that
+/// contradicts the others by its size alone, and does so for longer than this, is not out of date.
+const SUSPENDED: Duration = Duration::from_secs(20);
+
+impl Core {
+    pub(super) fn survey(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+        let views = self.views();
+        let known = self.history(settings);
+        let lives = |c: &&Component| c.ready && (known.is_none() || c.history.is_none() || c.history == known);
+
+        // Everything that might be a contradiction is looked into; what is weak is believed only after that.
+        let suspected = components(&views, Weak::Lasting);
+        let parties: BTreeSet<NodeId> = match suspected.all.iter().filter(lives).collect::<Vec<_>>().as_slice() {
+            [] | [_] => BTreeSet::new(),
+            several => several.iter().flat_map(|c| c.nodes.iter().copied()).collect(),
+        };
+        let oldest = views.iter().filter(|(id, _)| parties.contains(id)).map(|(_, v)| v.begun).min();
+        let mut doubt = self.doubt.clone().filter(|_| !parties.is_empty());
+        let mut look = match &mut doubt {
+            None if parties.is_empty() => false,
+            None => {
+                doubt = Some(Doubt::new(now));
+                true
+            }
+            Some(doubt) => doubt.advance(oldest, now),
+        };
+        let weak = match &doubt {
+            Some(d) if d.is_believed() && now.saturating_duration_since(d.first) >= SUSPENDED => Weak::Lasting,
+            Some(d) if d.is_believed() => Weak::Believed,
+            _ => Weak::Ignored,
+        };
+        let components = components(&views, weak);
+
+        let stale = self.stale(&views, &components.stale, now);
+        look |= stale.values().any(|(_, fresh)| *fresh);
+        let living: Vec<&Component> = components.all.iter().filter(lives).collect();
+        let believed = doubt.as_ref().is_some_and(Doubt::is_believed) && living.len() > 1;
+        let chosen = if believed && settings.refuse_split_brain {
+            None
+        } else {
+            choose(&living, &self.served, self.writer).filter(|c| self.may_serve(settings, now, c))
+        };
+        let place = |c: &Component| components.all.iter().position(|other| other == c);
+        let chosen = chosen.and_then(place);
+        let split = believed.then(|| Split {
+            sides: living.iter().map(|c| c.nodes.clone()).collect(),
+            served: chosen.and_then(|i| living.iter().position(|c| place(c) == Some(i))),
+        });
+
+        if look {
+            outcome.effects.extend(self.nodes.keys().map(|id| Effect::Look(*id)));
+        }
+        if (components != self.components) || chosen != self.chosen || split != self.split {
+            outcome.publish = true;
+        }
+        if split != self.split {
+            outcome.effects.push(Effect::SplitBrain(split.clone()));
+        }
+        for (id, entry) in &mut self.nodes {
+            entry.stale = stale.get(id).map(|(doubt, _)| doubt.clone());
+        }
+        (self.components, self.chosen, self.doubt, self.split) = (components, chosen, doubt, split);
+        self.learn(settings, outcome);
+        self.notice_the_dropped();
+    }
+
+    /// Views that count: of two configured nodes that are one server, the first one's.
+    fn views(&self) -> Vec<(NodeId, &View)> {
+        let mut met = BTreeSet::new();
+        let seen = self.nodes.iter().filter_map(|(id, e)| Some((*id, e.state.view.as_ref()?)));
+        seen.filter(|(_, view)| view.uuid.as_ref().is_none_or(|uuid| met.insert(uuid.clone()))).collect()
+    }
+
+    /// Goes on doubting nodes whose views are out of date. True: another check is wanted.
+    fn stale(
+        &self,
+        views: &[(NodeId, &View)],
+        found: &BTreeMap<NodeId, NodeId>,
+        now: Instant,
+    ) -> BTreeMap<NodeId, (Doubt, bool)> {
+        let begun = |id: &NodeId| views.iter().find(|(other, _)| other == id).map(|(_, view)| view.begun);
+        let doubt = |(id, by): (&NodeId, &NodeId)| {
+            let known = self.nodes.get(id).and_then(|e| e.stale.clone());
+            let entry = match known {
+                None => (Doubt::new(now), true),
+                Some(mut doubt) => {
+                    let again = doubt.advance(begun(id).min(begun(by)), now);
+                    (doubt, again)
+                }
+            };
+            (*id, entry)
+        };
+        found.iter().map(doubt).collect()
+    }
+
+    /// Nodes that are served are not given up for others while they may still live: a component of which nothing is
+    /// heard for a moment goes on writing.
+    fn may_serve(&self, settings: &Settings, now: Instant, component: &Component) -> bool {
+        if self.served.is_empty() || component.nodes.iter().any(|id| self.served.contains(id)) {
+            return true;
+        }
+        let may_live = |id: &NodeId| {
+            self.nodes.get(id).is_some_and(|e| match e.state.contact {
+                Contact::Never => !e.asked,
+                Contact::Silent => !e.state.is_down(settings, now),
+                Contact::Answers => e.state.view.is_some(),
+                Contact::Refuses { was_fit } => was_fit,
+            })
+        };
+        !self.served.iter().any(may_live)
+    }
+
+    fn learn(&mut self, settings: &Settings, outcome: &mut Outcome) {
+        let Some(chosen) = self.chosen.and_then(|i| self.components.all.get(i)).filter(|_| self.settled) else {
+            return;
+        };
+        self.served = chosen.nodes.iter().copied().collect();
+        if settings.state_uuid.is_none()
+            && self.history.is_none()
+            && let Some(history) = &chosen.history
+        {
+            self.history = Some(history.clone());
+            outcome.effects.push(Effect::Learned(history.clone()));
+        }
+    }
+
+    /// A silent node that the others have dropped from the cluster since is gone: Galera waited for it as long as it does.
+    fn notice_the_dropped(&mut self) {
+        let Some(chosen) = self.chosen.and_then(|i| self.components.all.get(i)) else { return };
+        let views: Vec<View> = chosen.nodes.iter().filter_map(|id| self.nodes.get(id)?.state.view.clone()).collect();
+        for entry in self.nodes.values_mut().filter(|e| e.state.contact == Contact::Silent) {
+            let (Some(since), Some(uuid)) = (entry.state.silent_since, entry.state.uuid.as_deref()) else { continue };
+            let newer = |v: &&View| v.begun > since;
+            let mut lists = views.iter().filter(newer).filter_map(|v| v.lists_member(Some(uuid), None)).peekable();
+            let dropped = lists.peek().is_some() && lists.all(|listed| !listed);
+            entry.state.surely_down |= dropped;
+        }
+    }
+}

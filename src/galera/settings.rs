@@ -1,0 +1,51 @@
+//! The rules a cluster is judged by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fitness::DonorRule;
+use super::writer::Failback;
+
+/// The rules a cluster is judged by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Good checks in a row before a node serves again.
+    pub rise: u32,
+    /// Failed checks in a row before it stops.
+    pub fall: u32,
+    /// A hung node's sessions end after this long without an answer, and another one may become the writer.
+    pub down_after: Duration,
+    /// What a donor may do.
+    pub donor: DonorRule,
+    /// A node this close to `max_connections` has no room.
+    pub connection_margin: u32,
+    /// A node with a longer `wsrep_local_recv_queue` is slow, until it is below half.
+    pub max_recv_queue: Option<u64>,
+    /// A node that sends flow control is slow while a larger share of time is paused, until it is below half.
+    pub max_flow_control_paused: Option<f64>,
+    /// End the sessions of a node that went down.
+    pub kill_on_down: bool,
+    /// End the sessions of a node that became a donor.
+    pub kill_on_donor: bool,
+    /// End the writer services' sessions of a node that is no longer the writer.
+    pub kill_on_demote: bool,
+    /// With two Primary components, serve none instead of one.
+    pub refuse_split_brain: bool,
+    /// The only history that may serve, in lower case; without one it is learned.
+    pub state_uuid: Option<Arc<str>>,
+    /// When a preferred node takes the role of writer back.
+    pub failback: Failback,
+    /// The writer is the one that the cluster's own record names.
+    pub agreed: bool,
+}
+
+/// What a configuration says of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name in messages.
+    pub name: Arc<str>,
+    /// The larger is preferred as the writer; then the order of the nodes.
+    pub priority: u32,
+    /// Clients are sent to it at all: its weight is not 0.
+    pub takes_clients: bool,
+}

@@ -1,0 +1,132 @@
+//! Doing what the core orders: switches, metrics, log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::rules::Rules;
+use super::watch::ClusterWatch;
+use crate::galera::{AdminState, Change, Core, Effect, Kind, NodeId, Reason, Split, Verdict};
+use crate::pool::Cause;
+
+impl ClusterWatch {
+    /// Does one thing.
+    pub(super) fn obey(&self, rules: &Rules, core: &Core, effect: Effect, now: Instant) {
+        let cluster = self.name();
+        let sessions = &rules.config.sessions;
+        match effect {
+            Effect::Changed(change) => self.changed(core, &change),
+            Effect::Kill(node, reason) => {
+                let Some(w) = self.watched(node) else { return };
+                let count = w.node.established();
+                w.metrics.count_killed(reason.label(), u64::try_from(count).unwrap_or(u64::MAX));
+                if count > 0 {
+                    tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason, "sessions ended");
+                }
+                w.node.switch.kill(Cause::Verdict(reason), sessions.kill_spread);
+            }
+            Effect::Demote(node, reason) => {
+                let Some(w) = self.watched(node) else { return };
+                let count = w.node.writing();
+                w.metrics.count_killed(reason.label(), u64::try_from(count).unwrap_or(u64::MAX));
+                if count > 0 {
+                    tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason,
+                        "sessions of writer services ended");
+                }
+                w.node.switch.demote(Cause::Verdict(reason), sessions.kill_spread);
+            }
+            Effect::Drain(node, reason) => {
+                let Some(w) = self.watched(node) else { return };
+                let after = sessions.drain_timeout;
+                tracing::info!(cluster, node = %w.node.name, sessions = w.node.established(), reason = %reason,
+                    after_seconds = after.as_secs_f64(), "sessions drain");
+                w.node.switch.drain(now + after, Cause::Verdict(reason));
+            }
+            Effect::Resume(node) => {
+                if let Some(w) = self.watched(node) {
+                    w.node.switch.resume();
+                }
+            }
+            Effect::Look(node) => {
+                if let Some(w) = self.watched(node) {
+                    w.node.look.notify_one();
+                }
+            }
+            Effect::Writer { from: None, to, .. } => {
+                tracing::info!(cluster, writer = %self.node_name(to), "writer");
+            }
+            Effect::Writer { from: Some(from), to, why } => {
+                tracing::warn!(cluster, was = %self.node_name(from), writer = %self.node_name(to), why, "writer changed");
+            }
+            Effect::Propose(proposal) => self.propose(proposal),
+            Effect::SplitBrain(split) => self.split_brain(split.as_ref()),
+            Effect::Learned(history) => {
+                tracing::info!(cluster, history = %history, "history learned: no other one is served from now on");
+            }
+        }
+    }
+
+    fn changed(&self, core: &Core, change: &Change) {
+        let Some(w) = self.watched(change.node) else { return };
+        let to = &change.to;
+        if change.is_of_substance() {
+            w.metrics.set_eligible(to.kind.serves());
+            w.metrics.count_verdict_change(to.reason.label());
+            let worked_on = core.admin(change.node) == AdminState::Maintenance;
+            log_change(self.name(), &w.node.name, &change.from, to, worked_on);
+        } else {
+            tracing::debug!(cluster = self.name(), node = %w.node.name, verdict = to.kind.as_str(), reason = %to.reason,
+                "the same verdict in other words");
+        }
+    }
+
+    fn split_brain(&self, split: Option<&Split>) {
+        let cluster = self.name();
+        self.metrics().set_split_brain(split.is_some());
+        let Some(split) = split else {
+            tracing::warn!(cluster, "the split brain is over: one Primary component is left");
+            return;
+        };
+        let names =
+            |ids: &[NodeId]| ids.iter().map(|id| self.node_name(*id).to_string()).collect::<Vec<_>>().join(", ");
+        let sides: Vec<String> = split.sides.iter().map(|side| names(side)).collect();
+        let served = split.served.and_then(|i| sides.get(i)).map_or("none", String::as_str);
+        tracing::error!(
+            cluster,
+            sides = sides.join(" | "),
+            served,
+            "SPLIT BRAIN: more than one component is Primary, and \
+            their data drift apart; nobody is sent to the others. Stop the nodes that are not served, wipe their data \
+            and let them rejoin"
+        );
+    }
+
+    /// Shows who the writer is.
+    pub(super) fn show_writer(&self, core: &Core) {
+        for w in self.nodes() {
+            w.metrics.set_writer(core.writer() == Some(w.node.id));
+        }
+    }
+
+    fn node_name(&self, id: NodeId) -> Arc<str> {
+        self.watched(id).map_or_else(|| "?".into(), |w| Arc::clone(&w.node.name))
+    }
+}
+
+fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict, worked_on: bool) {
+    let (was, is) = (from.kind.as_str(), to.kind.as_str());
+    let reason = &to.reason;
+    match reason {
+        Reason::LoginRefusedLastResort(_) => {
+            tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: the check's login is refused and no node \
+                is fit; nodes that were go on serving unwatched (mend the monitor's account or password)");
+        }
+        Reason::LoginRefusedMember(_) => {
+            tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: it serves unwatched (mend the monitor's \
+                account or password)");
+        }
+        _ if !worked_on && (from.kind.serves() && !to.kind.serves() || to.kind == Kind::LastResort) => {
+            tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");
+        }
+        _ => tracing::info!(cluster, node, was, verdict = is, %reason, "verdict"),
+    }
+}
