@@ -181,6 +181,8 @@ pub struct Core {
     chosen: Option<usize>,
     /// More than one component seems to live.
     doubt: Option<Doubt>,
+    /// Nodes that are Primary apart from those that are served, for certain.
+    fenced: BTreeSet<NodeId>,
     /// The alarm that was given.
     split: Option<Split>,
     writer: Option<NodeId>,
@@ -207,6 +209,7 @@ impl Core {
             components: Components { all: Vec::new(), stale: BTreeMap::new(), membership: Membership::Uuid },
             chosen: None,
             doubt: None,
+            fenced: BTreeSet::new(),
             split: None,
             writer: None,
             record: Record::default(),

@@ -139,6 +139,10 @@ impl Core {
             return Holder::Fit;
         }
         let state = &entry.state;
+        // It answers again; whether it keeps the role its next checks will show.
+        if state.is_rising() {
+            return Holder::Silent;
+        }
         if state.contact != Contact::Silent || !self.blind && state.is_down(settings, now) {
             return Holder::Lost;
         }

@@ -8,7 +8,7 @@ use super::super::node_state::Contact;
 use super::super::settings::Settings;
 use super::super::split::{Doubt, choose};
 use super::super::view::{Component, View, Weak, components};
-use super::{Core, Effect, Outcome, Split};
+use super::{Core, Effect, Entry, Outcome, Split};
 
 /// A node that was suspended says so itself within about 6 s (seen: its own `evs` timers run anew). An older view that
 /// contradicts the others by its size alone, and does so for longer than this, is not out of date.
@@ -68,10 +68,15 @@ impl Core {
         if split != self.split {
             outcome.effects.push(Effect::SplitBrain(split.clone()));
         }
+        if let Some(split) = &split {
+            let sides = split.sides.iter().enumerate().filter(|(i, _)| Some(*i) != split.served);
+            self.fenced = sides.flat_map(|(_, nodes)| nodes.iter().copied()).collect();
+        }
         for (id, entry) in &mut self.nodes {
             entry.stale = stale.get(id).map(|(doubt, _)| doubt.clone());
         }
         (self.components, self.chosen, self.doubt, self.split) = (components, chosen, doubt, split);
+        self.fenced.retain(|id| self.nodes.get(id).is_some_and(|e| e.state.view.is_some()));
         self.learn(settings, outcome);
         self.notice_the_dropped();
     }
@@ -111,15 +116,23 @@ impl Core {
         if self.served.is_empty() || component.nodes.iter().any(|id| self.served.contains(id)) {
             return true;
         }
-        let may_live = |id: &NodeId| {
+        let lists = |e: &Entry| {
+            let uuid = e.state.uuid.as_deref();
+            let views = component.nodes.iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
+            views.filter_map(|view| view.lists_member(uuid, None)).reduce(|a, b| a || b)
+        };
+        // Without lists of members, only a split that was seen tells that the two are apart.
+        let was_fenced = component.nodes.iter().any(|id| self.fenced.contains(id));
+        let is_apart = |e: &Entry| lists(e).map_or(was_fenced, |listed| !listed);
+        let may_live_elsewhere = |id: &NodeId| {
             self.nodes.get(id).is_some_and(|e| match e.state.contact {
-                Contact::Never => !e.asked,
-                Contact::Silent => !e.state.is_down(settings, now),
-                Contact::Answers => e.state.view.is_some(),
-                Contact::Refuses { was_fit } => was_fit,
+                Contact::Never => !e.asked && lists(e) != Some(true),
+                Contact::Silent => !e.state.is_down(settings, now) && is_apart(e),
+                Contact::Answers => e.state.view.is_some() && is_apart(e),
+                Contact::Refuses { was_fit } => was_fit && is_apart(e),
             })
         };
-        !self.served.iter().any(may_live)
+        !self.served.iter().any(may_live_elsewhere)
     }
 
     fn learn(&mut self, settings: &Settings, outcome: &mut Outcome) {
@@ -127,6 +140,7 @@ impl Core {
             return;
         };
         self.served = chosen.nodes.iter().copied().collect();
+        self.fenced.retain(|id| !self.served.contains(id));
         if settings.state_uuid.is_none()
             && self.history.is_none()
             && let Some(history) = &chosen.history

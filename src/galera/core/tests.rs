@@ -8,10 +8,10 @@ mod settling;
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Effect, Event, Kind, Outcome, Settings};
+use super::{Core, Effect, Event, Outcome, Settings, Spec};
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::status::{NodeStatus, Rows};
-use crate::galera::{DonorRule, NodeId};
+use crate::galera::{DonorRule, Failback, Kind, NodeId};
 
 /// What a healthy node of MariaDB 10.11 with galera-4 26.4 answers, as far as it is read.
 const SYNCED: &[(&str, &str)] = &[
@@ -95,9 +95,20 @@ fn settings() -> Settings {
         down_after: Duration::from_secs(6),
         donor: DonorRule::LastResort,
         connection_margin: 2,
+        max_recv_queue: None,
+        max_flow_control_paused: None,
         kill_on_down: true,
         kill_on_donor: false,
+        kill_on_demote: false,
+        refuse_split_brain: false,
+        state_uuid: None,
+        failback: Failback::Never,
+        agreed: false,
     }
+}
+
+fn spec(id: u32, priority: u32) -> Spec {
+    Spec { name: format!("n{id}").into(), priority, takes_clients: true }
 }
 
 /// A cluster and its clock.
@@ -113,7 +124,7 @@ impl World {
     fn new(nodes: u32, settings: Settings) -> Self {
         let mut world = Self { core: Core::new(), settings, start: Instant::now(), now: 0 };
         for id in 0..nodes {
-            world.step(Event::Added(NodeId(id)));
+            world.step(Event::Added(NodeId(id), spec(id, 0)));
         }
         world
     }
@@ -183,10 +194,11 @@ fn orders(outcome: &Outcome) -> Vec<String> {
         .effects
         .iter()
         .filter_map(|e| match e {
-            Effect::Changed(_) => None,
+            Effect::Demote(id, _) => Some(format!("demote {}", id.0)),
             Effect::Kill(id, _) => Some(format!("kill {}", id.0)),
             Effect::Drain(id, _) => Some(format!("drain {}", id.0)),
             Effect::Resume(id) => Some(format!("resume {}", id.0)),
+            _ => None,
         })
         .collect()
 }

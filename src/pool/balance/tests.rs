@@ -3,9 +3,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::HostPort;
-use crate::galera::{ClusterState, Kind, LoginFailure, NodeId, Reason, Verdict};
-use crate::pool::{ActiveSession, Node};
+use crate::config::{HostPort, ReaderRule, Role};
+use crate::galera::{AdminState, Kind, LoginFailure, NodeId, Reason, Slow, Verdict};
+use crate::pool::{ActiveSession, Node, Standing};
 
 fn member(id: u32, weight: u16) -> Member {
     let address = HostPort { host: "127.0.0.1".to_owned(), port: 3306 };
@@ -13,12 +13,32 @@ fn member(id: u32, weight: u16) -> Member {
         node: Arc::new(Node::new(NodeId(id), format!("db{id}").into(), address)),
         address: Some(([127, 0, 0, 1], 3306).into()),
         weight,
-        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, room: true },
+        priority: 0,
+        admin: AdminState::Ready,
+        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, room: true, slow: None },
     }
 }
 
 fn pool_of(members: Vec<Member>) -> Pool {
-    Pool::new("main".into(), members, ClusterState::Primary)
+    Pool::new("main".into(), members, Standing::unknown())
+}
+
+const ANY: Wanted = Wanted { role: Role::Any, includes_writer: ReaderRule::LastResort };
+const WRITER: Wanted = Wanted { role: Role::Writer, ..ANY };
+
+fn reader(includes_writer: ReaderRule) -> Wanted {
+    Wanted { role: Role::Reader, includes_writer }
+}
+
+/// As any service picks that asks for no role.
+fn pick(pool: &Pool, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
+    super::pick(pool, ANY, balance, ticket, tried)
+}
+
+/// A pool whose writer is this one.
+fn written(members: Vec<Member>, writer: u32) -> Pool {
+    let standing = Standing { writer: Some(NodeId(writer)), ..Standing::unknown() };
+    Pool::new("main".into(), members, standing)
 }
 
 fn pool(weights: &[u16]) -> Pool {
@@ -26,7 +46,7 @@ fn pool(weights: &[u16]) -> Pool {
 }
 
 fn excluded(mut member: Member) -> Member {
-    member.verdict = Verdict { kind: Kind::Excluded, reason: Reason::NotReady, room: true };
+    member.verdict = Verdict { kind: Kind::Excluded, reason: Reason::NotReady, room: true, slow: None };
     member
 }
 
@@ -64,7 +84,7 @@ fn an_empty_pool_and_one_that_nobody_serves_give_nothing() {
     for balance in [Balance::RoundRobin, Balance::LeastConnections] {
         for pool in [pool(&[]), pool(&[0, 0]), pool_of(vec![excluded(member(0, 100))])] {
             assert_eq!(pick(&pool, balance, 7, &Tried::default()), None);
-            assert!(!pool.can_route());
+            assert!(!pool.can_route(ANY));
         }
         let mut unresolved = member(0, 100);
         unresolved.address = None;
@@ -188,7 +208,7 @@ fn reasons_name_every_node_and_what_went_wrong_where_nothing_should() {
     refused.verdict.reason =
         Reason::LoginRefused(LoginFailure { code: 1045, message: "Access denied for user 'monitor'".to_owned() });
     let pool = pool_of(vec![member(0, 100), member(1, 100), member(2, 0), refused, excluded(member(4, 0))]);
-    let reasons = pool.reasons(|node| (node.id == NodeId(0)).then(|| "connection refused".to_owned()));
+    let reasons = pool.reasons(ANY, |node| (node.id == NodeId(0)).then(|| "connection refused".to_owned()));
     assert_eq!(
         reasons,
         [
@@ -199,7 +219,7 @@ fn reasons_name_every_node_and_what_went_wrong_where_nothing_should() {
             "db4: not ready (wsrep_ready=OFF)",
         ]
     );
-    assert_eq!(self::pool(&[]).reasons(|_| None), [""; 0]);
+    assert_eq!(self::pool(&[]).reasons(ANY, |_| None), [""; 0]);
 }
 
 /// Members of any kind: weight, whether each serves, has room, is suspect, and its sessions.
@@ -224,6 +244,89 @@ fn any_pool() -> impl Strategy<Value = (Pool, Vec<ActiveSession>)> {
     })
 }
 
+#[test]
+fn a_writer_service_gets_the_writer_or_nobody() {
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        let picked = |pool: &Pool, ticket| super::pick(pool, WRITER, balance, ticket, &Tried::default());
+        let three = || vec![member(0, 100), member(1, 100), member(2, 100)];
+        let pool = written(three(), 1);
+        assert!((0..10).all(|ticket| picked(&pool, ticket) == Some(1)));
+        assert_eq!(picked(&pool_of(three()), 0), None, "there is none");
+        let mut members = three();
+        members[1] = excluded(member(1, 100));
+        assert_eq!(picked(&written(members, 1), 0), None, "it keeps the role while it is silent");
+        let mut members = three();
+        members[1].verdict.room = false;
+        members[1].verdict.slow = Some(Slow::RecvQueue);
+        assert_eq!(picked(&written(members, 1), 0), Some(1), "thresholds never take the writer away");
+    }
+}
+
+#[test]
+fn readers_include_the_writer_as_they_are_told() {
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        let pool = written(vec![member(0, 100), member(1, 100), member(2, 100)], 0);
+        let all = |rule, tried: &Tried| -> Vec<usize> {
+            (0..12).filter_map(|ticket| super::pick(&pool, reader(rule), balance, ticket, tried)).collect()
+        };
+        let distinct = |rule, tried: &[usize]| {
+            let mut seen = all(rule, &super::tests::tried(tried));
+            seen.sort_unstable();
+            seen.dedup();
+            seen
+        };
+        assert_eq!(distinct(ReaderRule::Never, &[]), [1, 2]);
+        assert_eq!(distinct(ReaderRule::LastResort, &[]), [1, 2]);
+        assert_eq!(distinct(ReaderRule::Always, &[]), [0, 1, 2]);
+        // The readers failed this client.
+        assert_eq!(distinct(ReaderRule::Never, &[1, 2]), [0; 0]);
+        assert_eq!(distinct(ReaderRule::LastResort, &[1, 2]), [0]);
+        // Alone.
+        let alone = written(vec![member(0, 100), excluded(member(1, 100))], 0);
+        let picked = |rule| super::pick(&alone, reader(rule), balance, 3, &Tried::default());
+        assert_eq!(picked(ReaderRule::Never), None);
+        assert_eq!(picked(ReaderRule::LastResort), Some(0));
+        // A full reader before the writer: that is what a last resort is.
+        let full = written(vec![member(0, 100), full(member(1, 100))], 0);
+        assert_eq!(super::pick(&full, reader(ReaderRule::LastResort), balance, 3, &Tried::default()), Some(1));
+    }
+}
+
+#[test]
+fn a_slow_node_gets_nobody_while_another_is_not_slow() {
+    let slow = |mut m: Member| {
+        m.verdict.slow = Some(Slow::FlowControl);
+        m
+    };
+    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+        let pool = pool_of(vec![slow(member(0, 100)), member(1, 1), slow(member(2, 100))]);
+        assert_eq!(picks(&pool, balance, 0..6), [1; 6]);
+        let all = pool_of(vec![slow(member(0, 100)), slow(member(1, 100))]);
+        assert_eq!(shares(&all, &picks(&all, Balance::RoundRobin, 0..6)), [3, 3], "never the last ones");
+    }
+}
+
+#[test]
+fn a_node_that_the_operator_drains_gets_nobody_and_says_so() {
+    for (state, told) in
+        [(AdminState::Drain, "drained by the operator"), (AdminState::Maintenance, "under maintenance")]
+    {
+        let mut member = member(0, 100);
+        member.admin = state;
+        let pool = pool_of(vec![member]);
+        assert_eq!(pick(&pool, Balance::RoundRobin, 0, &Tried::default()), None);
+        assert_eq!(pool.reasons(ANY, |_| None), [format!("db0: {told}")]);
+    }
+}
+
+#[test]
+fn who_does_not_have_the_role_says_so() {
+    let pool = written(vec![member(0, 100), excluded(member(1, 100))], 1);
+    assert_eq!(pool.reasons(WRITER, |_| None), ["db0: Synced, not the writer", "db1: not ready (wsrep_ready=OFF)"]);
+    let pool = written(vec![member(0, 100)], 0);
+    assert_eq!(pool.reasons(reader(ReaderRule::Never), |_| None), ["db0: Synced, the writer"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -244,7 +347,7 @@ proptest! {
             found.add(i);
         }
         prop_assert_eq!(found.len(), pool.members.iter().filter(|m| m.serves()).count());
-        prop_assert_eq!(found.is_empty(), !pool.can_route());
+        prop_assert_eq!(found.is_empty(), !pool.can_route(ANY));
     }
 
     #[test]

@@ -116,25 +116,25 @@ fn a_node_that_never_let_the_check_in_is_no_last_resort() {
 #[test]
 fn the_cluster_is_what_its_answering_nodes_say() {
     let mut world = World::new(2, settings());
-    assert_eq!(world.core.cluster(), ClusterState::Unknown);
+    assert_eq!(world.core.cluster(&world.settings), ClusterState::Unknown);
     world.see(0, non_primary());
-    assert_eq!(world.core.cluster(), ClusterState::NoPrimary);
+    assert_eq!(world.core.cluster(&world.settings), ClusterState::NoPrimary);
     world.see(1, donor());
-    assert_eq!(world.core.cluster(), ClusterState::Primary);
+    assert_eq!(world.core.cluster(&world.settings), ClusterState::Primary);
     world.see_often(1, &timed_out(), 2);
-    assert_eq!(world.core.cluster(), ClusterState::NoPrimary);
+    assert_eq!(world.core.cluster(&world.settings), ClusterState::NoPrimary);
     world.see_often(0, &timed_out(), 2);
-    assert_eq!(world.core.cluster(), ClusterState::Unknown);
+    assert_eq!(world.core.cluster(&world.settings), ClusterState::Unknown);
 }
 
 #[test]
 fn a_change_names_what_it_was_and_what_it_is() {
     let mut world = World::healthy(settings());
-    let outcome = world.see(0, rejecting());
-    let [Effect::Changed(change), Effect::Drain(NodeId(0), _)] = outcome.effects.as_slice() else {
+    let outcome = world.see(1, rejecting());
+    let [Effect::Changed(change), Effect::Drain(NodeId(1), _)] = outcome.effects.as_slice() else {
         panic!("{outcome:?}")
     };
-    assert_eq!((change.node, change.from.kind, change.to.kind), (NodeId(0), Kind::Eligible, Kind::Excluded));
+    assert_eq!((change.node, change.from.kind, change.to.kind), (NodeId(1), Kind::Eligible, Kind::Excluded));
     // Room alone is published, and is no change worth a log line.
     let outcome = world.see(1, answer(&[("threads_connected", "150")]));
     assert!(outcome.publish && outcome.effects.is_empty());

@@ -166,6 +166,6 @@ fn an_observation_of_a_node_that_is_not_there_is_nothing() {
     assert!(!outcome.publish && outcome.effects.is_empty());
     assert_eq!(world.kind(7), Kind::Unknown);
     // Nor does adding a node again forget what is known of it.
-    world.step(Event::Added(NodeId(0)));
+    world.step(Event::Added(NodeId(0), spec(0, 0)));
     assert_eq!(world.kind(0), Kind::Eligible);
 }
