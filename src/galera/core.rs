@@ -279,8 +279,9 @@ impl Core {
             }
             Event::Tick => {}
         }
+        let fresh = !self.settled;
         self.settled |= !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked);
-        self.survey(settings, now, &mut outcome);
+        self.survey(settings, now, fresh, &mut outcome);
         self.judge(settings, now, &mut outcome);
         self.assign(settings, now, &mut outcome);
         self.order(settings, now, &mut outcome);

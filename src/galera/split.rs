@@ -14,13 +14,15 @@ const ROUNDS: u8 = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Doubt {
     pub(super) first: Instant,
+    /// It is as old as our knowledge of the cluster.
+    pub(super) fresh: bool,
     round: Instant,
     rounds: u8,
 }
 
 impl Doubt {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { first: now, round: now, rounds: 0 }
+    pub(super) fn new(now: Instant, fresh: bool) -> Self {
+        Self { first: now, fresh, round: now, rounds: 0 }
     }
 
     /// Takes in the oldest of the views that contradict each other; a round is over when all of them are younger than

@@ -286,11 +286,14 @@ fn one_sided(lister: &View, other: &View, stale: Relation) -> Relation {
         // It joined, and the other had not been asked since.
         return Relation::Together;
     }
-    // A component goes on only with the larger part of the last one. A smaller part that is Primary one view later was
-    // bootstrapped by hand, and the larger one, which may still list it for a moment, is not out of date.
-    let next = numbers.is_some_and(|(lister, other)| other.checked_sub(lister) == Some(1));
-    let smaller = lister.weight > 0 && other.weight > 0 && other.weight.saturating_mul(2) < lister.weight;
-    if next && smaller { Relation::Apart } else { stale }
+    if was_bootstrapped(lister, other) { Relation::Apart } else { stale }
+}
+
+/// A component goes on only with the larger part of the last one. A smaller part that is Primary one view later was
+/// bootstrapped by hand, and the larger one, which may still count it for a moment, is not out of date.
+fn was_bootstrapped(older: &View, newer: &View) -> bool {
+    let next = older.conf_id.zip(newer.conf_id).is_some_and(|(old, new)| new.checked_sub(old) == Some(1));
+    next && older.weight > 0 && newer.weight > 0 && newer.weight.saturating_mul(2) < older.weight
 }
 
 fn by_uuid(of: &View, node: &View, known: &BTreeSet<&str>) -> Option<Lists> {
@@ -318,6 +321,8 @@ fn by_size(left: &View, right: &View) -> Relation {
     let sizes = pair(|v| v.size);
     let older = pair(|v| v.conf_id).map(|(a, b)| a.cmp(&b));
     match (sizes.map(|(a, b)| a.cmp(&b)), older) {
+        (Some(Ordering::Greater), Some(Ordering::Less)) if was_bootstrapped(left, right) => Relation::PerhapsApart,
+        (Some(Ordering::Less), Some(Ordering::Greater)) if was_bootstrapped(right, left) => Relation::PerhapsApart,
         (Some(Ordering::Greater), Some(Ordering::Less)) => Relation::PerhapsLeftIsStale,
         (Some(Ordering::Less), Some(Ordering::Greater)) => Relation::PerhapsRightIsStale,
         (Some(Ordering::Less | Ordering::Greater), _) => Relation::PerhapsApart,

@@ -15,7 +15,8 @@ use super::{Core, Effect, Entry, Outcome, Split};
 const SUSPENDED: Duration = Duration::from_secs(20);
 
 impl Core {
-    pub(super) fn survey(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+    /// `fresh`: nothing is settled yet that a false alarm could take away, so a contradiction is taken for what it may be.
+    pub(super) fn survey(&mut self, settings: &Settings, now: Instant, fresh: bool, outcome: &mut Outcome) {
         let views = self.views();
         let known = self.history(settings);
         let lives = |c: &&Component| c.ready && (known.is_none() || c.history.is_none() || c.history == known);
@@ -31,14 +32,14 @@ impl Core {
         let mut look = match &mut doubt {
             None if parties.is_empty() => false,
             None => {
-                doubt = Some(Doubt::new(now));
+                doubt = Some(Doubt::new(now, fresh));
                 true
             }
             Some(doubt) => doubt.advance(oldest, now),
         };
         let weak = match &doubt {
             Some(d) if d.is_believed() && now.saturating_duration_since(d.first) >= SUSPENDED => Weak::Lasting,
-            Some(d) if d.is_believed() => Weak::Believed,
+            Some(d) if d.is_believed() || d.fresh => Weak::Believed,
             _ => Weak::Ignored,
         };
         let components = components(&views, weak);
@@ -99,7 +100,7 @@ impl Core {
         let doubt = |(id, by): (&NodeId, &NodeId)| {
             let known = self.nodes.get(id).and_then(|e| e.stale.clone());
             let entry = match known {
-                None => (Doubt::new(now), true),
+                None => (Doubt::new(now, false), true),
                 Some(mut doubt) => {
                     let again = doubt.advance(begun(id).min(begun(by)), now);
                     (doubt, again)

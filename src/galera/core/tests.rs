@@ -1,10 +1,13 @@
 //! Invented clusters and invented time. Each test is one sentence about them.
 
 mod cluster;
+mod group;
 mod orders;
 mod properties;
+mod role;
 mod rows;
 mod settling;
+mod split;
 
 use std::time::{Duration, Instant};
 
