@@ -254,7 +254,7 @@ impl Core {
             Event::Observed(id, observation) => {
                 if let Some(entry) = self.nodes.get_mut(&id) {
                     entry.asked = true;
-                    entry.state.observe(settings, observation);
+                    entry.state.observe(settings, entry.verdict.kind.serves(), observation);
                 }
             }
             Event::Recorded(reading) => self.record.read(reading, now),

@@ -64,6 +64,8 @@ pub(super) struct NodeState {
     /// Its UUID and name in the group, as of its last answer in this life.
     pub(super) uuid: Option<Box<str>>,
     pub(super) name: Option<Box<str>>,
+    /// Its client address there.
+    pub(super) address: Option<Box<str>>,
     pub(super) slow: Option<Slow>,
     flow: Option<Flow>,
     /// Better checks in a row than `fitness`, and the least of them.
@@ -87,6 +89,7 @@ impl NodeState {
             view: None,
             uuid: None,
             name: None,
+            address: None,
             slow: None,
             flow: None,
             rising: None,
@@ -96,8 +99,8 @@ impl NodeState {
         }
     }
 
-    /// Takes one observation in.
-    pub(super) fn observe(&mut self, settings: &Settings, observation: Observation) {
+    /// Takes one observation in. `serves`: the node serves now.
+    pub(super) fn observe(&mut self, settings: &Settings, serves: bool, observation: Observation) {
         match observation.check {
             Check::Answered(status) => {
                 let (fitness, reason) = judge(&status, settings.donor);
@@ -106,12 +109,15 @@ impl NodeState {
                 self.view = View::of(observation.begun, &status);
                 self.uuid.clone_from(&status.uuid);
                 self.name.clone_from(&status.name);
-                self.answered(settings, fitness, reason);
+                if let Some(view) = &self.view {
+                    self.address = view.address().map(Box::from);
+                }
+                self.answered(settings, serves, fitness, reason);
             }
             Check::Unreadable(why, _) => {
                 let (fitness, reason) = judge_unreadable(&why);
                 self.view = None;
-                self.answered(settings, fitness, reason);
+                self.answered(settings, serves, fitness, reason);
             }
             Check::Unreachable { why, sure } => self.silent(settings, observation.begun, why, sure),
             Check::LoginRefused(why) => self.login_refused(why),
@@ -146,9 +152,11 @@ impl NodeState {
         };
     }
 
-    fn answered(&mut self, settings: &Settings, fitness: Fitness, reason: Reason) {
-        // A refused login was no fault of the node's, so its end needs no second opinion; nor does the first check ever.
-        let at_once = matches!(self.contact, Contact::Never | Contact::Refuses { was_fit: true });
+    fn answered(&mut self, settings: &Settings, serves: bool, fitness: Fitness, reason: Reason) {
+        // A refused login was no fault of the node's, so its end needs no second opinion; nor does the first check ever;
+        // nor does a last resort that is better than one: it serves already, beside others that are none.
+        let is_spare = serves && self.fitness == Fitness::Spare;
+        let at_once = is_spare || matches!(self.contact, Contact::Never | Contact::Refuses { was_fit: true });
         self.alive(Contact::Answers);
         self.speaks = true;
         if at_once || fitness <= self.fitness {

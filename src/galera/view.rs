@@ -86,20 +86,41 @@ impl View {
     }
 
     /// How its members are told apart.
-    pub(super) fn membership(&self) -> Membership {
+    fn membership(&self, known: &Known<'_>) -> Membership {
         if self.members.is_some() {
             Membership::Uuid
-        } else if self.addresses.is_some() {
+        } else if self.clear_addresses(known).is_some() {
             Membership::Addresses
         } else {
             Membership::Weak
         }
     }
 
+    /// Its addresses, unless one of them is two nodes' own: alone in its component a node behind NAT looks clear.
+    fn clear_addresses(&self, known: &Known<'_>) -> Option<&(Box<str>, BTreeSet<Box<str>>)> {
+        self.addresses.as_ref().filter(|(_, all)| all.iter().all(|a| !known.shared.contains(&**a)))
+    }
+
     /// Whether the member of this UUID, or one of this name, is listed; `None` where the list is not known.
     pub(super) fn lists_member(&self, uuid: Option<&str>, name: Option<&str>) -> Option<bool> {
         let members = self.members.as_ref()?;
         Some(members.iter().any(|m| Some(&*m.uuid) == uuid || Some(&*m.name) == name))
+    }
+}
+
+impl View {
+    /// Its own client address, where it has one.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.addresses.as_ref().map(|(own, _)| &**own)
+    }
+
+    /// Whether a member of this UUID, or of this address where there is no list of UUIDs, is in it as far as can be told.
+    pub(super) fn mentions(&self, uuid: Option<&str>, address: Option<&str>) -> bool {
+        match (&self.members, &self.addresses) {
+            (Some(members), _) => members.iter().any(|m| Some(&*m.uuid) == uuid),
+            (None, Some((_, all))) => address.is_some_and(|address| all.contains(address)),
+            (None, None) => false,
+        }
     }
 }
 
@@ -196,10 +217,28 @@ enum Lists {
     No,
 }
 
+/// What all views together tell of each of them.
+struct Known<'a> {
+    uuids: BTreeSet<&'a str>,
+    /// Addresses that more than one node calls its own.
+    shared: BTreeSet<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn new(views: &[(NodeId, &'a View)]) -> Self {
+        let mut met = BTreeSet::new();
+        let own = views.iter().filter_map(|(_, v)| Some(&*v.addresses.as_ref()?.0));
+        Self {
+            uuids: views.iter().filter_map(|(_, v)| v.uuid.as_deref()).collect(),
+            shared: own.filter(|own| !met.insert(*own)).collect(),
+        }
+    }
+}
+
 /// Sorts views into components.
 pub(super) fn components(views: &[(NodeId, &View)], weak: Weak) -> Components {
-    let membership = views.iter().map(|(_, v)| v.membership()).max().unwrap_or(Membership::Uuid);
-    let known: BTreeSet<&str> = views.iter().filter_map(|(_, v)| v.uuid.as_deref()).collect();
+    let known = Known::new(views);
+    let membership = views.iter().map(|(_, v)| v.membership(&known)).max().unwrap_or(Membership::Uuid);
     let mut pairs = Vec::new();
     let mut stale = BTreeMap::new();
     for (i, (a, left)) in views.iter().enumerate() {
@@ -253,7 +292,7 @@ pub(super) fn components(views: &[(NodeId, &View)], weak: Weak) -> Components {
     Components { all, stale, membership }
 }
 
-fn relation(left: &View, right: &View, known: &BTreeSet<&str>) -> Relation {
+fn relation(left: &View, right: &View, known: &Known<'_>) -> Relation {
     // Two histories are never in one group.
     if let (Some(a), Some(b)) = (&left.history, &right.history)
         && a != b
@@ -262,7 +301,7 @@ fn relation(left: &View, right: &View, known: &BTreeSet<&str>) -> Relation {
     }
     let lists = match (by_uuid(left, right, known), by_uuid(right, left, known)) {
         (Some(a), Some(b)) => Some((a, b)),
-        _ => by_address(left, right).zip(by_address(right, left)),
+        _ => by_address(left, right, known).zip(by_address(right, left, known)),
     };
     match lists {
         None => by_size(left, right),
@@ -296,7 +335,7 @@ fn was_bootstrapped(older: &View, newer: &View) -> bool {
     next && older.weight > 0 && newer.weight > 0 && newer.weight.saturating_mul(2) < older.weight
 }
 
-fn by_uuid(of: &View, node: &View, known: &BTreeSet<&str>) -> Option<Lists> {
+fn by_uuid(of: &View, node: &View, known: &Known<'_>) -> Option<Lists> {
     let (members, uuid) = (of.members.as_ref()?, node.uuid.as_deref()?);
     node.members.as_ref()?;
     if members.iter().any(|m| &*m.uuid == uuid) {
@@ -306,13 +345,13 @@ fn by_uuid(of: &View, node: &View, known: &BTreeSet<&str>) -> Option<Lists> {
     // another node's that we know, tells nothing.
     let mut named = members.iter().filter(|m| Some(&m.name) == node.name.as_ref());
     Some(match (named.next(), named.next()) {
-        (Some(m), None) if !known.contains(&*m.uuid) => Lists::Before,
+        (Some(m), None) if !known.uuids.contains(&*m.uuid) => Lists::Before,
         _ => Lists::No,
     })
 }
 
-fn by_address(of: &View, node: &View) -> Option<Lists> {
-    let ((_, list), (own, _)) = (of.addresses.as_ref()?, node.addresses.as_ref()?);
+fn by_address(of: &View, node: &View, known: &Known<'_>) -> Option<Lists> {
+    let ((_, list), (own, _)) = (of.clear_addresses(known)?, node.clear_addresses(known)?);
     Some(if list.contains(own) { Lists::Yes } else { Lists::No })
 }
 

@@ -35,6 +35,12 @@ impl Core {
                 doubt = Some(Doubt::new(now, fresh));
                 true
             }
+            // Who counts on a node that is gone may have slept since: such a view is not believed before it had time to wake.
+            Some(doubt)
+                if now.saturating_duration_since(doubt.first) < SUSPENDED && self.counts_on_the_silent(&parties) =>
+            {
+                false
+            }
             Some(doubt) => doubt.advance(oldest, now),
         };
         let weak = match &doubt {
@@ -87,6 +93,13 @@ impl Core {
         let mut met = BTreeSet::new();
         let seen = self.nodes.iter().filter_map(|(id, e)| Some((*id, e.state.view.as_ref()?)));
         seen.filter(|(_, view)| view.uuid.as_ref().is_none_or(|uuid| met.insert(uuid.clone()))).collect()
+    }
+
+    /// Whether one of these nodes lists one that does not answer us.
+    fn counts_on_the_silent(&self, parties: &BTreeSet<NodeId>) -> bool {
+        let silent = || self.nodes.values().filter(|e| e.state.contact == Contact::Silent);
+        let mut views = parties.iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
+        views.any(|v| silent().any(|e| v.mentions(e.state.uuid.as_deref(), e.state.address.as_deref())))
     }
 
     /// Goes on doubting nodes whose views are out of date. True: another check is wanted.

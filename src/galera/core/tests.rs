@@ -8,6 +8,7 @@ mod role;
 mod rows;
 mod settling;
 mod split;
+mod whole;
 
 use std::time::{Duration, Instant};
 

@@ -38,6 +38,18 @@ pub(super) struct Member {
     pub(super) state: u8,
 }
 
+impl Member {
+    /// Whether its view has this node in the life that `node` is.
+    pub(super) fn lists(&self, i: usize, node: &Self) -> bool {
+        self.view.contains(&(i, node.life))
+    }
+
+    /// Its `wsrep_cluster_state_uuid`.
+    pub(super) fn history_name(&self) -> String {
+        format!("6c8a1b2e-0000-11ef-8000-{:012}", self.history)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) members: Vec<Member>,
@@ -234,7 +246,7 @@ impl Group {
             ("wsrep_incoming_addresses", incoming),
             ("wsrep_gcomm_uuid", Self::uuid((i, me.life))),
             ("wsrep_node_name", format!("n{i}")),
-            ("wsrep_cluster_state_uuid", format!("6c8a1b2e-0000-11ef-8000-{:012}", me.history)),
+            ("wsrep_cluster_state_uuid", me.history_name()),
         ];
         let changes: Vec<(&str, &str)> = changes.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let listed = |m: &(usize, u32)| Listed { uuid: Self::uuid(*m).into(), name: format!("n{}", m.0).into() };

@@ -112,11 +112,9 @@ fn the_last_donor_writes_where_nobody_else_can() {
 
 #[test]
 fn failback_is_as_it_is_configured() {
-    for (failback, at_once, after) in [
-        (Failback::Never, 0, 0),
-        (Failback::Immediate, 1, 1),
-        (Failback::After(Duration::from_secs(60)), 0, 1),
-    ] {
+    for (failback, at_once, after) in
+        [(Failback::Never, 0, 0), (Failback::Immediate, 1, 1), (Failback::After(Duration::from_secs(60)), 0, 1)]
+    {
         let mut watched = with_priorities([0, 9, 0], Settings { failback, ..settings() });
         watched.group.members[1].state = 2;
         watched.check(1);
@@ -256,7 +254,9 @@ fn a_lost_writer_is_replaced_by_a_proposal_and_only_every_30_seconds() {
     read(&mut watched, row(1, 0, 0, 0));
     watched.group.members[0].state = 2;
     watched.check(0);
-    assert!(watched.effects.iter().any(|e| matches!(e, Effect::Propose(p) if p.epoch == Some(1) && p.node == NodeId(1))));
+    assert!(
+        watched.effects.iter().any(|e| matches!(e, Effect::Propose(p) if p.epoch == Some(1) && p.node == NodeId(1)))
+    );
 }
 
 #[test]
@@ -284,5 +284,8 @@ fn a_recorded_writer_that_is_not_configured_here_leaves_this_balancer_without_on
     watched.effects.clear();
     read(&mut watched, row(6, 3, 1, 0));
     assert_eq!((writer(&watched), watched.orders()), (None, vec!["demote 0".to_owned()]));
-    assert_eq!(watched.world.core.writer_note(), Some("no writer: the record names n3, a member that is not configured here"));
+    assert_eq!(
+        watched.world.core.writer_note(),
+        Some("no writer: the record names n3, a member that is not configured here")
+    );
 }

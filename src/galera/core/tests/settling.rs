@@ -105,13 +105,23 @@ fn a_row_of_good_checks_proves_the_least_of_them_and_says_so() {
 #[test]
 fn a_failure_ends_a_row_of_good_checks_though_it_is_not_down() {
     let mut world = World::new(1, settings());
-    world.see(0, donor());
+    world.see(0, non_primary());
     world.see(0, synced());
     world.see(0, timed_out());
     world.see(0, synced());
-    assert_eq!(world.kind(0), Kind::LastResort);
+    assert_eq!(world.kind(0), Kind::Excluded);
     world.see(0, synced());
     assert_eq!(world.kind(0), Kind::Eligible);
+}
+
+#[test]
+fn a_last_resort_that_is_synced_again_is_one_at_once() {
+    let mut world = World::new(2, settings());
+    world.see(0, donor());
+    world.see(1, donor());
+    assert_eq!(world.serving(), [0, 1]);
+    world.see(0, synced());
+    assert_eq!(world.serving(), [0], "it serves already, and beside it a donor must not");
 }
 
 #[test]

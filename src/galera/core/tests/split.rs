@@ -2,7 +2,7 @@
 
 use super::group::{Tell, Watched};
 use super::*;
-use crate::galera::{AdminState, ClusterState, Memory, Membership};
+use crate::galera::{AdminState, ClusterState, Membership, Memory};
 
 const ALL: [Tell; 5] = [Tell::Table, Tell::Addresses, Tell::Auto, Tell::Nat, Tell::Empty];
 
@@ -258,8 +258,14 @@ fn a_configured_history_is_the_only_one_whatever_was_learned() {
     let ours = Settings { state_uuid: Some("6c8a1b2e-0000-11ef-8000-000000000002".into()), ..settings() };
     let mut watched = Watched::new(3, Tell::Table, ours.clone());
     assert_eq!(watched.serving(), [0; 0]);
-    assert_eq!(watched.world.reason(0), "foreign history 6c8a1b2e-0000-11ef-8000-000000000001 (state_uuid names another)");
-    watched.world.core.recall(&ours, &Memory { history: Some("6c8a1b2e-0000-11ef-8000-000000000001".into()), ..Memory::default() });
+    assert_eq!(
+        watched.world.reason(0),
+        "foreign history 6c8a1b2e-0000-11ef-8000-000000000001 (state_uuid names another)"
+    );
+    watched
+        .world
+        .core
+        .recall(&ours, &Memory { history: Some("6c8a1b2e-0000-11ef-8000-000000000001".into()), ..Memory::default() });
     watched.round();
     assert_eq!(watched.serving(), [0; 0]);
 }

@@ -1,0 +1,388 @@
+//! Sentences about the cluster as a whole, over thousands of lives of an invented group.
+//!
+//! Each was seen to fail with its rule taken out; the list stands in `docs/DESIGN.md`.
+
+use proptest::prelude::*;
+
+use super::group::{Group, Member, Tell, Watched};
+use super::*;
+use crate::galera::AdminState;
+use crate::galera::agreement::{Reading, Row};
+
+const NODES: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Happening {
+    Check(usize),
+    Round,
+    Pass(u64),
+    Stop(usize),
+    Crash(usize),
+    Start(usize),
+    Freeze(usize),
+    Thaw(usize),
+    Donor(usize),
+    Synced(usize),
+    Operator(usize, AdminState),
+    /// Galera's own timeouts pass.
+    Settle,
+    Merge(usize),
+    // What people do wrong.
+    Isolate(usize),
+    Bootstrap(usize),
+    Found(usize),
+}
+
+use Happening::*;
+
+fn node() -> impl Strategy<Value = usize> {
+    0..NODES
+}
+
+/// What can happen to any cluster.
+fn ordinary() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        10 => node().prop_map(Check),
+        8 => Just(Round),
+        2 => (0..7000_u64).prop_map(Pass),
+        1 => node().prop_map(Stop),
+        1 => node().prop_map(Crash),
+        3 => node().prop_map(Start),
+        1 => node().prop_map(Freeze),
+        3 => node().prop_map(Thaw),
+        1 => node().prop_map(Donor),
+        2 => node().prop_map(Synced),
+        3 => Just(Settle),
+        2 => node().prop_map(Merge),
+        1 => (node(), proptest::sample::select(AdminState::ALL.to_vec())).prop_map(|(i, state)| Operator(i, state)),
+    ]
+}
+
+/// And what should not.
+fn anything() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => ordinary(),
+        1 => node().prop_map(Isolate),
+        1 => node().prop_map(Bootstrap),
+        1 => node().prop_map(Found),
+    ]
+}
+
+fn life(of: impl Strategy<Value = Happening>) -> impl Strategy<Value = Vec<Happening>> {
+    proptest::collection::vec(of, 1..40)
+}
+
+/// Tables and addresses tell for certain, the others do not.
+fn certain() -> impl Strategy<Value = Tell> {
+    proptest::sample::select(vec![Tell::Table, Tell::Addresses])
+}
+
+fn any_tell() -> impl Strategy<Value = Tell> {
+    proptest::sample::select(vec![Tell::Table, Tell::Table, Tell::Addresses, Tell::Auto, Tell::Nat, Tell::Empty])
+}
+
+fn rules() -> impl Strategy<Value = Settings> {
+    (any::<bool>(), any::<bool>(), 1..3_u32).prop_map(|(refuse_split_brain, kill_on_demote, rise)| Settings {
+        refuse_split_brain,
+        kill_on_demote,
+        rise,
+        ..settings()
+    })
+}
+
+impl Watched {
+    fn happen(&mut self, happening: Happening) {
+        let group = &mut self.group;
+        match happening {
+            Check(i) => self.check(i),
+            Round => self.round(),
+            Pass(millis) => self.pass(millis),
+            Stop(i) => group.stop(i),
+            Crash(i) => group.crash(i),
+            Start(i) => group.start(i),
+            Freeze(i) => group.freeze(i),
+            Thaw(i) => group.thaw(i),
+            Donor(i) if group.members[i].primary => group.members[i].state = 2,
+            Synced(i) if group.members[i].primary => group.members[i].state = 4,
+            Donor(_) | Synced(_) => {}
+            Operator(i, state) => {
+                let outcome = self.world.step(Event::Operator(NodeId(i as u32), state));
+                self.effects.extend(outcome.effects);
+            }
+            Settle => group.settle(),
+            Merge(i) => group.merge(i),
+            Isolate(i) => group.isolate(i),
+            Bootstrap(i) => group.bootstrap(i),
+            Found(i) => group.found(i),
+        }
+    }
+}
+
+/// What an onlooker remembers of the last answer of each node.
+type Notes = Vec<Option<Member>>;
+
+/// Lives a life and calls `look` after each happening, with what was last heard of each node and the effects it brought.
+fn live(
+    tell: Tell,
+    settings: Settings,
+    life: &[Happening],
+    mut look: impl FnMut(&Watched, &Notes, Happening, &[Effect]) -> Result<(), TestCaseError>,
+) -> Result<Watched, TestCaseError> {
+    let mut watched = Watched::new(NODES, tell, settings);
+    let heard = |group: &Group, i: usize| Some(group.members[i].clone()).filter(|m| m.runs && !m.frozen);
+    let mut notes: Notes = (0..NODES).map(|i| heard(&watched.group, i)).collect();
+    for happening in life {
+        watched.happen(*happening);
+        for i in 0..NODES {
+            if matches!(happening, Round) || *happening == Check(i) {
+                notes[i] = heard(&watched.group, i).or(notes[i].take());
+            }
+        }
+        let effects = std::mem::take(&mut watched.effects);
+        look(&watched, &notes, *happening, &effects)?;
+    }
+    Ok(watched)
+}
+
+/// Whether one of two answers lists the other's node.
+fn know_each_other(notes: &Notes, a: usize, b: usize) -> bool {
+    let lists = |x: usize, y: usize| match (&notes[x], &notes[y]) {
+        (Some(of), Some(node)) => of.lists(y, node),
+        _ => false,
+    };
+    lists(a, b) || lists(b, a)
+}
+
+fn pairs(serving: &[u32]) -> Vec<(usize, usize)> {
+    let ids: Vec<usize> = serving.iter().map(|id| *id as usize).collect();
+    ids.iter().flat_map(|a| ids.iter().filter(move |b| a < b).map(|b| (*a, *b))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 3000,
+        // Many lives end with nobody who could serve.
+        max_global_rejects: 100_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn two_components_are_never_served(tell in certain(), settings in rules(), life in life(anything())) {
+        live(tell, settings, &life, |watched, notes, _, _| {
+            for (a, b) in pairs(&watched.serving()) {
+                prop_assert!(know_each_other(notes, a, b), "{} and {} serve: {:?}", a, b, notes);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn in_a_quiet_world_only_one_true_component_is_served(
+        tell in any_tell(), settings in rules(), life in life(anything())
+    ) {
+        let mut watched = live(tell, settings, &life, |_, _, _, _| Ok(()))?;
+        // Sizes and indices tell of all components only where every member is heard.
+        let deaf = !matches!(tell, Tell::Table | Tell::Addresses);
+        prop_assume!(!deaf || watched.group.members.iter().all(|m| m.runs && !m.frozen));
+        watched.rounds(5);
+        watched.pass(25_000);
+        watched.rounds(5);
+        for (a, b) in pairs(&watched.serving()) {
+            prop_assert!(watched.group.together(a, b), "{} and {}", a, b);
+        }
+    }
+
+    #[test]
+    fn who_serves_is_primary_and_of_the_one_history(tell in any_tell(), settings in rules(), life in life(anything())) {
+        live(tell, settings, &life, |watched, notes, _, _| {
+            let known = watched.world.core.memory().history;
+            for id in watched.serving() {
+                let note = notes[id as usize].as_ref().expect("it was heard of");
+                prop_assert!(note.primary, "node {} is not Primary", id);
+                prop_assert_eq!(known.as_deref(), Some(&*note.history_name()), "node {}", id);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_donor_never_serves_beside_a_synced_node(tell in any_tell(), settings in rules(), life in life(anything())) {
+        live(tell, settings, &life, |watched, notes, _, _| {
+            let ready = |id: &&u32| watched.world.core.admin(NodeId(**id)) == AdminState::Ready;
+            let states: Vec<u8> = watched.serving().iter().filter(ready).filter_map(|id| Some(notes[*id as usize].as_ref()?.state)).collect();
+            prop_assert!(!(states.contains(&2) && states.contains(&4)), "{:?}", states);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn joins_leaves_crashes_and_pauses_are_no_split(tell in certain(), settings in rules(), life in life(ordinary())) {
+        live(tell, settings, &life, |_, _, _, effects| {
+            prop_assert!(!effects.iter().any(|e| matches!(e, Effect::SplitBrain(_))), "{:?}", effects);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn what_happens_to_a_node_ends_no_session_elsewhere(tell in certain(), settings in rules(), life in life(ordinary())) {
+        let mut touched = [false; NODES];
+        live(tell, settings, &life, |watched, notes, happening, effects| {
+            match happening {
+                Stop(i) | Crash(i) | Freeze(i) | Donor(i) | Operator(i, _) => touched[i] = true,
+                _ => {}
+            }
+            for effect in effects {
+                let Effect::Kill(id, reason) = effect else { continue };
+                let i = id.0 as usize;
+                let lost_quorum = notes[i].as_ref().is_some_and(|m| !m.primary);
+                prop_assert!(touched[i] || lost_quorum, "{:?}: {:?} in {:?}", id, reason, watched.group);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn the_writer_serves_or_may_come_back(
+        tell in any_tell(), settings in rules(), priorities in proptest::collection::vec(0..3_u32, NODES),
+        failback in proptest::sample::select(vec![Failback::Never, Failback::Immediate, Failback::After(Duration::from_secs(3))]),
+        life in life(anything())
+    ) {
+        let settings = Settings { failback, ..settings };
+        let mut watched = Watched::new(NODES, tell, settings.clone());
+        watched.world.core = Core::new();
+        for (id, priority) in (0..).zip(priorities) {
+            watched.world.step(Event::Added(NodeId(id), spec(id, priority)));
+        }
+        watched.round();
+        for happening in life {
+            watched.effects.clear();
+            watched.happen(happening);
+            let core = &watched.world.core;
+            let open = |id: u32| watched.world.kind(id).serves() && core.admin(NodeId(id)) == AdminState::Ready;
+            let any = (0..NODES as u32).any(open);
+            for effect in &watched.effects {
+                if let Effect::Writer { from, to, .. } = effect
+                    && Some(effect) == watched.effects.iter().rfind(|e| matches!(e, Effect::Writer { .. }))
+                {
+                    // A round is several steps: what it was within them is not seen from here.
+                    let lost = happening == Round || from.is_none_or(|from| !open(from.0));
+                    prop_assert!(open(to.0) || happening == Round, "{:?} became the writer and cannot serve", to);
+                    prop_assert!(lost || failback != Failback::Never, "{:?}", effect);
+                }
+            }
+            let Some(writer) = core.writer() else {
+                prop_assert!(!any, "nobody writes though somebody serves");
+                continue;
+            };
+            if any && !open(writer.0) {
+                let state = &core.nodes[&writer].state;
+                let silent = state.contact == crate::galera::node_state::Contact::Silent;
+                prop_assert!(core.admin(writer) == AdminState::Ready && (silent || state.is_rising()), "{:?}", state);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_mended_serves_again_by_itself(tell in certain(), settings in rules(), life in life(anything())) {
+        let mut watched = live(tell, settings, &life, |_, _, _, _| Ok(()))?;
+        watched.rounds(5);
+        for i in 0..NODES {
+            watched.happen(Operator(i, AdminState::Ready));
+        }
+        let serving = watched.serving();
+        prop_assume!(!serving.is_empty());
+        // All that is not served is wiped and rejoins.
+        let others = || (0..NODES).filter(|i| !serving.contains(&(*i as u32)));
+        others().for_each(|i| watched.group.crash(i));
+        for i in 0..NODES {
+            watched.group.thaw(i);
+            watched.group.members[i].isolated = false;
+        }
+        watched.group.settle();
+        prop_assume!(serving.iter().all(|id| watched.group.members[*id as usize].primary));
+        others().for_each(|i| watched.group.start(i));
+        (0..NODES).for_each(|i| watched.group.members[i].state = 4);
+        watched.rounds(6);
+        prop_assert_eq!(watched.serving(), (0..NODES as u32).collect::<Vec<_>>());
+        prop_assert_ne!(watched.world.core.cluster(&watched.world.settings), crate::galera::ClusterState::SplitBrain);
+    }
+
+    #[test]
+    fn a_restart_serves_no_other_side(tell in certain(), life in life(anything()), first in 0..NODES) {
+        let mut watched = live(tell, settings(), &life, |_, _, _, _| Ok(()))?;
+        watched.rounds(5);
+        let served = watched.world.core.served().to_vec();
+        prop_assume!(!served.is_empty());
+        let memory = watched.world.core.memory();
+        let mut again = Watched::new(0, tell, settings());
+        again.world = World::new(NODES as u32, settings());
+        again.world.core.recall(&settings(), &memory);
+        again.group = watched.group.clone();
+        for i in 0..NODES {
+            again.check((first + i) % NODES);
+            for id in again.serving() {
+                prop_assert!(served.contains(&NodeId(id)), "{} serves and {:?} did", id, served);
+            }
+        }
+    }
+
+    #[test]
+    fn balancers_that_share_a_record_agree_and_take_turns_slowly(
+        life in life(ordinary()), looks in proptest::collection::vec((0..2_usize, any::<bool>()), 40)
+    ) {
+        let rules = Settings { agreed: true, ..settings() };
+        let mut group = Group::new(NODES, Tell::Table);
+        let mut two = [0, 1].map(|_| Watched::new(NODES, Tell::Table, rules.clone()));
+        let mut row: Option<(Row, u64)> = None;
+        let mut changes: Vec<u64> = Vec::new();
+        let mut now = 0;
+        for (happening, (who, works)) in life.iter().zip(looks) {
+            two[who].group = group.clone();
+            two[who].happen(*happening);
+            group = two[who].group.clone();
+            now = now.max(two[0].world.now).max(two[1].world.now);
+            for one in &mut two {
+                one.world.now = now;
+                let reading = |row: &Option<(Row, u64)>| match row {
+                    _ if !works => Reading::Unreadable("a commit hangs".to_owned()),
+                    None => Reading::NoRow,
+                    Some((row, at)) => Reading::Row(Row { age: Duration::from_millis(now - at), ..row.clone() }),
+                };
+                let outcome = one.world.step(Event::Recorded(reading(&row)));
+                one.effects.extend(outcome.effects);
+                for effect in std::mem::take(&mut one.effects) {
+                    let Effect::Propose(proposal) = effect else { continue };
+                    // Compare and set.
+                    if !works || row.as_ref().map(|(row, _)| row.epoch) != proposal.epoch {
+                        continue;
+                    }
+                    if let Some((old, _)) = &row {
+                        prop_assert_ne!(&old.uuid, &proposal.uuid, "a change that changes nothing");
+                    }
+                    let epoch = proposal.epoch.unwrap_or(0) + 1;
+                    row = Some((Row { epoch, uuid: proposal.uuid, name: proposal.name, age: Duration::ZERO }, now));
+                    changes.push(now);
+                }
+                if works {
+                    let outcome = one.world.step(Event::Recorded(reading(&row)));
+                    one.effects.extend(outcome.effects);
+                }
+            }
+            if works {
+                // The other one reads it at its next look.
+                let last = two[0].world.step(Event::Recorded(match &row {
+                    None => Reading::NoRow,
+                    Some((row, at)) => Reading::Row(Row { age: Duration::from_millis(now - at), ..row.clone() }),
+                }));
+                two[0].effects.extend(last.effects);
+                if row.is_some() {
+                    prop_assert_eq!(two[0].world.core.writer(), two[1].world.core.writer());
+                }
+            }
+        }
+        for pair in changes.windows(2).skip(1) {
+            prop_assert!(pair[1] - pair[0] >= 30_000, "{:?}", changes);
+        }
+    }
+}
