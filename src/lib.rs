@@ -7,7 +7,7 @@
 //! | `main.rs` | arguments to exit code | `cli` |
 //! | [`cli`] | a file per subcommand, thin | all below |
 //! | [`lifecycle`] | start, drain, stop | all below |
-//! | [`admin`] | HTTP routes and the status | pool, telemetry, config |
+//! | [`admin`] | HTTP routes, the status, who may change what | pool, telemetry, config |
 //! | [`health`] | monitor tasks; the only publisher of snapshots | galera, mysql, pool, net, config, telemetry |
 //! | [`service`] | workers, and one session from accept to close | pool, mysql (greeting only), net, config, telemetry |
 //! | [`pool`] | nodes, the snapshot, balance policies, the kill switch | galera's types, config |

@@ -1,9 +1,15 @@
-//! The admin address: HTTP routes over snapshots and counters. Reads; changes nothing.
+//! The admin address: HTTP routes over snapshots and counters, on TCP and on a Unix socket.
+//!
+//! It changes nothing itself. What an operator asks for goes to the health room as a command.
 
-mod http;
+mod auth;
+mod change;
+mod reply;
+mod routes;
+mod server;
 mod status;
 mod view;
 
-pub use http::serve;
+pub use server::{serve, serve_unix};
 pub use status::status;
 pub use view::{ClusterView, RunState, ServiceView, View};

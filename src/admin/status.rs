@@ -41,10 +41,14 @@ struct Cluster {
 struct Node {
     name: String,
     address: String,
+    admin_state: &'static str,
     verdict: &'static str,
     reason: String,
     since_seconds: f64,
     weight: u16,
+    priority: u32,
+    /// Zones are of a later version: always empty.
+    zone: &'static str,
     wsrep: BTreeMap<String, String>,
     probe: Option<Probe>,
     connections: Connections,
@@ -121,10 +125,13 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
     Node {
         name: node.name.to_string(),
         address: node.address.to_string(),
+        admin_state: member.admin.as_str(),
         verdict: member.verdict.kind.as_str(),
         reason: reason(member),
         since_seconds: rounded(now.saturating_duration_since(since)),
         weight: member.weight,
+        priority: member.priority,
+        zone: "",
         wsrep,
         probe: report.map(|r| Probe {
             age_ms: millis(now.saturating_duration_since(r.probe.ended)),

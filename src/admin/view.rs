@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::pool::{PoolCell, Wanted};
+use crate::config::Secret;
+use crate::pool::{Commands, PoolCell, Wanted};
 use crate::telemetry::{Registry, ServiceMetrics};
 
 /// How far the instance has come.
@@ -42,6 +43,8 @@ pub struct View {
     pub clusters: Vec<ClusterView>,
     /// Its services, in the order of the configuration.
     pub services: Vec<ServiceView>,
+    /// What a change over TCP has to show; `None` = TCP is read-only.
+    pub token: Option<Secret>,
     /// Its metrics.
     pub registry: Registry,
 }
@@ -53,6 +56,8 @@ pub struct ClusterView {
     pub name: Arc<str>,
     /// Its snapshots.
     pub pool: Arc<PoolCell>,
+    /// Where its health room takes commands.
+    pub commands: Commands,
 }
 
 /// One service.

@@ -11,6 +11,7 @@ mod deadline;
 mod members;
 mod monitor;
 mod obey;
+mod operator;
 mod picture;
 pub mod probe;
 mod resolve;
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::config;
 use crate::net::tls::SetupError;
-use crate::pool::PoolCell;
+use crate::pool::{CommandQueue, Commands, PoolCell};
 use crate::telemetry::Registry;
 
 pub use resolve::Resolver;
@@ -35,13 +36,23 @@ pub use watch::ClusterWatch;
 #[derive(Debug)]
 pub struct Health {
     watch: Arc<ClusterWatch>,
+    commands: Commands,
+    /// Until [`Self::start`] takes it.
+    queue: Option<CommandQueue>,
     tasks: JoinSet<()>,
 }
 
 impl Health {
     /// Prepares the watch of a cluster; [`Self::start`] begins it.
     pub fn new(cluster: &Arc<config::Cluster>, registry: &Registry) -> Result<Self, SetupError> {
-        Ok(Self { watch: Arc::new(ClusterWatch::new(cluster, registry)?), tasks: JoinSet::new() })
+        let watch = Arc::new(ClusterWatch::new(cluster, registry)?);
+        let (commands, queue) = Commands::channel();
+        Ok(Self { watch, commands, queue: Some(queue), tasks: JoinSet::new() })
+    }
+
+    /// Where operators' commands for the cluster are given.
+    pub fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 
     /// Where the cluster's snapshots are found.
@@ -57,6 +68,15 @@ impl Health {
         }
         let watch = Arc::clone(&self.watch);
         self.tasks.spawn(kept_alive(move || Arc::clone(&watch).tick()));
+        if let Some(mut queue) = self.queue.take() {
+            let watch = Arc::clone(&self.watch);
+            self.tasks.spawn(async move {
+                while let Some((command, answer)) = queue.next().await {
+                    // Who asked may have left: it is done all the same.
+                    let _ = answer.send(watch.command(command));
+                }
+            });
+        }
     }
 
     /// Names of the nodes that were not checked yet.

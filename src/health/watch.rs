@@ -105,6 +105,16 @@ impl ClusterWatch {
         self.rules.load_full()
     }
 
+    /// Makes every monitor look now.
+    pub(super) fn look(&self) {
+        self.nodes.iter().for_each(|n| n.node.look.notify_one());
+    }
+
+    /// The history that a node's Primary component holds.
+    pub(super) fn history_of(&self, id: NodeId) -> Option<Box<str>> {
+        self.state().core.history_of(id)
+    }
+
     /// Whether lists of members are to be read although nothing seems to have changed.
     pub(super) fn wants_members(&self) -> bool {
         self.state().core.wants_members()
@@ -138,7 +148,7 @@ impl ClusterWatch {
         let id = watched.node.id;
         let ended = Instant::now();
         let mut state = self.state();
-        let State { core, seen } = &mut *state;
+        let State { core, seen, .. } = &mut *state;
         let check = &probed.observation.check;
         let error = error_of(check);
         let good = matches!(check, Check::Answered(_));
@@ -172,7 +182,7 @@ impl ClusterWatch {
         self.perform(&rules, &mut state, outcome, publish, ended);
         // Here and not where a tick ends as well: a tick must not wake itself.
         self.moved.notify_one();
-        let State { core, seen } = &*state;
+        let State { core, seen, .. } = &*state;
         if let Some(seen) = seen.get(&id) {
             let failures = core.failures(id);
             let probe = ProbeReport { ended, duration: probed.duration, failures, error };
@@ -189,7 +199,7 @@ impl ClusterWatch {
     }
 
     /// Takes in what is no check.
-    fn happened(&self, event: Event) {
+    pub(super) fn happened(&self, event: Event) {
         let now = Instant::now();
         let mut state = self.state();
         let rules = self.rules();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::admin::{RunState, View};
-use crate::net::Listeners;
+use crate::net::{Listeners, SocketFile};
 use crate::pool::Cause;
 use crate::service::Workers;
 
@@ -33,6 +33,8 @@ pub struct Handle {
     /// The control thread is to end.
     pub(super) end: watch::Sender<bool>,
     pub(super) control: Option<JoinHandle<()>>,
+    /// Removes the admin socket's file at the very end.
+    pub(super) _socket_file: Option<SocketFile>,
 }
 
 impl Handle {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,10 +12,10 @@ use tokio::sync::watch;
 
 use super::handle::Handle;
 use crate::admin::{self, ClusterView, RunState, ServiceView, View};
-use crate::config::{self, Config};
+use crate::config::{self, AdminSocket, Config};
 use crate::health::Health;
 use crate::net::tls::SetupError;
-use crate::net::{Listener, Listeners};
+use crate::net::{Listener, Listeners, SocketFile, UnixError, bind_unix};
 use crate::pool::Wanted;
 use crate::service::{Service, Workers};
 use crate::telemetry::{Registry, ServiceMetrics};
@@ -23,6 +25,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The first round of checks is bounded by each check's own deadline; this is for the machine's slowness.
 const FIRST_ROUND_SLACK: Duration = Duration::from_secs(2);
+
+/// Of the admin socket: whoever may open it is an operator.
+const SOCKET_MODE: u32 = 0o660;
 
 /// Threads that may wait for the system's resolver at once.
 const RESOLVER_THREADS: usize = 8;
@@ -47,6 +52,14 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// The admin socket that was asked for could not be had.
+    #[error("[admin] cannot listen on unix:{}: {source}", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: UnixError,
     },
     /// A monitor's certificates cannot be used.
     #[error("cluster {cluster:?}: monitor TLS: {source}")]
@@ -111,20 +124,27 @@ impl Instance {
             services.push((Arc::new(service), accepting));
         }
         let admin = config.admin.listen.map(bind_admin).transpose()?;
-        let clusters = config.clusters.iter().zip(&healths);
-        let clusters = clusters.map(|(c, health)| ClusterView { name: Arc::clone(&c.name), pool: health.pool() });
+        let (socket, socket_file) = config.admin.socket.as_ref().map(bind_socket).transpose()?.flatten().unzip();
+        let clusters = config.clusters.iter().zip(&healths).map(|(c, health)| ClusterView {
+            name: Arc::clone(&c.name),
+            pool: health.pool(),
+            commands: health.commands(),
+        });
         let view = Arc::new(View {
             started: Instant::now(),
             state: watch::Sender::new(RunState::Starting),
             clusters: clusters.collect(),
             services: views,
+            token: config.admin.token.clone(),
             registry,
         });
         let admin_addr = admin.as_ref().and_then(|l| l.local_addr().ok());
+        warn_of_open_token(config, admin_addr);
         let workers = Arc::new(Workers::start(worker_count(config)).map_err(StartError::Threads)?);
         let control = Control {
             healths,
             admin,
+            socket,
             view: Arc::clone(&view),
             services,
             workers: Arc::clone(&workers),
@@ -151,7 +171,8 @@ impl Instance {
             })
             .map_err(StartError::Threads)?;
         let listeners = Mutex::new(listeners);
-        Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control: Some(thread) })
+        let control = Some(thread);
+        Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control, _socket_file: socket_file })
     }
 }
 
@@ -168,6 +189,27 @@ fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> 
     Listener::bind(address, None).map(Listener::into_std).map_err(|source| StartError::Admin { address, source })
 }
 
+/// The admin socket. Nobody asked for the default one: that it cannot be had is no reason not to start.
+fn bind_socket(socket: &AdminSocket) -> Result<Option<(UnixListener, SocketFile)>, StartError> {
+    match bind_unix(&socket.path, SOCKET_MODE) {
+        Ok(bound) => Ok(Some(bound)),
+        Err(source) if socket.written => Err(StartError::Socket { path: socket.path.clone(), source }),
+        Err(why) => {
+            tracing::warn!(path = %socket.path.display(), why = %why, "no admin socket: `galeway node` and changes need it,                 or a token over TCP; [admin] socket = \"\" turns it off");
+            Ok(None)
+        }
+    }
+}
+
+/// Whoever hears the token once can drain every node.
+fn warn_of_open_token(config: &Config, admin: Option<SocketAddr>) {
+    if let (Some(_), Some(address)) = (&config.admin.token, admin)
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(%address, "the admin token travels this network in plain text: listen on 127.0.0.1 and use the             socket, or reach it through a tunnel");
+    }
+}
+
 fn worker_count(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     config.process.workers.and_then(|w| usize::try_from(w).ok()).filter(|w| *w > 0).unwrap_or_else(cores)
@@ -181,6 +223,7 @@ fn first_round_limit(config: &Config) -> Duration {
 struct Control {
     healths: Vec<Health>,
     admin: Option<std::net::TcpListener>,
+    socket: Option<UnixListener>,
     view: Arc<View>,
     services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
     workers: Arc<Workers>,
@@ -196,6 +239,14 @@ impl Control {
                     tokio::spawn(admin::serve(listener, Arc::clone(&self.view)));
                 }
                 Err(e) => tracing::error!(error = %e, "cannot watch the admin address: it answers nothing"),
+            }
+        }
+        if let Some(listener) = self.socket.take() {
+            match tokio::net::UnixListener::from_std(listener) {
+                Ok(listener) => {
+                    tokio::spawn(admin::serve_unix(listener, Arc::clone(&self.view)));
+                }
+                Err(e) => tracing::error!(error = %e, "cannot watch the admin socket: it answers nothing"),
             }
         }
         for health in &mut self.healths {
@@ -236,5 +287,21 @@ impl Control {
             upkeep.tick().await;
             self.view.registry.upkeep();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_nobody_asked_for_may_be_missing_and_one_that_was_asked_for_may_not() {
+        let nowhere = |written| AdminSocket { path: PathBuf::from("/nonexistent/galeway/admin.sock"), written };
+        assert!(bind_socket(&nowhere(false)).unwrap().is_none());
+        let said = bind_socket(&nowhere(true)).unwrap_err().to_string();
+        assert!(
+            said.starts_with("[admin] cannot listen on unix:/nonexistent/galeway/admin.sock: there is no"),
+            "{said}"
+        );
     }
 }
