@@ -6,8 +6,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod check;
+mod client;
+mod node;
+mod notify;
 mod probe;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,8 +50,10 @@ Examples:
   galeway check -c galeway.toml                      is this file right, and what does it mean?
   galeway run -c galeway.toml                        run
   galeway probe db1 db2 db3 --user monitor --password-file pw    what do the nodes say?
+  galeway status                                     who serves, who does not, and why?
+  galeway node db2 drain                             let its sessions finish and send it nobody new
 
-Exit codes: 0 yes or done; 1 the answer is no (a node may not serve); 2 usage or configuration.";
+Exit codes: 0 yes or done; 1 the answer is no (a node may not serve, nothing to route to); 2 usage or configuration.";
 
 /// Flags of every command.
 #[derive(Debug, Clone, Copy, Args)]
@@ -104,6 +110,12 @@ enum Command {
     Check(check::CheckArgs),
     /// Check each node once: its verdict, the reason, and every wsrep value read
     Probe(probe::ProbeArgs),
+    /// What a running instance sees: clusters, nodes, services
+    Status(status::StatusArgs),
+    /// Take a node of a running instance out of service, or put it back
+    Node(node::NodeArgs),
+    /// Make running instances look at their nodes at once; for the servers' wsrep_notify_cmd
+    Notify(notify::NotifyArgs),
 }
 
 /// The configuration file's flag.
@@ -130,6 +142,9 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args, cli.common),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
+        Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Node(args)) => node::run(&args),
+        Some(Command::Notify(args)) => notify::run(args),
         None => run::run(&cli.run, cli.common),
     }
 }

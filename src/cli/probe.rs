@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::client::secret_file;
 use super::{NO, wrong};
 use crate::config::{Cluster, HostPort, Monitor, MonitorTls, NodeSpec, Secret, TlsMode};
 use crate::galera::status::Rows;
@@ -98,10 +99,7 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
 fn monitor(args: &ProbeArgs) -> Result<Monitor, String> {
     let password = match &args.password_file {
         None => String::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| format!("--password-file {}: {e}", path.display()))?;
-            text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t)).unwrap_or(&text).to_owned()
-        }
+        Some(path) => secret_file("--password-file", path)?,
     };
     let mode = match args.tls {
         Mode::Off => TlsMode::Off,

@@ -22,6 +22,7 @@ mod limits;
 mod login;
 mod login_tls;
 mod monitor;
+mod operators;
 mod peer;
 mod queue;
 mod real;

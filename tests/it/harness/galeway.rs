@@ -33,17 +33,29 @@ pub struct Settings<'a> {
     pub eligibility: &'a str,
     pub sessions: &'a str,
     pub service: &'a str,
+    pub admin: &'a str,
     pub process: &'a str,
 }
 
 impl Default for Settings<'_> {
     fn default() -> Self {
-        Self { cluster: "", monitor: "", eligibility: "", sessions: "", service: ROUND_ROBIN, process: "" }
+        Self {
+            cluster: "",
+            monitor: "",
+            eligibility: "",
+            sessions: "",
+            service: ROUND_ROBIN,
+            admin: NO_SOCKET,
+            process: "",
+        }
     }
 }
 
 /// What [`Settings::service`] holds by default.
 pub const ROUND_ROBIN: &str = "balance = \"round-robin\"";
+
+/// What [`Settings::admin`] holds by default: tests leave this machine's own socket alone.
+pub const NO_SOCKET: &str = "socket = \"\"";
 
 impl Settings<'_> {
     /// The whole file.
@@ -60,7 +72,8 @@ impl Settings<'_> {
             "[service.any]\naccept = \"{accept}\"\ncluster = \"main\"\nrole = \"any\"\n{}\n",
             self.service
         );
-        let _ = write!(text, "[admin]\nlisten = \"{admin}\"\n[process]\nlog_format = \"json\"\n{}\n", self.process);
+        let _ = write!(text, "[admin]\nlisten = \"{admin}\"\n{}\n", self.admin);
+        let _ = write!(text, "[process]\nlog_format = \"json\"\n{}\n", self.process);
         text
     }
 }
