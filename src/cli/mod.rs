@@ -149,6 +149,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// To standard output. Whoever reads it may have heard enough (`galeway status | head`): that is no fault.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// One clear message for a person, and the exit code for wrong usage or configuration.
 fn wrong(message: impl std::fmt::Display) -> ExitCode {
     eprintln!("galeway: {message}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Admin, Ask, PATIENCE, ask, encoded, token};
 use super::status::{at, list};
-use super::{NO, wrong};
+use super::{NO, say, wrong};
 use crate::config::Secret;
 use crate::pool::AdminState;
 
@@ -76,7 +76,7 @@ pub(super) fn run(args: &NodeArgs) -> ExitCode {
     let wish = json!({ "state": state.as_str(), "accept_history": args.accept_history });
     match ask(&admin, &Ask::post(&path, wish.to_string(), token), PATIENCE) {
         Ok((200, sentence)) => {
-            println!("{}", sentence.trim_end());
+            say(&format!("{}\n", sentence.trim_end()));
             ExitCode::SUCCESS
         }
         // It was understood, and the answer is no.

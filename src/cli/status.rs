@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::{Admin, Ask, Failure, PATIENCE, Told, ask, token};
-use super::{NO, wrong};
+use super::{NO, say, wrong};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -44,9 +44,9 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
         Err(e) => return wrong(format_args!("{admin}: this is no status of galeway: {e}")),
     };
     if args.json {
-        println!("{body}");
+        say(&format!("{body}\n"));
     } else {
-        print!("{}", text(&status, &ready));
+        say(&text(&status, &ready));
     }
     match ready.0 {
         200 => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! `galeway probe` on real nodes, and SIGTERM with clients there.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::Value;
@@ -9,7 +11,7 @@ use crate::harness::cli::{Output, run};
 use crate::harness::galeway::{binary, wait_closed};
 use crate::harness::node::DONOR;
 use crate::harness::process::Signal;
-use crate::harness::{Cluster, Galeway, Load, Settings, cluster, ports, secs, watchdog};
+use crate::harness::{Cluster, Galeway, Load, Settings, cluster, ports, secs, standalone, watchdog};
 
 /// `galeway probe` of all nodes with the monitor's account.
 fn probe(cluster: &Cluster, arguments: &[&str]) -> Output {
@@ -95,4 +97,26 @@ fn sigterm_under_load_cuts_no_session_and_ends_when_the_last_one_has() {
     session.quit().unwrap();
     let ended = galeway.wait(secs(10)).expect("it stays without sessions");
     assert_eq!(ended.code(), Some(0), "{}", galeway.log());
+}
+
+#[test]
+fn a_real_server_runs_notify_and_comes_up_although_nobody_answers_it() {
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = admin.local_addr().unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in admin.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 1024];
+            let read = stream.read(&mut head).unwrap();
+            // Open, and without an answer.
+            if sender.send((String::from_utf8_lossy(&head[..read]).into_owned(), stream)).is_err() {
+                return;
+            }
+        }
+    });
+    let command = format!("--wsrep-notify-cmd={} notify --admin {address}", binary().display());
+    let _node = standalone(&[&command]);
+    let (head, _silent) = told.recv_timeout(secs(10)).unwrap();
+    assert!(head.starts_with("POST /api/notify HTTP/1.1\r\n"), "{head}");
 }
