@@ -346,6 +346,11 @@ impl Core {
         (!self.components.all.is_empty()).then_some(self.components.membership)
     }
 
+    /// Every node was asked at least once.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// The cluster as a whole.
     pub fn cluster(&self, settings: &Settings) -> ClusterState {
         let known = self.history(settings);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::rules::Rules;
 use super::watch::ClusterWatch;
-use crate::galera::{AdminState, Change, Core, Effect, Kind, NodeId, Reason, Split, Verdict};
+use crate::galera::{AdminState, Change, Core, Effect, Kind, Membership, NodeId, Reason, Split, Verdict};
 use crate::pool::Cause;
 
 impl ClusterWatch {
@@ -98,6 +98,38 @@ impl ClusterWatch {
             their data drift apart; nobody is sent to the others. Stop the nodes that are not served, wipe their data \
             and let them rejoin"
         );
+    }
+
+    /// Tells by what components are told apart, when that changes: by less than UUIDs a split brain is seen late, or not
+    /// for certain.
+    pub(super) fn tell_membership(&self, core: &Core, told: &mut Option<Membership>) {
+        let now = core.membership().filter(|_| core.is_settled());
+        if now.is_none() || now == *told {
+            return;
+        }
+        let before = std::mem::replace(told, now);
+        let cluster = self.name();
+        let grant = "GRANT SELECT ON mysql.wsrep_cluster_members TO the monitor's account";
+        match now {
+            Some(Membership::Weak) => tracing::warn!(
+                cluster,
+                membership = "weak",
+                grant,
+                "members are told apart by sizes \
+                and indices alone: a split brain is noticed only after some checks, and some are not"
+            ),
+            Some(Membership::Addresses) => tracing::warn!(
+                cluster,
+                membership = "addresses",
+                grant,
+                "members are told apart \
+                by their addresses: with the grant, by their UUIDs"
+            ),
+            Some(Membership::Uuid) if before.is_some() => {
+                tracing::info!(cluster, membership = "uuid", "members are told apart by their UUIDs");
+            }
+            _ => {}
+        }
     }
 
     /// Shows who the writer is.

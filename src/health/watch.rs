@@ -15,7 +15,7 @@ use super::seen::{Seen, error_of, failure_label};
 use crate::config;
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, NodeId, Outcome};
+use crate::galera::{Core, Effect, Event, Membership, NodeId, Outcome};
 use crate::net::tls::SetupError;
 use crate::pool::{Node, NodeReport, PoolCell, ProbeReport};
 use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
@@ -52,6 +52,8 @@ pub struct ClusterWatch {
 struct State {
     core: Core,
     seen: BTreeMap<NodeId, Seen>,
+    /// By what members are told apart, as the log says.
+    membership: Option<Membership>,
 }
 
 impl ClusterWatch {
@@ -80,7 +82,7 @@ impl ClusterWatch {
             pool: Arc::new(PoolCell::new(pool)),
             nodes,
             metrics,
-            state: Mutex::new(State { core, seen }),
+            state: Mutex::new(State { core, seen, membership: None }),
             moved: Notify::new(),
             mended: Notify::new(),
             proposals,
@@ -265,6 +267,7 @@ impl ClusterWatch {
         if outcome.publish || publish {
             self.pool.publish(snapshot(rules, &self.nodes, &state.core, &state.seen, now));
             self.show_writer(&state.core);
+            self.tell_membership(&state.core, &mut state.membership);
         }
         for effect in outcome.effects {
             self.obey(rules, &state.core, effect, now);

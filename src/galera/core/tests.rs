@@ -111,6 +111,11 @@ fn settings() -> Settings {
     }
 }
 
+/// A node's number as its identity.
+fn id(i: usize) -> u32 {
+    u32::try_from(i).unwrap()
+}
+
 fn spec(id: u32, priority: u32) -> Spec {
     Spec { name: format!("n{id}").into(), priority, takes_clients: true }
 }

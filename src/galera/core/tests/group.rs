@@ -230,7 +230,7 @@ impl Group {
             Tell::Table | Tell::Auto => "AUTO".to_owned(),
             Tell::Addresses => format!("10.0.0.{m}:3306"),
             Tell::Nat => "192.0.2.1:3306".to_owned(),
-            Tell::Empty if m % 2 == 0 => String::new(),
+            Tell::Empty if m.is_multiple_of(2) => String::new(),
             Tell::Empty => format!("10.0.0.{m}:3306"),
         };
         let incoming = me.view.iter().map(|(m, _)| entry(*m)).collect::<Vec<_>>().join(",");
@@ -270,7 +270,7 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn new(nodes: usize, tell: Tell, settings: Settings) -> Self {
         let group = Group::new(nodes, tell);
-        let mut watched = Self { world: World::new(nodes as u32, settings), group, effects: Vec::new() };
+        let mut watched = Self { world: World::new(id(nodes), settings), group, effects: Vec::new() };
         watched.round();
         watched.effects.clear();
         watched
@@ -279,7 +279,7 @@ impl Watched {
     pub(super) fn check(&mut self, i: usize) {
         self.world.now += 10;
         let check = self.group.check(i);
-        let outcome = self.world.see(i as u32, check);
+        let outcome = self.world.see(id(i), check);
         self.effects.extend(outcome.effects);
     }
 

@@ -147,7 +147,7 @@ fn a_restart_in_the_middle_serves_the_same_side() {
 fn without_a_memory_the_side_with_more_nodes_is_served_then_the_heavier_else_none() {
     let mut watched = Watched::new(0, Tell::Table, settings());
     let cold = |watched: &mut Watched, group: &super::group::Group| {
-        watched.world = World::new(group.members.len() as u32, settings());
+        watched.world = World::new(id(group.members.len()), settings());
         watched.group = group.clone();
         watched.rounds(5);
         watched.serving()

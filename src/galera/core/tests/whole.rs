@@ -106,7 +106,7 @@ impl Watched {
             Synced(i) if group.members[i].primary => group.members[i].state = 4,
             Donor(_) | Synced(_) => {}
             Operator(i, state) => {
-                let outcome = self.world.step(Event::Operator(NodeId(i as u32), state));
+                let outcome = self.world.step(Event::Operator(NodeId(id(i)), state));
                 self.effects.extend(outcome.effects);
             }
             Settle => group.settle(),
@@ -133,9 +133,9 @@ fn live(
     let mut notes: Notes = (0..NODES).map(|i| heard(&watched.group, i)).collect();
     for happening in life {
         watched.happen(*happening);
-        for i in 0..NODES {
-            if matches!(happening, Round) || *happening == Check(i) {
-                notes[i] = heard(&watched.group, i).or(notes[i].take());
+        for (i, note) in notes.iter_mut().enumerate() {
+            if *happening == Round || *happening == Check(i) {
+                *note = heard(&watched.group, i).or(note.take());
             }
         }
         let effects = std::mem::take(&mut watched.effects);
@@ -260,7 +260,7 @@ proptest! {
             watched.happen(happening);
             let core = &watched.world.core;
             let open = |id: u32| watched.world.kind(id).serves() && core.admin(NodeId(id)) == AdminState::Ready;
-            let any = (0..NODES as u32).any(open);
+            let any = (0..id(NODES)).any(open);
             for effect in &watched.effects {
                 if let Effect::Writer { from, to, .. } = effect
                     && Some(effect) == watched.effects.iter().rfind(|e| matches!(e, Effect::Writer { .. }))
@@ -293,7 +293,7 @@ proptest! {
         let serving = watched.serving();
         prop_assume!(!serving.is_empty());
         // All that is not served is wiped and rejoins.
-        let others = || (0..NODES).filter(|i| !serving.contains(&(*i as u32)));
+        let others = || (0..NODES).filter(|i| !serving.contains(&id(*i)));
         others().for_each(|i| watched.group.crash(i));
         for i in 0..NODES {
             watched.group.thaw(i);
@@ -304,7 +304,7 @@ proptest! {
         others().for_each(|i| watched.group.start(i));
         (0..NODES).for_each(|i| watched.group.members[i].state = 4);
         watched.rounds(6);
-        prop_assert_eq!(watched.serving(), (0..NODES as u32).collect::<Vec<_>>());
+        prop_assert_eq!(watched.serving(), (0..id(NODES)).collect::<Vec<_>>());
         prop_assert_ne!(watched.world.core.cluster(&watched.world.settings), crate::galera::ClusterState::SplitBrain);
     }
 
@@ -316,7 +316,7 @@ proptest! {
         prop_assume!(!served.is_empty());
         let memory = watched.world.core.memory();
         let mut again = Watched::new(0, tell, settings());
-        again.world = World::new(NODES as u32, settings());
+        again.world = World::new(id(NODES), settings());
         again.world.core.recall(&settings(), &memory);
         again.group = watched.group.clone();
         for i in 0..NODES {
