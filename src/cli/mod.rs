@@ -8,6 +8,7 @@
 mod check;
 mod client;
 mod node;
+mod nodes;
 mod notify;
 mod probe;
 mod run;

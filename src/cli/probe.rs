@@ -1,20 +1,18 @@
 //! `galeway probe`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
-use super::client::secret_file;
+use super::nodes::CheckFlags;
 use super::{NO, wrong};
-use crate::config::{Cluster, HostPort, Monitor, MonitorTls, NodeSpec, Secret, TlsMode};
+use crate::config::{Cluster, HostPort, Monitor, NodeSpec, Secret};
 use crate::galera::status::Rows;
 use crate::galera::{Check, Core, Event, NodeId, Verdict};
-use crate::health::probe::{Probed, Prober};
-use crate::health::{self, Resolver};
+use crate::health;
+use crate::health::probe::Probed;
 
 #[derive(Debug, Args)]
 pub(super) struct ProbeArgs {
@@ -24,29 +22,11 @@ pub(super) struct ProbeArgs {
     /// The account to check with; it needs no privilege
     #[arg(long)]
     user: String,
-    /// File that holds its password [default: no password]
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// TLS inside the MySQL protocol
-    #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
-    tls: Mode,
-    /// Trust anchors (PEM) for verify-ca and verify-identity [default: the system's]
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Deadline of one check, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=300))]
-    timeout: u64,
+    #[command(flatten)]
+    check: CheckFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
-    Off,
-    Require,
-    VerifyCa,
-    VerifyIdentity,
 }
 
 /// One node's check and verdict.
@@ -59,33 +39,9 @@ struct Answer {
 }
 
 pub(super) fn run(args: &ProbeArgs) -> ExitCode {
-    let monitor = match monitor(args) {
-        Ok(monitor) => monitor,
-        Err(message) => return wrong(message),
-    };
-    let tls = match Prober::tls(&monitor) {
-        Ok(tls) => tls,
-        Err(e) => return wrong(e),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return wrong(format_args!("cannot start: {e}")),
-    };
-    let prober = |n: &HostPort| Prober::new(n, &monitor, tls.clone(), Arc::new(Resolver::new(&n.host)));
-    let probers: Vec<_> = args.nodes.iter().map(|n| Arc::new(prober(n))).collect();
-    let probed = runtime.block_on(async {
-        let tasks: Vec<_> = probers.into_iter().map(|p| tokio::spawn(async move { p.check_once().await })).collect();
-        let mut all = Vec::new();
-        for task in tasks {
-            all.push(task.await);
-        }
-        all
-    });
-    // A resolver that hangs has had its deadline already.
-    runtime.shutdown_background();
-    let probed: Vec<Probed> = match probed.into_iter().collect() {
+    let probed = match args.check.check(&args.nodes, &args.user) {
         Ok(probed) => probed,
-        Err(e) => return wrong(format_args!("a check failed by a fault of ours: {e}")),
+        Err(message) => return wrong(message),
     };
     let answers = judge(&args.nodes, probed);
     if args.json {
@@ -96,29 +52,10 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
     if answers.iter().all(|a| a.verdict.kind.serves()) { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
 
-fn monitor(args: &ProbeArgs) -> Result<Monitor, String> {
-    let password = match &args.password_file {
-        None => String::new(),
-        Some(path) => secret_file("--password-file", path)?,
-    };
-    let mode = match args.tls {
-        Mode::Off => TlsMode::Off,
-        Mode::Require => TlsMode::Require,
-        Mode::VerifyCa => TlsMode::VerifyCa,
-        Mode::VerifyIdentity => TlsMode::VerifyIdentity,
-    };
-    if args.ca.is_some() && !matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyIdentity) {
-        return Err("--ca needs --tls verify-ca or --tls verify-identity: no other mode looks at it".to_owned());
-    }
-    let tls = MonitorTls { mode, ca: args.ca.clone(), identity: None };
-    let timeout = Duration::from_secs(args.timeout);
-    Ok(Monitor { tls, timeout, ..Monitor::new(args.user.clone(), Secret::new(password)) })
-}
-
 /// Judges all nodes as one cluster, by the defaults: a donor is a last resort only where no node is Synced.
-fn judge(nodes: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
+fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
     let monitor = Monitor::new(String::new(), Secret::default());
-    let specs = nodes.iter().map(|address| NodeSpec::new(address.clone())).collect();
+    let specs = addresses.iter().map(|address| NodeSpec::new(address.clone())).collect();
     let cluster = Cluster::new("probe", specs, monitor);
     let settings = health::settings(&cluster);
     let mut core = Core::new();
