@@ -11,7 +11,7 @@
 //! | [`health`] | monitor tasks; the only publisher of snapshots | galera, mysql, pool, net, config, telemetry |
 //! | [`service`] | workers, and one session from accept to close | pool, mysql (greeting only), net, config, telemetry |
 //! | [`pool`] | nodes, the snapshot, balance policies, the kill switch | galera's types, config |
-//! | [`galera`] | pure: rows → status → verdict → effects | std |
+//! | [`galera`] | pure: rows → status → verdict → effects; which node to bootstrap | std |
 //! | [`mysql`] | packets: greeting, ERR, login, one text query | net |
 //! | [`net`] | listeners, streams, TLS configurations, the relay | config |
 //! | [`config`] | the file as written, resolution, diagnostics | std |

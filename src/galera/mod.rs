@@ -8,11 +8,14 @@
 //! * `view`: from all nodes' views to the components there are.
 //! * `split`: which of several components is served.
 //! * `writer`, [`agreement`]: who writes, by what is observed or by the cluster's own record.
+//! * [`advice`]: which node to bootstrap after an outage; [`files`]: what nodes that do not run have left behind.
 //! * [`core`]: all nodes' observations over time, settled by rise, fall and the rules that need the whole
 //!   cluster, into verdicts, roles, and orders for the sessions that are already there.
 
+pub mod advice;
 pub mod agreement;
 pub mod core;
+pub mod files;
 pub mod fitness;
 mod node_state;
 pub mod observation;

@@ -1,0 +1,154 @@
+//! What forbids to name a node, and what is only warned of.
+
+use super::*;
+
+#[test]
+fn different_histories_are_refused_with_the_nodes_of_each() {
+    let other = of_files("db2", grastate(at(0xbb, Some(90)), true));
+    let advice = advise(&[stopped("db1", 7), other, non_primary("db3", 8)]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the nodes hold different histories.");
+    says(&advice, &format!("{} on db1 (seqno 7) and db3 (seqno 8); {} on db2 (seqno 90)", uuid(H), uuid(0xbb)));
+}
+
+#[test]
+fn a_history_whose_position_is_unknown_is_a_history() {
+    let other = of_files("db2", grastate(at(0xbb, None), false));
+    says(&advise(&[stopped("db1", 7), other]), "There are 2 histories");
+}
+
+#[test]
+fn one_unknown_position_is_enough_to_refuse() {
+    let advice = advise(&[stopped("db1", 7), stopped("db2", 900), crashed("db3")]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db3 is unknown.");
+}
+
+#[test]
+fn a_silent_node_without_files_is_refused_with_the_way_to_go_on() {
+    let advice = advise(&[non_primary("db1", 7), gone("db2")]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    says(
+        &advice,
+        "db2: its position is unknown: it does not answer (connection refused), and no file of it was given.",
+    );
+    says(&advice, "A node whose data are lost for good: leave it out.");
+}
+
+#[test]
+fn a_node_that_refuses_the_login_runs_and_its_files_do_not_count() {
+    let mut db2 = stopped("db2", 7);
+    db2.live = Some(Live::Unreadable("it runs and refuses the login (1045)".into()));
+    let advice = advise(&[stopped("db1", 6), db2]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    says(&advice, "db2: it runs, so its files are out of date and do not count.");
+    says(&advice, "db2 runs: let the check log in there");
+}
+
+#[test]
+fn a_node_in_the_middle_of_a_state_transfer_has_no_position() {
+    let advice = advise(&[non_primary("db1", 9), answer("db2", 12, |a| a.joiner = true)]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    says(&advice, "db2: its position is unknown: it is in the middle of a state transfer");
+}
+
+#[test]
+fn a_node_that_still_applies_what_it_has_received_has_no_position_yet() {
+    let advice = advise(&[non_primary("db1", 9), answer("db2", 7, |a| a.applying = true)]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db2 is unknown.");
+    says(&advice, "it still applies what it has received (wsrep_local_recv_queue); ask again in a moment.");
+}
+
+#[test]
+fn a_grastate_and_a_log_of_different_histories_are_a_contradiction() {
+    let db1 = Files { recovered: Some(log(at(0xbb, Some(7)))), ..grastate(at(H, None), false) };
+    let advice = advise(&[of_files("db1", db1), stopped("db2", 6)]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: what a node has left behind contradicts itself.");
+    says(&advice, &format!("its grastate.dat says history {}, its log says {}", uuid(H), uuid(0xbb)));
+}
+
+#[test]
+fn a_grastate_without_history_beside_a_log_with_one_is_a_contradiction() {
+    let db1 = Files { recovered: Some(log(at(H, Some(7)))), ..grastate(at(0, None), false) };
+    let advice = advise(&[of_files("db1", db1), stopped("db2", 6)]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    says(&advice, "If a state transfer to it was interrupted its data are useless: leave it out.");
+    let db1 = Files { recovered: Some(log(at(0, None))), ..grastate(at(H, None), false) };
+    assert_eq!(advise(&[of_files("db1", db1), stopped("db2", 6)]).verdict, Verdict::Refused);
+}
+
+#[test]
+fn of_a_grastate_and_an_older_log_the_grastate_counts() {
+    let db1 = Files { recovered: Some(log(at(H, Some(5)))), ..grastate(at(H, Some(7)), false) };
+    let advice = advise(&[of_files("db1", db1), stopped("db2", 6)]);
+    assert_eq!(named(&advice), "db1");
+    says(&advice, "db1: its grastate.dat (7) is newer than its log (5) and counts.");
+}
+
+#[test]
+fn a_log_further_than_the_grastate_shows_files_of_different_times() {
+    let db1 = Files { recovered: Some(log(at(H, Some(8)))), ..grastate(at(H, Some(7)), false) };
+    says(&advise(&[of_files("db1", db1), stopped("db2", 6)]), "the files are of different times");
+}
+
+#[test]
+fn a_position_from_before_the_server_ran_again_is_none() {
+    let old = Recovered { outdated_by: Some(40), ..log(at(H, Some(8))) };
+    let db1 = Files { recovered: Some(old), ..grastate(at(H, None), false) };
+    let advice = advise(&[of_files("db1", db1), stopped("db2", 6)]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db1 is unknown.");
+    says(&advice, "line 40 shows that the server ran again");
+}
+
+#[test]
+fn a_view_alone_is_no_position() {
+    let advice = advise(&[remembering(Evidence { name: "db1".into(), ..Evidence::default() }, &[1, 2])]);
+    says(&advice, "db1: its position is unknown: its gvwstate.dat names a view and no position.");
+}
+
+#[test]
+fn nodes_without_any_history_are_no_cluster_to_restore() {
+    let advice = advise(&[fresh("db1"), fresh("db2")]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: no node holds any history.");
+    says(&advice, "To bootstrap one is to found a new cluster");
+}
+
+#[test]
+fn safe_to_bootstrap_on_a_node_that_is_behind_is_warned_of() {
+    let advice = advise(&[last("db1", 7), stopped("db2", 9)]);
+    assert_eq!(named(&advice), "db2");
+    says(&advice, "db1 says safe_to_bootstrap: 1, and db2 is further: do not bootstrap db1.");
+}
+
+#[test]
+fn safe_to_bootstrap_on_two_nodes_is_warned_of() {
+    let advice = advise(&[last("db1", 9), last("db2", 9)]);
+    assert_eq!(named(&advice), "db1");
+    says(&advice, "db1 and db2 say safe_to_bootstrap: 1. At most one node can have left last");
+}
+
+#[test]
+fn members_of_the_last_view_that_no_node_given_is_are_named_by_their_uuid() {
+    let nodes = [remembering(recovered("db1", 9), &[1, 2, 3]), remembering(recovered("db2", 9), &[2, 1, 3])];
+    let advice = advise(&nodes);
+    assert_eq!(named(&advice), "db1");
+    says(&advice, &format!("has a member {} that is none of the nodes named here", uuid(3)));
+    assert!(!all(&advice).contains("instead of all this"), "{advice:#?}");
+    let [db1, db2] = nodes;
+    let perhaps = advise(&[db1, db2, recovered("db3", 8)]);
+    says(&perhaps, "none that a gvwstate.dat given here is of (perhaps db3)");
+}
+
+#[test]
+fn a_node_that_runs_is_believed_before_its_files() {
+    let db1 = Evidence { files: stopped("db1", 900).files, ..non_primary("db1", 7) };
+    let advice = advise(&[db1, stopped("db2", 8)]);
+    assert_eq!(named(&advice), "db2");
+    says(&advice, "db1: it runs, so its own answer counts and its files do not.");
+}
+
+#[test]
+fn two_names_of_one_node_are_warned_of() {
+    let one = |name: &str| answer(name, 9, |a| a.member = Some(uuid(1)));
+    says(&advise(&[one("db1"), one("db1.lan")]), "db1 and db1.lan are one node (wsrep_gcomm_uuid).");
+}
