@@ -11,6 +11,7 @@ mod node;
 mod nodes;
 mod notify;
 mod probe;
+mod recover;
 mod run;
 mod status;
 
@@ -53,8 +54,9 @@ Examples:
   galeway probe db1 db2 db3 --user monitor --password-file pw    what do the nodes say?
   galeway status                                     who serves, who does not, and why?
   galeway node db2 drain                             let its sessions finish and send it nobody new
+  galeway recover db1 --user monitor --file db2=grastate.dat --file db3=recover.log    which node to bootstrap?
 
-Exit codes: 0 yes or done; 1 the answer is no (a node may not serve, nothing to route to); 2 usage or configuration.";
+Exit codes: 0 yes or done; 1 the answer is no (a node may not serve, nothing to route to, none is safe to bootstrap); 2 usage or configuration.";
 
 /// Flags of every command.
 #[derive(Debug, Clone, Copy, Args)]
@@ -117,6 +119,8 @@ enum Command {
     Node(node::NodeArgs),
     /// Make running instances look at their nodes at once; for the servers' wsrep_notify_cmd
     Notify(notify::NotifyArgs),
+    /// After an outage: which node to bootstrap, why, and the commands for it. Changes nothing
+    Recover(recover::RecoverArgs),
 }
 
 /// The configuration file's flag.
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Node(args)) => node::run(&args),
         Some(Command::Notify(args)) => notify::run(args),
+        Some(Command::Recover(args)) => recover::run(&args),
         None => run::run(&cli.run, cli.common),
     }
 }

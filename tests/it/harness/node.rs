@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::cli::{Output, run};
 use super::client::{Conn, Error, Row};
 use super::process::{Process, Signal};
 use super::{ports, secs, until};
@@ -128,6 +129,23 @@ impl Node {
 
     /// Begins, and returns at once.
     pub fn start(&self, how: Start<'_>) {
+        self.start_with(how, &[]);
+    }
+
+    /// The same with these further flags of `mariadbd`, this once.
+    pub fn start_with(&self, how: Start<'_>, flags: &[&str]) {
+        let mut command = self.command(how, flags);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        *self.process() = Some(Process::spawn(&mut command));
+    }
+
+    /// Runs `mariadbd` on its data with these further flags, to its end: for what is no server, as `--wsrep-recover`.
+    #[track_caller]
+    pub fn run_to_end(&self, flags: &[&str]) -> Output {
+        run(&mut self.command(Start::Join, flags))
+    }
+
+    fn command(&self, how: Start<'_>, flags: &[&str]) -> Command {
         assert!(!self.running(), "{} runs already", self.name);
         let mut command = Command::new(GALERA_NODE);
         command.arg("run").arg("--dir").arg(&self.dir).args(["--name", &self.name]);
@@ -146,8 +164,8 @@ impl Node {
                 command.args(["--cluster", &self.cluster]);
             }
         }
-        command.arg("--").args(&self.flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        *self.process() = Some(Process::spawn(&mut command));
+        command.arg("--").args(&self.flags).args(flags);
+        command
     }
 
     /// Joins again after a stop, a kill or a wipe; returns at once.

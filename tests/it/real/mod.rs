@@ -9,6 +9,7 @@
 //! | `bulk` | bytes in and out while the node or the client is slow; a large dump and load |
 //! | `logins` | accounts, plugins and TLS of the check |
 //! | `commands` | `galeway probe`, SIGTERM |
+//! | `recover` | `galeway recover`, and its commands carried out |
 //!
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
 //! each sentence (not before, not there, not one) has no slack.
@@ -19,6 +20,7 @@ mod commands;
 mod faults;
 mod logins;
 mod membership;
+mod recover;
 mod spread;
 
 use std::time::{Duration, Instant};
