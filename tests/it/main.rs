@@ -17,6 +17,7 @@ mod bad_input;
 mod docs;
 mod fakes;
 mod harness;
+mod harness_splits;
 mod harness_works;
 mod limits;
 mod login;

@@ -1,4 +1,4 @@
-//! A real three-node cluster that all tests of this process share, one after the other.
+//! Real clusters that all tests of this process share, one test after the other.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,12 +8,29 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::node::{Node, Start, make_seed};
-use super::{secs, watchdog, within};
+use super::{notify, secs, watchdog, within};
 
-/// Nodes `n1`, `n2`, `n3`, all Synced when [`Cluster::start`] returns.
+/// What a cluster is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub nodes: usize,
+    /// `wsrep_node_incoming_address` as most people leave it: `AUTO`. Otherwise each node's real address.
+    pub auto: bool,
+    /// `wsrep_notify_cmd` is a script that calls what [`Node::on_notify`] says.
+    pub notify: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { nodes: 3, auto: false, notify: false }
+    }
+}
+
+/// Nodes `n1`, `n2`, `n3`…, all Synced when [`Cluster::start`] returns.
 #[derive(Debug)]
 pub struct Cluster {
     pub nodes: Vec<Node>,
+    pub options: Options,
     untouched: Vec<Print>,
 }
 
@@ -21,18 +38,23 @@ pub struct Cluster {
 type Print = BTreeMap<String, String>;
 
 impl Cluster {
-    /// Three new nodes, which takes 2 to 3 s. Most tests want the shared one: [`cluster`].
-    pub fn start() -> Self {
-        Self::of(3)
-    }
-
-    fn of(count: usize) -> Self {
+    /// New nodes, which takes 2 to 3 s. Most tests want the shared ones: [`cluster`].
+    pub fn start(options: Options) -> Self {
         let began = Instant::now();
+        let count = options.nodes;
         let ports: Vec<_> = (0..count).map(|_| Node::free_ports()).collect();
         let group = ports.iter().map(|p| format!("127.0.0.1:{}", p[1])).collect::<Vec<_>>().join(",");
         let node = |i: usize| {
             let name = format!("n{}", i + 1);
-            Node::new(&name, watchdog::fresh_path(&name), ports[i], group.clone(), &[])
+            let dir = watchdog::fresh_path(&name);
+            let mut flags = Vec::new();
+            if options.auto {
+                flags.push("--wsrep-node-incoming-address=AUTO".to_owned());
+            }
+            if options.notify {
+                flags.push(format!("--wsrep-notify-cmd={}", notify::install(&dir).display()));
+            }
+            Node::new(&name, dir, ports[i], group.clone(), &flags)
         };
         let nodes: Vec<_> = (0..count).map(node).collect();
         for (i, node) in nodes.iter().enumerate() {
@@ -43,7 +65,20 @@ impl Cluster {
         }
         let untouched = nodes.iter().map(print_of).collect();
         println!("harness: {count} nodes Synced after {:?}", began.elapsed());
-        Self { nodes, untouched }
+        Self { nodes, options, untouched }
+    }
+
+    /// The node of this name.
+    #[track_caller]
+    pub fn node(&self, name: &str) -> &Node {
+        self.nodes.iter().find(|n| n.name == name).unwrap_or_else(|| panic!("no node {name}"))
+    }
+
+    /// Takes from the monitor its right to read `mysql.wsrep_cluster_members`, until the guard is dropped.
+    #[must_use = "the grant comes back when this is dropped"]
+    pub fn revoke_members(&self) -> Revoked<'_> {
+        self.nodes[0].sql("REVOKE SELECT ON mysql.wsrep_cluster_members FROM monitor@'%'");
+        Revoked(self)
     }
 
     /// Where the nodes' clients connect, in order.
@@ -54,8 +89,14 @@ impl Cluster {
     /// All running nodes Synced in one component of all nodes.
     #[track_caller]
     pub fn wait_whole(&self) {
+        self.wait_size(self.nodes.len());
+    }
+
+    /// All nodes Synced in one component of this size; an arbitrator counts.
+    #[track_caller]
+    pub fn wait_size(&self, size: usize) {
         for node in &self.nodes {
-            node.wait_synced(self.nodes.len() as u32);
+            node.wait_synced(size as u32);
         }
     }
 
@@ -85,6 +126,19 @@ impl Cluster {
     }
 }
 
+/// What [`Cluster::revoke_members`] took.
+#[derive(Debug)]
+pub struct Revoked<'a>(&'a Cluster);
+
+impl Drop for Revoked<'_> {
+    fn drop(&mut self) {
+        // A test that ends in the middle of a fault leaves a cluster that is built anew.
+        let _ = self.0.nodes.iter().any(|n| n.try_sql(GRANT_MEMBERS).is_ok());
+    }
+}
+
+const GRANT_MEMBERS: &str = "GRANT SELECT ON mysql.wsrep_cluster_members TO monitor@'%'";
+
 fn print_of(node: &Node) -> Print {
     // These move by themselves.
     let moves = |name: &str| name.starts_with("gtid_") || name == "wsrep_start_position";
@@ -102,6 +156,7 @@ fn print_of(node: &Node) -> Print {
     add("variable", "SHOW GLOBAL VARIABLES");
     add("database", "SHOW DATABASES");
     add("account", "SELECT CONCAT(User, '@', Host), Priv FROM mysql.global_priv");
+    add("grant", "SELECT CONCAT(User, '@', Host, ' on ', Db, '.', Table_name), Table_priv FROM mysql.tables_priv");
     print
 }
 
@@ -115,33 +170,41 @@ fn seed() -> &'static Path {
     })
 }
 
-/// The shared cluster, for one test at a time.
+/// A shared cluster, for one test at a time.
 #[derive(Debug)]
-pub struct Shared(MutexGuard<'static, Option<Cluster>>);
+pub struct Shared(MutexGuard<'static, [Option<Cluster>; 2]>, usize);
 
 impl Deref for Shared {
     type Target = Cluster;
     fn deref(&self) -> &Cluster {
-        self.0.as_ref().expect("cluster() put it there")
+        self.0[self.1].as_ref().expect("cluster() put it there")
     }
 }
 
 /// Waits for the shared cluster and returns it whole: three nodes Synced, variables, databases and accounts as at the
 /// start. A test may break it as it likes: it is built anew (3 s) for the next one if it was left in another state.
 pub fn cluster() -> Shared {
-    static SHARED: Mutex<Option<Cluster>> = Mutex::new(None);
+    cluster_of(Options::default())
+}
+
+/// The same with other options. Of all clusters with other options the last one asked for is kept beside the usual one,
+/// idle: no two tests ever work on real servers at once.
+pub fn cluster_of(options: Options) -> Shared {
+    static SHARED: Mutex<[Option<Cluster>; 2]> = Mutex::new([None, None]);
     // A test that failed while it held the cluster poisoned the lock; what it left behind is looked at here.
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(cluster) = shared.as_ref()
-        && let Err(why) = cluster.clean()
-    {
+    let place = usize::from(options != Options::default());
+    if shared[place].as_ref().is_some_and(|cluster| cluster.options != options) {
+        shared[place] = None;
+    }
+    if let Some(Err(why)) = shared[place].as_ref().map(Cluster::clean) {
         println!("harness: the cluster is built anew: {why}");
-        *shared = None;
+        shared[place] = None;
     }
-    if shared.is_none() {
-        *shared = Some(Cluster::start());
+    if shared[place].is_none() {
+        shared[place] = Some(Cluster::start(options));
     }
-    Shared(shared)
+    Shared(shared, place)
 }
 
 /// One Galera node on its own, Primary and Synced, with these `mariadbd` flags after the usual ones; independent of the

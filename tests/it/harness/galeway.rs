@@ -5,33 +5,42 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::cluster::Cluster;
 use super::process::{Process, Signal};
-use super::{ports, secs, until, watchdog, within};
+use super::{cli, ports, secs, until, watchdog, within};
 
 /// A running `galeway run`. Dropped, it gets SIGTERM, and after 5 s SIGKILL; if the test is failing, its log is shown.
+///
+/// It keeps its memory and its admin socket in a directory of its own, and so does the next process of [`Galeway::start_again`].
 #[derive(Debug)]
 pub struct Galeway {
     process: Process,
     admin: SocketAddr,
-    accept: SocketAddr,
+    accepts: Vec<SocketAddr>,
+    roles: Vec<String>,
+    dir: PathBuf,
     log: PathBuf,
     pub config: PathBuf,
 }
 
-/// Lines of TOML for the sections of a usual configuration: cluster `main`, service `any`, nodes named as they are.
+/// Lines of TOML for the sections of a usual configuration: cluster `main`, a service named after each role, nodes named
+/// as they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     pub cluster: &'a str,
     pub monitor: &'a str,
     pub eligibility: &'a str,
+    pub writer: &'a str,
     pub sessions: &'a str,
+    pub roles: &'a [&'a str],
     pub service: &'a str,
     pub admin: &'a str,
     pub process: &'a str,
@@ -43,37 +52,51 @@ impl Default for Settings<'_> {
             cluster: "",
             monitor: "",
             eligibility: "",
+            writer: "",
             sessions: "",
+            roles: &["any"],
             service: ROUND_ROBIN,
-            admin: NO_SOCKET,
+            admin: "",
             process: "",
         }
     }
 }
 
+/// A service for those who write and one for those who read.
+pub const WRITER_AND_READER: &[&str] = &["writer", "reader"];
+
+// A Galeway of a test must not touch /run and /var/lib, its defaults.
+const NO_SOCKET: &str = "socket = \"\"\n";
+const NO_STATE: &str = "state_dir = \"\"\n";
+
 /// What [`Settings::service`] holds by default.
 pub const ROUND_ROBIN: &str = "balance = \"round-robin\"";
 
-/// What [`Settings::admin`] holds by default: tests leave this machine's own socket alone.
-pub const NO_SOCKET: &str = "socket = \"\"";
-
 impl Settings<'_> {
-    /// The whole file.
+    /// The whole file, with neither admin socket nor memory, and with the first role only.
     pub fn text(&self, nodes: &[(String, SocketAddr)], accept: SocketAddr, admin: SocketAddr) -> String {
+        self.text_of(nodes, &[accept], admin)
+    }
+
+    fn text_of(&self, nodes: &[(String, SocketAddr)], accepts: &[SocketAddr], admin: SocketAddr) -> String {
         let nodes: Vec<_> =
             nodes.iter().map(|(name, addr)| format!("{{ address = \"{addr}\", name = \"{name}\" }}")).collect();
         let mut text = format!("[cluster.main]\nnodes = [{}]\n{}\n", nodes.join(", "), self.cluster);
         let login = "user = \"monitor\"\npassword = \"monitor\"";
         let _ = write!(text, "[cluster.main.monitor]\n{login}\n{}\n", self.monitor);
         let _ = write!(text, "[cluster.main.eligibility]\n{}\n", self.eligibility);
+        let _ = write!(text, "[cluster.main.writer]\n{}\n", self.writer);
         let _ = write!(text, "[cluster.main.sessions]\n{}\n", self.sessions);
-        let _ = write!(
-            text,
-            "[service.any]\naccept = \"{accept}\"\ncluster = \"main\"\nrole = \"any\"\n{}\n",
-            self.service
-        );
-        let _ = write!(text, "[admin]\nlisten = \"{admin}\"\n{}\n", self.admin);
-        let _ = write!(text, "[process]\nlog_format = \"json\"\n{}\n", self.process);
+        for (role, accept) in self.roles.iter().zip(accepts) {
+            let _ = write!(
+                text,
+                "[service.{role}]\naccept = \"{accept}\"\ncluster = \"main\"\nrole = \"{role}\"\n{}\n",
+                self.service
+            );
+        }
+        let socket = if self.admin.contains("socket =") { "" } else { NO_SOCKET };
+        let _ = write!(text, "[admin]\nlisten = \"{admin}\"\n{socket}{}\n", self.admin);
+        let _ = write!(text, "[process]\n{NO_STATE}log_format = \"json\"\n{}\n", self.process);
         text
     }
 }
@@ -82,36 +105,101 @@ impl Galeway {
     /// In front of a whole cluster, ready.
     #[track_caller]
     pub fn before(cluster: &Cluster, settings: Settings<'_>) -> Self {
-        let nodes: Vec<_> = cluster.nodes.iter().map(|n| (n.name.clone(), n.addr())).collect();
-        let galeway = Self::spawn(&nodes, settings);
+        let galeway = Self::beside(cluster, settings);
         galeway.wait_ready();
         galeway
+    }
+
+    /// In front of a whole cluster, and not waited for.
+    #[track_caller]
+    pub fn beside(cluster: &Cluster, settings: Settings<'_>) -> Self {
+        let nodes: Vec<_> = cluster.nodes.iter().map(|n| (n.name.clone(), n.addr())).collect();
+        Self::spawn(&nodes, settings)
     }
 
     /// In front of any addresses, and not waited for: `readyz` may never be 200 here.
     #[track_caller]
     pub fn spawn(nodes: &[(String, SocketAddr)], settings: Settings<'_>) -> Self {
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (accept, admin) = (local(ports::free()), local(ports::free()));
-        Self::spawn_text(&settings.text(nodes, accept, admin), accept, admin)
+        let accepts: Vec<_> = settings.roles.iter().map(|_| local(ports::free())).collect();
+        let admin = local(ports::free());
+        let dir = fresh_dir();
+        let path = |name: &str| dir.join(name).display().to_string();
+        let text = settings.text_of(nodes, &accepts, admin);
+        let text = text.replace(NO_SOCKET, &format!("socket = \"{}\"\n", path("admin.sock")));
+        let text = text.replace(NO_STATE, &format!("state_dir = \"{}\"\n", path("state")));
+        std::fs::create_dir(dir.join("state")).unwrap();
+        let roles = settings.roles.iter().map(ToString::to_string).collect();
+        Self::launch(dir, &text, accepts, roles, admin)
     }
 
     /// With a file of the test's own; `accept` and `admin` say what stands in it.
     #[track_caller]
     pub fn spawn_text(text: &str, accept: SocketAddr, admin: SocketAddr) -> Self {
-        let dir = watchdog::fresh_path("galeway");
-        std::fs::create_dir(&dir).unwrap();
-        let (config, log) = (dir.join("galeway.toml"), dir.join("log"));
-        std::fs::write(&config, text).unwrap();
-        let mut command = Command::new(binary());
-        command.arg("run").arg("-c").arg(&config);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
-        Self { process: Process::spawn(&mut command), admin, accept, log, config }
+        Self::launch(fresh_dir(), text, vec![accept], vec!["any".into()], admin)
     }
 
-    /// Where clients connect.
+    fn launch(dir: PathBuf, text: &str, accepts: Vec<SocketAddr>, roles: Vec<String>, admin: SocketAddr) -> Self {
+        let (config, log) = (dir.join("galeway.toml"), dir.join("log"));
+        std::fs::write(&config, text).unwrap();
+        let process = run(&config, &log);
+        Self { process, admin, accepts, roles, dir, log, config }
+    }
+
+    // ---- restarts
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM, to its end; sessions that do not end by themselves hold it up.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.wait(secs(40)).is_some(), "galeway does not stop; its log:\n{}", self.log());
+    }
+
+    /// A new process with the same file, addresses and memory; its log goes on.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.process.ended().is_some(), "galeway runs");
+        self.process = run(&self.config, &self.log);
+    }
+
+    /// Removes all that it would remember; it must not run.
+    #[track_caller]
+    pub fn forget(&mut self) {
+        assert!(self.process.ended().is_some(), "galeway runs");
+        std::fs::remove_dir_all(self.dir.join("state")).unwrap();
+        std::fs::create_dir(self.dir.join("state")).unwrap();
+    }
+
+    // ---- where it is
+
+    /// Where clients of this service connect.
+    #[track_caller]
+    pub fn service(&self, role: &str) -> SocketAddr {
+        let place = self.roles.iter().position(|r| r == role);
+        self.accepts[place.unwrap_or_else(|| panic!("no service {role}"))]
+    }
+
+    /// Of its admin socket, as `--admin` wants it.
+    pub fn admin_socket(&self) -> String {
+        format!("unix:{}", self.dir.join("admin.sock").display())
+    }
+
+    /// `galeway node NAME STATE`, over the admin socket.
+    #[track_caller]
+    pub fn set_node(&self, name: &str, state: &str) {
+        let mut command = Command::new(binary());
+        command.args(["node", name, state, "--admin", &self.admin_socket()]);
+        let seen = cli::run(&mut command);
+        assert_eq!(seen.code, Some(0), "galeway node {name} {state}: {seen:?}");
+    }
+
+    /// Where clients of the first service connect.
     pub fn addr(&self) -> SocketAddr {
-        self.accept
+        self.accepts[0]
     }
 
     pub fn admin(&self) -> SocketAddr {
@@ -175,6 +263,31 @@ impl Galeway {
     pub fn wait_verdict(&self, name: &str, verdict: &str, limit: Duration) -> Value {
         let fits = || Some(self.node(name)).filter(|n| n["verdict"] == verdict);
         within(limit, fits).unwrap_or_else(|| panic!("{name} not {verdict} within {limit:?}: {}", self.node(name)))
+    }
+
+    /// The cluster's entry of `/api/status`.
+    #[track_caller]
+    pub fn cluster(&self) -> Value {
+        self.status()["clusters"][0].clone()
+    }
+
+    /// Waits until the cluster's entry fits, and returns it.
+    #[track_caller]
+    pub fn wait_cluster(&self, limit: Duration, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let found = within(limit, || Some(self.cluster()).filter(|c| fits(c)));
+        found.unwrap_or_else(|| panic!("not {what} within {limit:?}: {}", self.cluster()))
+    }
+
+    /// Waits until this node is the writer.
+    #[track_caller]
+    pub fn wait_writer(&self, name: &str, limit: Duration) {
+        self.wait_cluster(limit, &format!("writer {name}"), |c| c["writer"] == name);
+    }
+
+    /// Connections that it has tried to open to this node so far, checks not counted.
+    #[track_caller]
+    pub fn attempts(&self, node: &str) -> f64 {
+        self.metric("galeway_connect_attempts_total", &[("node", node)])
     }
 
     /// The sum of all series of `name` whose labels hold all of `labels`; 0 if there is none.
@@ -251,6 +364,34 @@ impl Drop for Galeway {
             self.process.kill();
         }
     }
+}
+
+fn run(config: &Path, log: &Path) -> Process {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    let mut command = Command::new(binary());
+    command.arg("run").arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    Process::spawn(&mut command)
+}
+
+fn fresh_dir() -> PathBuf {
+    let dir = watchdog::fresh_path("galeway");
+    std::fs::create_dir(&dir).unwrap();
+    dir
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// The binary where the servers' own user may run it: the directory of a checkout may be closed to it.
+pub fn public_binary() -> &'static Path {
+    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    COPY.get_or_init(|| {
+        let copy = watchdog::fresh_path("galeway-bin");
+        std::fs::copy(binary(), &copy).unwrap();
+        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+        copy
+    })
 }
 
 /// The binary that cargo built with these tests.

@@ -18,15 +18,31 @@ pub struct Manner {
     pub pause: Duration,
     /// For the connect, and for each read.
     pub limit: Duration,
+    /// Account, and its password.
+    pub user: &'static str,
+    /// Run after the question for the node's name.
+    pub statement: Option<&'static str>,
+    /// How long each session lasts; it runs the statement every 20 ms. Zero: once.
+    pub stay: Duration,
+}
+
+impl Manner {
+    /// Eight clients, one after the other as fast as they go.
+    pub const BUSY: Self =
+        Self { threads: 8, pause: millis(5), limit: secs(30), user: "app", statement: None, stay: Duration::ZERO };
+    /// A state transfer is scripts and rsync, which want the processor too.
+    pub const CALM: Self = Self { pause: millis(20), ..Self::BUSY };
+    /// A service beside others.
+    pub const FEW: Self = Self { threads: 3, ..Self::CALM };
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { threads: 8, pause: millis(5), limit: secs(30) }
+        Self::BUSY
     }
 }
 
-/// One connect, `SELECT @@wsrep_node_name`, quit.
+/// One connect, `SELECT @@wsrep_node_name`, the statement if there is one, quit.
 #[derive(Debug)]
 pub struct Iteration {
     pub thread: usize,
@@ -39,6 +55,8 @@ pub struct Iteration {
     pub client: Option<SocketAddr>,
     /// The node's name.
     pub outcome: Result<String, Failure>,
+    /// The node's name, where it said so before an error.
+    pub node: Option<String>,
 }
 
 impl Iteration {
@@ -74,7 +92,7 @@ impl Load {
             let (done, stop) = (Arc::clone(&done), Arc::clone(&stop));
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let iteration = iterate(addr, thread, manner.limit);
+                    let iteration = iterate(addr, thread, manner);
                     done.lock().unwrap().push(iteration);
                     std::thread::sleep(manner.pause);
                 }
@@ -112,23 +130,34 @@ impl Drop for Load {
     }
 }
 
-fn iterate(addr: SocketAddr, thread: usize, limit: Duration) -> Iteration {
+fn iterate(addr: SocketAddr, thread: usize, manner: Manner) -> Iteration {
     let start = Instant::now();
     let mut greeted = None;
     let mut client = None;
+    let mut node = None;
     let mut go = || -> Result<String, Failure> {
-        let conn = Conn::greet(addr, limit)?;
+        let conn = Conn::greet(addr, manner.limit)?;
         greeted = Some(start.elapsed());
         client = conn.local;
         let after = |error| Failure { stage: Stage::AfterGreeting, error };
-        let mut conn = conn.login("app", "app").map_err(after)?;
+        let mut conn = conn.login(manner.user, manner.user).map_err(after)?;
         let name = conn.one("SELECT @@wsrep_node_name").map_err(after)?;
+        node = Some(name.clone());
+        loop {
+            if let Some(statement) = manner.statement {
+                conn.query(statement).map_err(after)?;
+            }
+            if start.elapsed() >= manner.stay {
+                break;
+            }
+            std::thread::sleep(millis(20));
+        }
         // What the client wanted it has: an end of the connection by either side is no error any more.
         let _ = conn.quit();
         Ok(name)
     };
     let outcome = go();
-    Iteration { thread, start, greeted, took: start.elapsed(), client, outcome }
+    Iteration { thread, start, greeted, took: start.elapsed(), client, outcome, node }
 }
 
 /// What the clients met.

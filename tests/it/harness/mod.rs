@@ -2,12 +2,16 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cluster` | three nodes, shared by all tests of this process behind a guard; single nodes with flags of their own |
-//! | `node` | one `mariadbd`: start, stop, kill, freeze, isolate, desync, wipe; what it says of itself |
+//! | `cluster` | nodes, shared by all tests of this process behind a guard; single nodes with flags of their own |
+//! | `node` | one `mariadbd`: start, stop, kill, freeze, isolate, bootstrap, desync, wipe; what it says of itself |
+//! | `arbitrator` | a garbd |
+//! | `split` | two Primary components that share everything but their members |
+//! | `notify` | `wsrep_notify_cmd`: what the server called and when, and what is run then |
+//! | `sessions` | who is connected, as the servers' own process lists say |
 //! | `client` | a plain MySQL client that tells a failure before the greeting from one after it |
 //! | `load` | threads that connect, query and quit in a loop, and remember each outcome |
 //! | `cli` | the real `mariadb` command and pymysql |
-//! | `galeway` | the built binary behind a configuration, its admin address, log, CPU and memory |
+//! | `galeway` | the built binary behind a configuration: restarts, admin address, log, CPU and memory |
 //! | `certs` | a certificate authority and what it signs |
 //! | `process`, `watchdog`, `ports` | children that never outlive the tests; ports that do not collide |
 //!
@@ -16,6 +20,7 @@
 
 #![allow(dead_code, unused_imports, reason = "a tool box: what one test needs, the next does not")]
 
+pub mod arbitrator;
 pub mod certs;
 pub mod cli;
 pub mod client;
@@ -23,17 +28,22 @@ pub mod cluster;
 pub mod galeway;
 pub mod load;
 pub mod node;
+pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod sessions;
+pub mod split;
 pub mod watchdog;
 
 use std::time::{Duration, Instant};
 
+pub use arbitrator::Arbitrator;
 pub use client::Conn;
-pub use cluster::{Cluster, cluster, standalone};
+pub use cluster::{Cluster, Options, cluster, cluster_of, standalone};
 pub use galeway::{Galeway, Settings};
 pub use load::Load;
 pub use node::Node;
+pub use split::split_brain;
 
 /// Asks every 10 ms until the answer is there, and returns it; panics with `what` after `limit`.
 #[track_caller]

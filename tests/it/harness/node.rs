@@ -19,7 +19,7 @@ pub const SYNCED: u8 = 4;
 pub const DONOR: u8 = 2;
 
 /// The one place where the servers' flags stand, shared with `scripts/demo`.
-const GALERA_NODE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/galera-node");
+pub(super) const GALERA_NODE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/galera-node");
 
 /// How a node begins.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,20 @@ pub struct State {
     pub size: u32,
     pub conf_id: u64,
     pub state_uuid: String,
+    /// `None`: no place in the view, as a node has just after it came back.
+    pub local_index: Option<u32>,
+    pub gcomm_uuid: String,
+    pub incoming_addresses: String,
+    pub weight: u32,
+    pub last_committed: u64,
+}
+
+/// A row of `mysql.wsrep_cluster_members`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    pub uuid: String,
+    pub name: String,
+    pub incoming_address: String,
 }
 
 impl State {
@@ -61,6 +75,11 @@ impl State {
             size: number("wsrep_cluster_size")? as u32,
             conf_id: number("wsrep_cluster_conf_id")?,
             state_uuid: get("wsrep_cluster_state_uuid")?,
+            local_index: u32::try_from(number("wsrep_local_index")?).ok(),
+            gcomm_uuid: get("wsrep_gcomm_uuid")?,
+            incoming_addresses: get("wsrep_incoming_addresses")?,
+            weight: number("wsrep_cluster_weight")? as u32,
+            last_committed: number("wsrep_last_committed")?,
         })
     }
 
@@ -86,7 +105,7 @@ pub struct Node {
 
 impl Node {
     /// Not started. `ports` are SQL, group, IST and SST; `cluster` the group addresses of all nodes.
-    pub fn new(name: &str, dir: PathBuf, ports: [u16; 4], cluster: String, flags: &[&str]) -> Self {
+    pub fn new<S: ToString>(name: &str, dir: PathBuf, ports: [u16; 4], cluster: String, flags: &[S]) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
         Self { name: name.into(), dir, ports, cluster, flags, process: Mutex::new(None) }
     }
@@ -109,6 +128,16 @@ impl Node {
 
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// Holds all that is its own.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The group addresses of all nodes, comma-separated.
+    pub fn group(&self) -> &str {
+        &self.cluster
     }
 
     pub fn error_log(&self) -> String {
@@ -211,6 +240,15 @@ impl Node {
         std::fs::remove_dir_all(self.data()).unwrap();
     }
 
+    /// What an operator does to a stopped node before the others may join it: says that its data is the newest.
+    pub fn allow_bootstrap(&self) {
+        let file = self.data().join("grastate.dat");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("safe_to_bootstrap: 0", "safe_to_bootstrap: 1")).unwrap();
+        // Or it would look for the members of its last view first.
+        let _ = std::fs::remove_file(self.data().join("gvwstate.dat"));
+    }
+
     fn signal(&self, signal: Signal) {
         self.process().as_mut().unwrap_or_else(|| panic!("{} does not run", self.name)).signal(signal);
     }
@@ -225,6 +263,11 @@ impl Node {
     /// Ends [`Node::isolate`].
     pub fn heal(&self) {
         self.sql("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'");
+    }
+
+    /// Makes what is left of a component without quorum the Primary component.
+    pub fn bootstrap(&self) {
+        self.sql("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=true'");
     }
 
     /// Donor/Desynced until [`Node::resync`].
@@ -283,6 +326,19 @@ impl Node {
     /// What it says of itself; an error while it cannot be asked.
     pub fn state(&self) -> Result<State, Error> {
         State::read(&mut self.root()?)
+    }
+
+    /// Who it says is in its component, by uuid. A node that is not Primary tells of its last Primary component.
+    #[track_caller]
+    pub fn members(&self) -> Vec<Member> {
+        const SQL: &str =
+            "SELECT node_uuid, node_name, node_incoming_address FROM mysql.wsrep_cluster_members ORDER BY 1";
+        let member = |row: Row| {
+            let mut fields = row.into_iter().map(Option::unwrap_or_default);
+            let mut next = || fields.next().unwrap_or_default();
+            Member { uuid: next(), name: next(), incoming_address: next() }
+        };
+        self.sql(SQL).into_iter().map(member).collect()
     }
 
     /// Waits until what it says of itself fits; `what` is for the message.

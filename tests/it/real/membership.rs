@@ -14,9 +14,6 @@ use crate::harness::{Conn, Galeway, Load, Node, Settings, cli, cluster, millis, 
 /// Looks often: a state transfer on loopback is short.
 const OFTEN: &str = "interval = \"100ms\"";
 
-/// A state transfer is scripts and rsync, which want the processor too.
-const CALM: Manner = Manner { threads: 8, pause: millis(20), limit: secs(30) };
-
 #[test]
 fn a_wiped_node_is_not_served_before_it_is_synced_nor_its_donor_while_another_is() {
     let cluster = cluster();
@@ -26,7 +23,7 @@ fn a_wiped_node_is_not_served_before_it_is_synced_nor_its_donor_while_another_is
     n1.sql("CREATE TABLE ballast.t (id INT PRIMARY KEY, b LONGTEXT)");
     n1.sql("INSERT INTO ballast.t SELECT seq, REPEAT(SHA2(seq, 512), 4000) FROM ballast.seq_1_to_10");
     let galeway = Galeway::before(&cluster, Settings { monitor: OFTEN, ..Settings::default() });
-    let load = Load::with(galeway.addr(), CALM);
+    let load = Load::with(galeway.addr(), Manner::CALM);
     load.wait_for(50);
 
     n3.stop();
@@ -69,7 +66,7 @@ fn the_last_node_serves_on_as_a_donor_while_the_others_return() {
     let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
     let galeway = Galeway::before(&cluster, Settings { monitor: OFTEN, ..Settings::default() });
     let mut on_it = session_on(&galeway, "n1");
-    let load = Load::with(galeway.addr(), CALM);
+    let load = Load::with(galeway.addr(), Manner::CALM);
     load.wait_for(50);
 
     stop_one_after_the_other(n1, [n3, n2]);
