@@ -240,6 +240,21 @@ impl Node {
         std::fs::remove_dir_all(self.data()).unwrap();
     }
 
+    /// History and last seqno of a node that does not run, by `mariadbd --wsrep-recover`.
+    #[track_caller]
+    pub fn recovered_position(&self) -> (String, i64) {
+        self.start_with(Start::Join, &["--wsrep-recover".into()]);
+        let ended = self.process().as_mut().and_then(|p| p.wait(secs(60)));
+        assert!(ended.is_some(), "{} does not end: {}", self.name, self.tail());
+        let log = self.error_log();
+        let line = log.lines().rev().find_map(|l| l.split_once("WSREP: Recovered position: "));
+        let (_, position) = line.unwrap_or_else(|| panic!("{} has no position: {}", self.name, self.tail()));
+        // With GTIDs `,D-S-N` may follow.
+        let position = position.split(',').next().unwrap_or_default();
+        let (uuid, seqno) = position.rsplit_once(':').unwrap_or_else(|| panic!("{position}"));
+        (uuid.into(), seqno.parse().unwrap())
+    }
+
     /// What an operator does to a stopped node before the others may join it: says that its data is the newest.
     pub fn allow_bootstrap(&self) {
         let file = self.data().join("grastate.dat");

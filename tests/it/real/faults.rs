@@ -8,15 +8,17 @@ use super::{
     iteration_of, sent_to, session_on, unfit_span, wait_checked, whole_again,
 };
 use crate::harness::client::Stage;
+use crate::harness::load::Manner;
 use crate::harness::node::DONOR;
 use crate::harness::{Conn, Galeway, Load, Settings, cluster, millis, secs, until};
 
 #[test]
 fn a_killed_node_fails_no_connect_and_its_sessions_end_at_once() {
     let cluster = cluster();
-    let galeway = Galeway::before(&cluster, Settings::default());
+    let galeway = Galeway::before(&cluster, Settings { roles: &["any", "writer", "reader"], ..Settings::default() });
     let (mut on_it, mut elsewhere) = (session_on(&galeway, "n3"), session_on(&galeway, "n1"));
     let load = Load::start(galeway.addr());
+    let roles = ["writer", "reader"].map(|role| Load::with(galeway.service(role), Manner::FEW));
     load.wait_for(100);
 
     let killed = Instant::now();
@@ -29,6 +31,10 @@ fn a_killed_node_fails_no_connect_and_its_sessions_end_at_once() {
     load.wait_for(200);
 
     let report = load.stop();
+    for report in roles.map(Load::stop) {
+        assert_no_failed_connect(&report);
+        assert_at_most_one_broken_each(&report);
+    }
     assert_no_failed_connect(&report);
     assert_at_most_one_broken_each(&report);
     assert!(report.by_node_since(excluded).into_keys().eq(["n1", "n2"]), "{:?}", report.by_node_since(excluded));

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{
-    SLACK, assert_alive, assert_at_most_one_broken_each, assert_no_failed_connect, assert_nobody_sent, sent_to,
-    session_on, unfit_span, whole_again,
+    Both, RECOVERY, SLACK, TOLD_SOON, assert_alive, assert_at_most_one_broken_each, assert_no_failed_connect,
+    assert_nobody_sent, roles, sent_to, session_on, synced_since, unfit_span, whole_again,
 };
 use crate::harness::load::Manner;
 use crate::harness::node::{DONOR, Observer, Start};
@@ -64,9 +64,13 @@ fn stop_one_after_the_other(last: &Node, others: [&Node; 2]) {
 fn the_last_node_serves_on_as_a_donor_while_the_others_return() {
     let cluster = cluster();
     let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
-    let galeway = Galeway::before(&cluster, Settings { monitor: OFTEN, ..Settings::default() });
+    let galeway = Galeway::before(
+        &cluster,
+        Settings { monitor: OFTEN, roles: &["any", "writer", "reader"], ..Settings::default() },
+    );
     let mut on_it = session_on(&galeway, "n1");
     let load = Load::with(galeway.addr(), Manner::CALM);
+    let roles = ["writer", "reader"].map(|role| Load::with(galeway.service(role), Manner::FEW));
     load.wait_for(50);
 
     stop_one_after_the_other(n1, [n3, n2]);
@@ -92,6 +96,10 @@ fn the_last_node_serves_on_as_a_donor_while_the_others_return() {
     load.wait_for(50);
 
     let report = load.stop();
+    for report in roles.map(Load::stop) {
+        assert_no_failed_connect(&report);
+        assert_at_most_one_broken_each(&report);
+    }
     assert_no_failed_connect(&report);
     assert_at_most_one_broken_each(&report);
     assert_alive(&mut on_it);
@@ -116,9 +124,11 @@ fn the_last_node_serves_on_as_a_donor_while_the_others_return() {
 #[test]
 fn service_recovers_by_itself_after_all_three_nodes_were_stopped() {
     let cluster = cluster();
+    Both::prepare(&cluster);
     let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
-    let service = "balance = \"round-robin\"\nqueue_timeout = \"1s\"";
-    let galeway = Galeway::before(&cluster, Settings { service, ..Settings::default() });
+    let galeway = Galeway::before(&cluster, Settings { service: TOLD_SOON, ..roles() });
+    let load = Both::start(&galeway);
+    load.wait_for(30);
     stop_one_after_the_other(n1, [n3, n2]);
     n1.stop();
     let refused = until(secs(20), "every node is known to be gone", || {
@@ -134,10 +144,19 @@ fn service_recovers_by_itself_after_all_three_nodes_were_stopped() {
     assert_eq!(galeway.get("/readyz").0, 503);
     assert_eq!(galeway.status()["clusters"][0]["verdict"], "unknown");
 
+    let told = Instant::now();
+    load.wait_for(20);
+    let observers = [n1.observe(millis(10))];
+    let bootstrapped = Instant::now();
     n1.start(Start::Bootstrap(None));
     galeway.wait_ready();
-    let mut conn = Conn::app(galeway.addr(), secs(20)).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(conn.one("SELECT @@wsrep_node_name").unwrap(), "n1");
+    load.wait_for(60);
+    let reports = load.stop();
+    reports.assert_refused(told, bootstrapped, "n1: unreachable (connection refused)");
+    let served = reports.served_after(synced_since(&observers, bootstrapped));
+    println!("all nodes stopped: served again {served:?} after Synced, at most {RECOVERY:?}");
+    assert!(served < RECOVERY + SLACK, "{served:?}");
+    assert!(reports.writers.iterations.last().unwrap().outcome.as_ref().is_ok_and(|node| node == "n1"));
 }
 
 /// Three nodes on whose ports nobody listens: what people's clients show.

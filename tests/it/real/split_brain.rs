@@ -1,0 +1,187 @@
+//! Two Primary components at once, by the book: isolate a node, bootstrap it, write on both sides. At most one is served.
+
+use std::time::Instant;
+
+use super::{Both, ROUND, SLACK, Watch, assert_alive, entry, roles, session_of};
+use crate::harness::process::Signal;
+use crate::harness::{
+    Arbitrator, Cluster, Conn, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs, split_brain,
+};
+
+/// Addresses as most people leave them; shared with the tests of `notify`.
+const AUTO: Options = Options { nodes: 3, auto: true, notify: true };
+
+/// Two rounds tell it, and each may need a check of every node.
+const TOLD: std::time::Duration = ROUND.saturating_mul(2).saturating_add(SLACK);
+
+/// A whole split brain: n3 is cut off and bootstrapped, fenced, wiped and taken back. `membership` is what Galeway can
+/// judge by.
+#[track_caller]
+fn is_lived_through(cluster: &Cluster, membership: &str) {
+    Both::prepare(cluster);
+    let n3 = &cluster.nodes[2];
+    let galeway = Galeway::before(cluster, roles());
+    galeway.wait_writer("n1", secs(5));
+    assert_eq!(galeway.cluster()["membership"], membership, "{}", galeway.cluster());
+    let mut fenced = session_of(galeway.service("reader"), "n3");
+    let mut elsewhere = [session_of(galeway.service("writer"), "n1"), session_of(galeway.service("reader"), "n2")];
+    let load = Both::start(&galeway);
+    load.wait_for(30);
+    let watch = Watch::start(&galeway, millis(20));
+
+    let split = split_brain(cluster, n3);
+    let began = Instant::now();
+    let seen = galeway.wait_cluster(TOLD, "a split brain", |c| c["verdict"] == "split-brain");
+    let told = Instant::now();
+    println!("{membership}: a split brain told after {:?}: {}", told - began, entry(&seen, "n3")["reason"]);
+    println!("components: {}, membership {}", seen["components"], seen["membership"]);
+    assert_eq!(galeway.metric("galeway_cluster_split_brain", &[("cluster", "main")]), 1.0);
+    assert_eq!(entry(&seen, "n3")["verdict"], "excluded", "{seen}");
+    assert!(fenced.ends_within(secs(5)), "a session stays on the fenced side");
+    let attempts = galeway.attempts("n3");
+    load.wait_for(60);
+    // It goes on by itself: what the fenced side says stays as good as before.
+    std::thread::sleep(secs(2));
+    assert!(n3.state().unwrap().synced());
+    let seen = galeway.cluster();
+    assert_eq!((&seen["verdict"], &seen["writer"]), (&"split-brain".into(), &"n1".into()), "{seen}");
+    for name in ["n1", "n2"] {
+        assert_eq!(entry(&seen, name)["verdict"], "eligible", "{seen}");
+    }
+    assert_eq!(galeway.attempts("n3"), attempts, "connections were opened to the fenced side");
+    let healed = Instant::now();
+    split.heal();
+    let seen = galeway.wait_cluster(secs(20), "whole again", |c| {
+        c["verdict"] == "primary" && entry(c, "n3")["verdict"] == "eligible"
+    });
+    assert_eq!(galeway.metric("galeway_cluster_split_brain", &[("cluster", "main")]), 0.0, "{seen}");
+    let back = Instant::now();
+    load.wait_for(60);
+    let samples = watch.end();
+    let reports = load.stop();
+
+    reports.assert_no_failed_connect();
+    // From the first word of it, which was that n3 is non-Primary, or that it is not of the served view.
+    let excluded = samples.iter().find(|(_, c)| entry(c, "n3")["verdict"] == "excluded").expect("excluded").0;
+    reports.assert_nobody_sent(&galeway, "n3", excluded, healed);
+    let writers = reports.writers.by_node_since(began);
+    assert!(writers.keys().eq(["n1"].iter()), "the writer moved without need: {writers:?}");
+    assert!(reports.readers.by_node_since(back).contains_key("n3"), "n3 gets readers again");
+    for (_, cluster) in samples.iter().filter(|(at, _)| *at >= told && *at < healed) {
+        assert_eq!(cluster["verdict"], "split-brain", "{cluster}");
+    }
+    elsewhere.iter_mut().for_each(assert_alive);
+    Both::clear(cluster);
+}
+
+#[test]
+fn with_auto_addresses_is_fenced_by_the_members_table_and_healed() {
+    is_lived_through(&cluster_of(AUTO), "uuid");
+}
+
+#[test]
+fn with_addresses_is_fenced_and_healed() {
+    if full() {
+        is_lived_through(&cluster(), "uuid");
+    }
+}
+
+#[test]
+fn with_addresses_and_without_the_members_grant_is_fenced_by_the_addresses_and_healed() {
+    if full() {
+        let cluster = cluster();
+        let _revoked = cluster.revoke_members();
+        is_lived_through(&cluster, "addresses");
+    }
+}
+
+#[test]
+fn without_addresses_and_members_grant_is_fenced_by_sizes_and_indexes_and_healed() {
+    if full() {
+        let cluster = cluster_of(AUTO);
+        let _revoked = cluster.revoke_members();
+        is_lived_through(&cluster, "weak");
+    }
+}
+
+#[test]
+fn with_an_arbitrator_is_fenced_and_healed() {
+    if full() {
+        let cluster = cluster();
+        let garb = Arbitrator::join(&cluster);
+        is_lived_through(&cluster, "uuid");
+        drop(garb);
+        cluster.wait_whole();
+    }
+}
+
+/// The node that a client of the writer service meets.
+fn writer_met(galeway: &Galeway) -> String {
+    let mut conn = Conn::app(galeway.service("writer"), secs(20)).unwrap_or_else(|e| panic!("{e}"));
+    conn.one("SELECT @@wsrep_node_name").unwrap()
+}
+
+#[test]
+fn a_restart_in_its_middle_serves_the_same_side() {
+    let cluster = cluster_of(AUTO);
+    let n1 = &cluster.nodes[0];
+    let mut galeway = Galeway::before(&cluster, roles());
+    galeway.wait_writer("n1", secs(5));
+    // The writer's side becomes the smaller one while Galeway does not look: it stays the served one, which nothing but
+    // what was before can tell.
+    galeway.signal(Signal::STOP);
+    let _split = split_brain(&cluster, n1);
+    galeway.signal(Signal::CONT);
+    let assert_served = |galeway: &Galeway, writer: &str, fenced: &[&str]| {
+        let seen = galeway.wait_cluster(TOLD + secs(5), "a split brain", |c| c["verdict"] == "split-brain");
+        assert_eq!(seen["writer"], writer, "{seen}");
+        for name in fenced {
+            assert_eq!(entry(&seen, name)["verdict"], "excluded", "{seen}");
+        }
+        for _ in 0..30 {
+            assert_eq!(writer_met(galeway), writer);
+        }
+    };
+    assert_served(&galeway, "n1", &["n2", "n3"]);
+
+    galeway.kill();
+    galeway.start_again();
+    // From its first client on, and not only once it has told of the split brain.
+    assert_eq!(writer_met(&galeway), "n1", "after kill -9");
+    assert_served(&galeway, "n1", &["n2", "n3"]);
+    galeway.stop();
+    galeway.start_again();
+    assert_eq!(writer_met(&galeway), "n1", "after SIGTERM");
+    assert_served(&galeway, "n1", &["n2", "n3"]);
+
+    // Without memory it can only count, and the other side has more nodes.
+    galeway.stop();
+    galeway.forget();
+    galeway.start_again();
+    assert_eq!(writer_met(&galeway), "n2", "without memory");
+    assert_served(&galeway, "n2", &["n1"]);
+}
+
+#[test]
+fn is_refused_whole_where_the_configuration_says_so() {
+    if !full() {
+        return;
+    }
+    let cluster = cluster();
+    let settings = Settings { cluster: "split_brain = \"refuse\"", service: super::TOLD_SOON, ..roles() };
+    let galeway = Galeway::before(&cluster, settings);
+    let mut sessions = [session_of(galeway.service("writer"), "n1"), session_of(galeway.service("reader"), "n3")];
+    let split = split_brain(&cluster, &cluster.nodes[2]);
+    galeway.wait_cluster(TOLD, "a split brain", |c| c["verdict"] == "split-brain");
+    for session in &mut sessions {
+        assert!(session.ends_within(secs(5)), "a session stays on one of two sides");
+    }
+    for role in ["writer", "reader"] {
+        let refused = Conn::app(galeway.service(role), secs(20)).unwrap_err();
+        println!("refuse: {refused}");
+        assert_eq!(refused.error.code(), Some(1047), "{refused}");
+    }
+    split.heal();
+    galeway.wait_cluster(secs(20), "whole again", |c| c["verdict"] == "primary" && c["writer"] == "n1");
+    assert_eq!(writer_met(&galeway), "n1");
+}
