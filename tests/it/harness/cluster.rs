@@ -140,8 +140,9 @@ impl Drop for Revoked<'_> {
 const GRANT_MEMBERS: &str = "GRANT SELECT ON mysql.wsrep_cluster_members TO monitor@'%'";
 
 fn print_of(node: &Node) -> Print {
-    // These move by themselves.
-    let moves = |name: &str| name.starts_with("gtid_") || name == "wsrep_start_position";
+    // These move by themselves; the offset is the node's place in the view.
+    let moves =
+        |name: &str| name.starts_with("gtid_") || ["wsrep_start_position", "auto_increment_offset"].contains(&name);
     let mut conn = node.root().unwrap();
     let mut print = Print::new();
     let mut add = |kind: &str, sql: &str| {

@@ -255,6 +255,14 @@ impl Node {
         (uuid.into(), seqno.parse().unwrap())
     }
 
+    /// Begins after a crash as Debian's unit does: with its recovered position, since `grastate.dat` has none. Without,
+    /// a whole cluster would restore itself with an all-zero history.
+    #[track_caller]
+    pub fn start_recovered(&self, how: Start<'_>) {
+        let (uuid, seqno) = self.recovered_position();
+        self.start_with(how, &[format!("--wsrep-start-position={uuid}:{seqno}")]);
+    }
+
     /// What an operator does to a stopped node before the others may join it: says that its data is the newest.
     pub fn allow_bootstrap(&self) {
         let file = self.data().join("grastate.dat");

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::{Both, RECOVERY, Reports, SLACK, TOLD_SOON, Watch, assert_alive, entry, roles, session_of, synced_since};
 use crate::harness::node::Start;
-use crate::harness::{Cluster, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs, until};
+use crate::harness::{Cluster, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs};
 
 fn galeway(cluster: &Cluster) -> Galeway {
     let galeway = Galeway::before(cluster, Settings { service: TOLD_SOON, ..roles() });
@@ -92,16 +92,18 @@ fn a_cluster_that_crashed_whole_is_served_again_once_it_has_restored_itself() {
     let galeway = galeway(&cluster);
     let load = Both::start(&galeway);
     load.wait_for(30);
+    let history = cluster.nodes[0].state().unwrap().state_uuid;
     let told = crash_all(&cluster, &galeway, &load);
     let restarted = Instant::now();
     for node in &cluster.nodes {
-        node.rejoin();
+        node.start_recovered(Start::Join);
     }
     let observers: Vec<_> = cluster.nodes.iter().map(|n| n.observe(millis(10))).collect();
     cluster.wait_whole();
     for node in &cluster.nodes {
         galeway.wait_verdict(&node.name, "eligible", secs(20));
     }
+    assert_eq!(cluster.nodes[0].state().unwrap().state_uuid, history);
     load.wait_for(60);
     let reports = load.stop();
     reports.assert_refused(told, restarted, "n1: unreachable (connection refused)");
@@ -119,18 +121,18 @@ fn a_cluster_that_crashed_whole_is_served_again_once_its_most_advanced_node_is_b
     let galeway = galeway(&cluster);
     let load = Both::start(&galeway);
     load.wait_for(30);
+    let history = cluster.nodes[0].state().unwrap().state_uuid;
     let told = crash_all(&cluster, &galeway, &load);
     let positions: Vec<_> = cluster.nodes.iter().map(|n| n.recovered_position()).collect();
     println!("recovered positions: {positions:?}");
-    let histories: std::collections::BTreeSet<_> = positions.iter().map(|(uuid, _)| uuid).collect();
-    assert_eq!(histories.len(), 1, "{positions:?}");
+    assert!(positions.iter().all(|(uuid, _)| *uuid == history), "{positions:?}");
     let best = positions.iter().map(|(_, seqno)| *seqno).max().unwrap();
     let at = positions.iter().position(|(_, seqno)| *seqno == best).unwrap();
     let node = &cluster.nodes[at];
     node.allow_bootstrap();
     let restarted = Instant::now();
     let observers = [node.observe(millis(10))];
-    node.start(Start::Bootstrap(None));
+    node.start_recovered(Start::Bootstrap(None));
     node.wait_synced(1);
     for other in cluster.nodes.iter().filter(|n| n.name != node.name) {
         other.rejoin();
@@ -189,6 +191,6 @@ fn neither_half_of_an_even_split_gets_anybody_until_one_is_bootstrapped() {
     assert!(samples.iter().all(|(_, c)| c["verdict"] != "split-brain"), "one side only was bootstrapped");
     assert!(reports.readers.by_node_since(back).contains_key("n2"));
     assert_alive(&mut session);
-    until(secs(5), "readers and writers are apart again", || (galeway.cluster()["writer"] == "n1").then_some(()));
+    galeway.wait_writer("n1", secs(5));
     Both::clear(&cluster);
 }
