@@ -3,9 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use crate::fakes::Fakes;
+use crate::harness::galeway::WRITER_AND_READER;
 use crate::harness::node::DONOR;
 use crate::harness::process::{Process, Signal};
-use crate::harness::{Conn, Load, certs, cli, cluster, millis, secs, standalone, until, watchdog};
+use crate::harness::{Conn, Load, Settings, certs, cli, cluster, millis, secs, standalone, until, watchdog};
 
 #[test]
 fn three_nodes_are_synced_and_every_client_reaches_them() {
@@ -142,6 +144,30 @@ fn a_single_node_takes_flags_of_its_own() {
     let seen =
         cli::mariadb(node.addr(), &["-ued", "-psecret", &ca, "--ssl-verify-server-cert"], "SELECT CURRENT_USER()");
     assert_eq!((seen.code, seen.stdout.trim()), (Some(0), "ed@%"), "{seen:?}");
+}
+
+#[test]
+fn a_galeway_starts_again_at_its_addresses_and_its_log_goes_on() {
+    let (fakes, _peers) = Fakes::good(1);
+    let mut galeway = fakes.spawn(Settings { roles: WRITER_AND_READER, ..Settings::default() });
+    galeway.wait_ready();
+    let places = [galeway.service("writer"), galeway.service("reader"), galeway.admin()];
+    let first = galeway.pid();
+    galeway.kill();
+    assert!(galeway.try_get("/healthz").is_none());
+    galeway.start_again();
+    galeway.wait_ready();
+    galeway.stop();
+    galeway.forget();
+    galeway.start_again();
+    galeway.wait_ready();
+    assert_ne!(galeway.pid(), first);
+    assert_eq!([galeway.service("writer"), galeway.service("reader"), galeway.admin()], places);
+    for role in WRITER_AND_READER {
+        let started = galeway.log().matches("\"accepting\"").count();
+        assert!(started >= 3, "{started} starts in the log");
+        Conn::greet(galeway.service(role), secs(5)).unwrap_or_else(|e| panic!("{role}: {e}"));
+    }
 }
 
 /// In a second process of this same test: it starts a child that cannot even run its own end, tells its id and waits.
