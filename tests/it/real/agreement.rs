@@ -1,9 +1,9 @@
 //! Two Galeways before one cluster have one writer, which they agree upon through a record that the cluster replicates.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{ROUND, SLACK};
+use super::{ROUND, SLACK, TIMEOUT};
 use crate::harness::galeway::WRITER_AND_READER;
 use crate::harness::load::Manner;
 use crate::harness::sessions::{Lists, longest_apart};
@@ -34,9 +34,12 @@ fn clear(cluster: &Cluster) {
     }
 }
 
+/// One check round with this interval.
+const SHORT_ROUND: Duration = millis(250).saturating_add(TIMEOUT);
+
 const AGREED: Settings<'static> = Settings {
     cluster: "",
-    monitor: "",
+    monitor: "interval = \"250ms\"",
     eligibility: "",
     writer: "agreement = \"cluster\"\nuser = \"galeway\"\npassword = \"galeway\"",
     sessions: "",
@@ -114,7 +117,8 @@ fn two_galeways_that_are_restarted_at_random_never_write_to_two_nodes() {
     let mut told = BTreeMap::<&str, usize>::new();
     let (mut drained, mut stopped): (Option<String>, Option<Instant>) = (None, None);
     while began.elapsed() < length {
-        std::thread::sleep(millis(200 + random.below(1500)));
+        // Long enough for a disagreement to last longer than it may: a restart ends what sessions there are.
+        std::thread::sleep(millis(500 + random.below(3000)));
         // A takeover needs 30 s from the last one: a short run has time for one.
         let stop_now = stopped.is_none_or(|at| at.elapsed() > secs(50)) && began.elapsed() > secs(3);
         let step = if stop_now { 9 } else { random.below(8) };
@@ -185,12 +189,16 @@ fn two_galeways_that_are_restarted_at_random_never_write_to_two_nodes() {
     }
     assert!(record(&cluster).is_some_and(|(epoch, name)| epoch > 1 || name != first), "the writer moved");
     let longest = apart.as_ref().map(|a| a.lasted).unwrap_or_default();
-    assert!(longest <= ROUND + SLACK, "{apart:?}");
+    assert!(longest <= SHORT_ROUND + SLACK, "{apart:?}");
     clear(&cluster);
 }
 
 #[test]
 fn a_galeway_that_starts_takes_the_recorded_writer_and_not_the_first_node() {
+    // A takeover may have to wait for 30 s.
+    if !full() {
+        return;
+    }
     let cluster = cluster();
     prepare(&cluster);
     let a = Galeway::before(&cluster, AGREED);

@@ -48,7 +48,7 @@ fn a_donor_is_excluded_within_150_ms_of_its_own_call() {
     // Seen before the script had even begun to run: sooner than could be asked for.
     let took = excluded.duration_since(call.at).unwrap_or_default();
     println!("notify: {donor} was excluded {took:?} after its own --status donor");
-    assert!(took < SOON, "{took:?}");
+    assert!(took < SOON, "{took:?}; galeway notify: {:?}", cluster.node(donor).notify_output());
     cluster.wait_whole();
     galeway.wait_verdict(donor, "eligible", secs(20));
     galeway.wait_verdict("n3", "eligible", secs(20));
