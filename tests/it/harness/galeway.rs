@@ -41,8 +41,11 @@ pub struct Settings<'a> {
     pub writer: &'a str,
     pub sessions: &'a str,
     pub roles: &'a [&'a str],
+    /// In each service.
     pub service: &'a str,
     pub admin: &'a str,
+    /// In the service of role "reader".
+    pub reader: &'a str,
     pub process: &'a str,
 }
 
@@ -57,6 +60,7 @@ impl Default for Settings<'_> {
             roles: &["any"],
             service: ROUND_ROBIN,
             admin: "",
+            reader: "",
             process: "",
         }
     }
@@ -90,8 +94,9 @@ impl Settings<'_> {
         for (role, accept) in self.roles.iter().zip(accepts) {
             let _ = write!(
                 text,
-                "[service.{role}]\naccept = \"{accept}\"\ncluster = \"main\"\nrole = \"{role}\"\n{}\n",
-                self.service
+                "[service.{role}]\naccept = \"{accept}\"\ncluster = \"main\"\nrole = \"{role}\"\n{}\n{}\n",
+                self.service,
+                if *role == "reader" { self.reader } else { "" }
             );
         }
         let socket = if self.admin.contains("socket =") { "" } else { NO_SOCKET };

@@ -45,6 +45,7 @@ const AGREED: Settings<'static> = Settings {
     sessions: "",
     roles: WRITER_AND_READER,
     service: "",
+    reader: "",
     // Clients that stay do not hold a restart up.
     process: "shutdown_timeout = \"500ms\"",
 };

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::{Both, ROUND, SLACK, Watch, assert_alive, entry, roles, session_of};
+use crate::harness::client::{Error, Failure};
 use crate::harness::process::Signal;
 use crate::harness::{
-    Arbitrator, Cluster, Conn, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs, split_brain,
+    Arbitrator, Cluster, Conn, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs, split_brain, until,
 };
 
 /// Addresses as most people leave them; shared with the tests of `notify`.
@@ -115,9 +116,12 @@ fn with_an_arbitrator_is_fenced_and_healed() {
     }
 }
 
-/// The node that a client of the writer service meets.
+/// The node that a client of the writer service meets; the first client, where Galeway has just been started.
 fn writer_met(galeway: &Galeway) -> String {
-    let mut conn = Conn::app(galeway.service("writer"), secs(20)).unwrap_or_else(|e| panic!("{e}"));
+    let mut conn = until(secs(20), "a client is served", || match Conn::app(galeway.service("writer"), secs(20)) {
+        Err(Failure { error: Error::Io(_), .. }) => None,
+        met => Some(met.unwrap_or_else(|e| panic!("{e}"))),
+    });
     conn.one("SELECT @@wsrep_node_name").unwrap()
 }
 
@@ -177,7 +181,7 @@ fn is_refused_whole_where_the_configuration_says_so() {
         assert!(session.ends_within(secs(5)), "a session stays on one of two sides");
     }
     for role in ["writer", "reader"] {
-        let refused = Conn::app(galeway.service(role), secs(20)).unwrap_err();
+        let refused = Conn::app(galeway.service(role), secs(20)).expect_err("one of two sides is served");
         println!("refuse: {refused}");
         assert_eq!(refused.error.code(), Some(1047), "{refused}");
     }

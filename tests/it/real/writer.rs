@@ -140,7 +140,7 @@ fn a_preferred_writer_comes_back_after_the_time_of_stability_that_failback_says(
 #[test]
 fn the_writer_moves_from_a_donor_and_its_sessions_there_end_while_a_readers_stays() {
     let cluster = cluster();
-    let settings = Settings { service: "reader_includes_writer = \"always\"", ..roles() };
+    let settings = Settings { reader: "reader_includes_writer = \"always\"", ..roles() };
     let galeway = Galeway::before(&cluster, settings);
     galeway.wait_writer("n1", secs(5));
     let mut writes = session_of(galeway.service("writer"), "n1");
