@@ -65,7 +65,7 @@ pub enum Reason {
         /// The configuration names the history that may serve; else it was learned.
         configured: bool,
     },
-    /// It is Primary and holds no history yet.
+    /// It is Primary without a history, and the configuration names one.
     NoHistory,
     /// Its view of the cluster is out of date: it lists this node, whose newer view lacks it.
     StaleView(Arc<str>),
@@ -211,7 +211,7 @@ impl fmt::Display for Reason {
                     short(history)
                 )
             }
-            Self::NoHistory => f.write_str("no history yet (wsrep_cluster_state_uuid is zero)"),
+            Self::NoHistory => f.write_str("no history (wsrep_cluster_state_uuid is zero; state_uuid names one)"),
             Self::StaleView(other) => write!(f, "its view is out of date: {other} does not list it"),
             Self::Outside(served) => write!(f, "not in the component that is served ({served})"),
             Self::Fenced(served) => write!(f, "split brain: fenced, {served} is served"),

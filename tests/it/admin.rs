@@ -47,7 +47,7 @@ fn health_readiness_and_unknown_paths() {
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
     set_state(fakes.check(1), "1");
     let (code, why) = until(LONG, "not ready", || Some(galeway.get("/readyz")).filter(|(code, _)| *code != 200));
-    let told = "any: no node of cluster \"main\" serves: n1: Joiner (wsrep_local_state=1)\n";
+    let told = "any: no node of cluster \"main\" serves role any: n1: Joiner (wsrep_local_state=1)\n";
     assert_eq!((code, &*why), (503, told));
     assert_eq!(galeway.get("/healthz").0, 200, "alive all the same");
 }
@@ -64,6 +64,8 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ("galeway_queue_depth", "gauge", &["service"]),
     ("galeway_bytes_total", "counter", &["service", "direction"]),
     ("galeway_node_eligible", "gauge", &["cluster", "node"]),
+    ("galeway_node_writer", "gauge", &["cluster", "node"]),
+    ("galeway_cluster_split_brain", "gauge", &["cluster"]),
     ("galeway_node_state", "gauge", &["cluster", "node"]),
     ("galeway_node_recv_queue", "gauge", &["cluster", "node"]),
     ("galeway_node_flow_control_paused", "gauge", &["cluster", "node"]),

@@ -31,7 +31,10 @@ impl Fakes {
         let (check_port, data_port) = (ports::free(), ports::free());
         let check = |i| {
             let listener = TcpListener::bind((ip(i), check_port)).unwrap();
-            FakeNode::on(listener, &format!("n{i}"))
+            let node = FakeNode::on(listener, &format!("n{i}"));
+            node.set_status("wsrep_cluster_size", &count.to_string());
+            node.set_status("wsrep_local_index", &(i - 1).to_string());
+            node
         };
         Self { checks: (1..=count).map(check).collect(), check_port, data_port }
     }

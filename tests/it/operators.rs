@@ -381,7 +381,7 @@ fn status_exits_by_whether_every_service_can_route() {
     until(LONG, "it is not ready", || (scene.galeway.get("/readyz").0 == 503).then_some(()));
     let seen = scene.run("status --admin SOCKET");
     assert_eq!(seen.code, Some(1), "{seen:?}");
-    assert!(seen.stdout.contains("\n! not ready: any: no node of cluster \"main\" serves: "), "{seen:?}");
+    assert!(seen.stdout.contains("\n! not ready: any: no node of cluster \"main\" serves role any: "), "{seen:?}");
 }
 
 #[test]

@@ -66,7 +66,9 @@ impl Core {
         let chosen = self.chosen.and_then(|i| self.components.all.get(i));
         let known = self.history(settings).or_else(|| chosen.and_then(|c| c.history.clone()));
         match (&known, &view.history) {
-            (Some(_), None) => return unfit(Reason::NoHistory),
+            // A cluster that lost its positions in a crash of all nodes runs with none (seen). Only who named the one that
+            // may serve asks for more.
+            (Some(_), None) if settings.state_uuid.is_some() => return unfit(Reason::NoHistory),
             (Some(known), Some(history)) if known != history => {
                 let (history, node) = (history.clone(), entry.spec.name.clone());
                 return unfit(Reason::Foreign { history, node, configured: settings.state_uuid.is_some() });

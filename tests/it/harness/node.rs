@@ -243,7 +243,7 @@ impl Node {
     /// History and last seqno of a node that does not run, by `mariadbd --wsrep-recover`.
     #[track_caller]
     pub fn recovered_position(&self) -> (String, i64) {
-        self.start_with(Start::Join, &["--wsrep-recover".into()]);
+        self.start_with(Start::Join, &["--wsrep-recover"]);
         let ended = self.process().as_mut().and_then(|p| p.wait(secs(60)));
         assert!(ended.is_some(), "{} does not end: {}", self.name, self.tail());
         let log = self.error_log();
@@ -260,7 +260,7 @@ impl Node {
     #[track_caller]
     pub fn start_recovered(&self, how: Start<'_>) {
         let (uuid, seqno) = self.recovered_position();
-        self.start_with(how, &[format!("--wsrep-start-position={uuid}:{seqno}")]);
+        self.start_with(how, &[&format!("--wsrep-start-position={uuid}:{seqno}")]);
     }
 
     /// What an operator does to a stopped node before the others may join it: says that its data is the newest.

@@ -93,6 +93,9 @@ impl FakeNode {
             }
         });
         let node = Self { peer, shared, cut };
+        // Two that answer with one UUID are one server.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let uuid = format!("22222222-2222-2222-2222-{:012}", STARTED.fetch_add(1, Ordering::SeqCst));
         for (variable, value) in [
             ("wsrep_local_state", "4"),
             ("wsrep_local_state_comment", "Synced"),
@@ -106,7 +109,7 @@ impl FakeNode {
             ("wsrep_last_committed", "10"),
             ("wsrep_local_index", "0"),
             ("wsrep_incoming_addresses", "AUTO"),
-            ("wsrep_gcomm_uuid", "22222222-2222-2222-2222-222222222222"),
+            ("wsrep_gcomm_uuid", &uuid),
             ("wsrep_local_recv_queue", "0"),
             ("wsrep_flow_control_paused_ns", "0"),
             ("wsrep_flow_control_sent", "0"),
@@ -265,7 +268,7 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
                     }
                 }
                 // The second and last question of a check.
-                if mode(shared) == Mode::CloseAfterCheck && sql.contains("VARIABLES") {
+                if mode(shared) == Mode::CloseAfterCheck && sql.contains("wsrep_cluster_members") {
                     return Ok(());
                 }
             }

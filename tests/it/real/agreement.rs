@@ -47,6 +47,7 @@ const AGREED: Settings<'static> = Settings {
     service: "",
     reader: "",
     // Clients that stay do not hold a restart up.
+    admin: "",
     process: "shutdown_timeout = \"500ms\"",
 };
 

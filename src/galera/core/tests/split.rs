@@ -271,6 +271,18 @@ fn a_configured_history_is_the_only_one_whatever_was_learned() {
 }
 
 #[test]
+fn a_cluster_that_lost_its_history_is_none_of_another_one() {
+    let mut watched = three(Tell::Auto);
+    let nothing = answer(&[("wsrep_cluster_state_uuid", "00000000-0000-0000-0000-000000000000")]);
+    (0..3).for_each(|id| drop(watched.world.see(id, nothing.clone())));
+    assert_eq!(watched.serving(), [0, 1, 2]);
+    let ours = Settings { state_uuid: Some("6c8a1b2e-0000-11ef-8000-000000000001".into()), ..settings() };
+    let mut world = World::new(1, ours);
+    world.see(0, nothing);
+    assert_eq!(world.reason(0), "no history (wsrep_cluster_state_uuid is zero; state_uuid names one)");
+}
+
+#[test]
 fn who_answers_first_at_a_cold_start_does_not_decide_the_history() {
     let mut watched = Watched::new(3, Tell::Table, settings());
     watched.group.crash(0);
