@@ -120,7 +120,7 @@ impl Balancer {
         let text = format!(
             "[cluster.c]\nnodes = [\"{node}\"]\n[cluster.c.monitor]\nuser = \"m\"\nport = {}\n\
              [service.s]\naccept = \"{addr}\"\ncluster = \"c\"\nbalance = \"round-robin\"\n\
-             [admin]\nlisten = \"\"\n[process]\nworkers = 2\naccess_log = false\n",
+             [admin]\nlisten = \"\"\n[process]\nworkers = 2\naccess_log = false\nstate_dir = \"\"\n",
             monitor.port()
         );
         std::fs::write(&file, text).unwrap();

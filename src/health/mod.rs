@@ -9,6 +9,7 @@
 
 mod deadline;
 mod members;
+pub mod memory;
 mod monitor;
 mod obey;
 mod operator;
@@ -28,6 +29,7 @@ use crate::net::tls::SetupError;
 use crate::pool::{CommandQueue, Commands, PoolCell};
 use crate::telemetry::Registry;
 
+pub use memory::Store;
 pub use resolve::Resolver;
 pub use rules::{settings, spec};
 pub use watch::ClusterWatch;
@@ -43,9 +45,14 @@ pub struct Health {
 }
 
 impl Health {
-    /// Prepares the watch of a cluster; [`Self::start`] begins it.
-    pub fn new(cluster: &Arc<config::Cluster>, registry: &Registry) -> Result<Self, SetupError> {
-        let watch = Arc::new(ClusterWatch::new(cluster, registry)?);
+    /// Prepares the watch of a cluster, with what is remembered of it; [`Self::start`] begins it.
+    pub fn new(
+        cluster: &Arc<config::Cluster>,
+        registry: &Registry,
+        memory: Option<&Store>,
+    ) -> Result<Self, SetupError> {
+        let keeper = memory.map(|store| store.keeper(&cluster.name));
+        let watch = Arc::new(ClusterWatch::new(cluster, registry, keeper)?);
         let (commands, queue) = Commands::channel();
         Ok(Self { watch, commands, queue: Some(queue), tasks: JoinSet::new() })
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::memory::Keeper;
 use super::picture::{next_step, snapshot};
 use super::probe::Probed;
 use super::resolve::Resolver;
@@ -15,7 +16,7 @@ use super::seen::{Seen, error_of, failure_label};
 use crate::config;
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, Membership, NodeId, Outcome};
+use crate::galera::{Core, Effect, Event, Membership, Memory, NodeId, Outcome, Settings};
 use crate::net::tls::SetupError;
 use crate::pool::{Node, NodeReport, PoolCell, ProbeReport};
 use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
@@ -46,6 +47,8 @@ pub struct ClusterWatch {
     proposed: Mutex<Option<mpsc::Receiver<Proposal>>>,
     /// Nodes that were checked at least once.
     checked: watch::Sender<usize>,
+    /// Where what a restart must not forget is kept.
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -54,10 +57,16 @@ struct State {
     seen: BTreeMap<NodeId, Seen>,
     /// By what members are told apart, as the log says.
     membership: Option<Membership>,
+    /// What the keeper has.
+    kept: Memory,
 }
 
 impl ClusterWatch {
-    pub(super) fn new(config: &Arc<config::Cluster>, registry: &Registry) -> Result<Self, SetupError> {
+    pub(super) fn new(
+        config: &Arc<config::Cluster>,
+        registry: &Registry,
+        keeper: Option<Keeper>,
+    ) -> Result<Self, SetupError> {
         let metrics = ClusterMetrics::new(registry, Arc::clone(&config.name));
         let nodes: Vec<WatchedNode> = (0..)
             .zip(&config.nodes)
@@ -73,6 +82,8 @@ impl ClusterWatch {
         for (n, configured) in nodes.iter().zip(&config.nodes) {
             core.step(&rules.core, now, Event::Added(n.node.id, spec(configured)));
         }
+        let kept = keeper.as_ref().map(Keeper::load).unwrap_or_default();
+        core.recall(&rules.core, &of_this_history(kept.clone(), &rules.core));
         let seen = nodes.iter().map(|n| (n.node.id, Seen::new())).collect();
         let pool = snapshot(&rules, &nodes, &core, &seen, now);
         let (proposals, proposed) = mpsc::channel(1);
@@ -82,12 +93,13 @@ impl ClusterWatch {
             pool: Arc::new(PoolCell::new(pool)),
             nodes,
             metrics,
-            state: Mutex::new(State { core, seen, membership: None }),
+            state: Mutex::new(State { core, seen, membership: None, kept }),
             moved: Notify::new(),
             mended: Notify::new(),
             proposals,
             proposed: Mutex::new(Some(proposed)),
             checked: watch::Sender::new(0),
+            keeper,
         })
     }
 
@@ -269,10 +281,24 @@ impl ClusterWatch {
             self.show_writer(&state.core);
             self.tell_membership(&state.core, &mut state.membership);
         }
+        // Nothing else is remembered than what one of them tells of.
+        if outcome.publish || publish || !outcome.effects.is_empty() {
+            self.remember(rules, state);
+        }
         for effect in outcome.effects {
             self.obey(rules, &state.core, effect, now);
         }
         self.metrics.set_size(state.seen.values().filter_map(|s| s.size).max().unwrap_or(0));
+    }
+
+    fn remember(&self, rules: &Rules, state: &mut State) {
+        let Some(keeper) = &self.keeper else { return };
+        // A configured history too: without it nobody would know of which one the rest was remembered.
+        let memory = Memory { history: state.core.history(&rules.core), ..state.core.memory() };
+        if memory != state.kept {
+            keeper.keep(&memory);
+            state.kept = memory;
+        }
     }
 
     pub(super) fn watched(&self, id: NodeId) -> Option<&WatchedNode> {
@@ -281,6 +307,17 @@ impl ClusterWatch {
 
     pub(super) fn metrics(&self) -> &ClusterMetrics {
         &self.metrics
+    }
+}
+
+/// What still holds of a memory. Where `state_uuid` was changed to accept another history, the side that was served and
+/// its writer are those that must not serve any more.
+fn of_this_history(memory: Memory, settings: &Settings) -> Memory {
+    match (&memory.history, &settings.state_uuid) {
+        (Some(known), Some(configured)) if **known != **configured => {
+            Memory { operator: memory.operator, ..Memory::default() }
+        }
+        _ => memory,
     }
 }
 
@@ -294,7 +331,7 @@ mod tests {
         let text = "[cluster.c]\nnodes = [\"db1.invalid\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
                     [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
         let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
-        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new()).unwrap();
+        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new(), None).unwrap();
         let node = watch.nodes().pop().unwrap();
         let resolver = || watch.rules().prober(&node).resolver();
         assert!(Arc::ptr_eq(&resolver(), &resolver()));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::admin::{RunState, View};
+use crate::health::Store;
 use crate::net::{Listeners, SocketFile};
 use crate::pool::Cause;
 use crate::service::Workers;
@@ -35,6 +36,7 @@ pub struct Handle {
     pub(super) control: Option<JoinHandle<()>>,
     /// Removes the admin socket's file at the very end.
     pub(super) _socket_file: Option<SocketFile>,
+    pub(super) memory: Option<Store>,
 }
 
 impl Handle {
@@ -68,6 +70,10 @@ impl Handle {
     pub fn drain(&self) {
         self.view.state.send_replace(RunState::Draining);
         self.closing.send_replace(true);
+        // Before the addresses: who can listen on them can remember.
+        if let Some(memory) = &self.memory {
+            memory.hand_over();
+        }
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).release();
     }
 
@@ -91,6 +97,8 @@ impl Handle {
             // A control thread that panicked has said so on standard error.
             let _ = control.join();
         }
+        // Nothing comes any more: what did is written now.
+        drop(self.memory.take());
         self.workers.stop();
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use super::handle::Handle;
 use crate::admin::{self, ClusterView, RunState, ServiceView, View};
 use crate::config::{self, AdminSocket, Config};
-use crate::health::Health;
+use crate::health::memory::OpenError;
+use crate::health::{Health, Store};
 use crate::net::tls::SetupError;
 use crate::net::{Listener, Listeners, SocketFile, UnixError, bind_unix};
 use crate::pool::Wanted;
@@ -69,6 +70,9 @@ pub enum StartError {
         /// Why.
         source: SetupError,
     },
+    /// What a restart must not forget cannot be kept where the configuration says.
+    #[error("[process] {0}")]
+    Memory(#[from] OpenError),
     /// The operating system refused a thread or its event queue.
     #[error("cannot start threads: {0}")]
     Threads(#[source] io::Error),
@@ -94,10 +98,11 @@ impl Instance {
     /// that the caller cannot block: it does blocking system calls, but waits for no network.
     pub fn start(config: &Config) -> Result<Handle, StartError> {
         let registry = Registry::new();
+        let memory = config.process.state_dir.as_ref().map(Store::open).transpose()?.flatten();
         let mut healths = Vec::new();
         let mut pools = BTreeMap::new();
         for cluster in &config.clusters {
-            let health = Health::new(cluster, &registry)
+            let health = Health::new(cluster, &registry, memory.as_ref())
                 .map_err(|source| StartError::Tls { cluster: cluster.name.to_string(), source })?;
             pools.insert(Arc::clone(&cluster.name), health.pool());
             healths.push(health);
@@ -172,7 +177,8 @@ impl Instance {
             .map_err(StartError::Threads)?;
         let listeners = Mutex::new(listeners);
         let control = Some(thread);
-        Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control, _socket_file: socket_file })
+        let _socket_file = socket_file;
+        Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control, _socket_file, memory })
     }
 }
 

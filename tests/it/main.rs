@@ -22,6 +22,7 @@ mod harness_works;
 mod limits;
 mod login;
 mod login_tls;
+mod memory;
 mod monitor;
 mod operators;
 mod peer;

@@ -101,7 +101,8 @@ impl Settings<'_> {
         }
         let socket = if self.admin.contains("socket =") { "" } else { NO_SOCKET };
         let _ = write!(text, "[admin]\nlisten = \"{admin}\"\n{socket}{}\n", self.admin);
-        let _ = write!(text, "[process]\n{NO_STATE}log_format = \"json\"\n{}\n", self.process);
+        let state = if self.process.contains("state_dir") { "" } else { NO_STATE };
+        let _ = write!(text, "[process]\n{state}log_format = \"json\"\n{}\n", self.process);
         text
     }
 }
@@ -228,6 +229,11 @@ impl Galeway {
 
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
     }
 
     /// Waits for its end.
