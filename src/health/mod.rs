@@ -15,6 +15,7 @@ mod obey;
 mod operator;
 mod picture;
 pub mod probe;
+mod record;
 mod resolve;
 mod rules;
 mod seen;
@@ -83,6 +84,10 @@ impl Health {
                     let _ = answer.send(watch.command(command));
                 }
             });
+        }
+        if self.watch.rules().config.writer.login.is_some() {
+            let watch = Arc::clone(&self.watch);
+            self.tasks.spawn(kept_alive(move || record::run(Arc::clone(&watch))));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::net::tls::{ClientTls, SetupError};
 use crate::net::{Stream, is_local_shortage};
 
 /// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
-const LAG_TOLERATED: u32 = 4;
+pub(super) const LAG_TOLERATED: u32 = 4;
 
 /// `ER_UNKNOWN_COM_ERROR` (Galera's "not ready"), `ER_SERVER_SHUTDOWN`, `ER_NORMAL_SHUTDOWN`.
 const GOING_DOWN: [u16; 3] = [1047, 1053, 1077];
@@ -140,6 +140,17 @@ impl Prober {
         if let Ok(Ok(kept)) = within(self.timeout, self.dial(&[address], &Progress::default())).await {
             self.farewell(Some(kept)).await;
         }
+    }
+
+    /// The same with another account, for what is no check.
+    pub(super) fn with_account(self, user: &str, password: &Secret) -> Self {
+        Self { user: user.to_owned(), password: password.clone(), ..self }
+    }
+
+    /// A connection for what is no check. It is the caller who has a deadline.
+    pub(super) async fn log_in(&self) -> Result<Connection, Check> {
+        let addresses = self.resolver.resolve(self.port).await?;
+        Ok(self.dial(&addresses, &Progress::default()).await?.connection)
     }
 
     async fn farewell(&self, kept: Option<Kept>) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use super::memory::Keeper;
 use super::picture::{next_step, snapshot};
@@ -16,7 +16,7 @@ use super::seen::{Seen, error_of, failure_label};
 use crate::config;
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, Membership, Memory, NodeId, Outcome, Settings};
+use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Settings};
 use crate::net::tls::SetupError;
 use crate::pool::{Node, NodeReport, PoolCell, ProbeReport};
 use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
@@ -42,9 +42,9 @@ pub struct ClusterWatch {
     moved: Notify,
     /// A login succeeded after refusals.
     mended: Notify,
-    /// Changes of the writer's record; one is under way at a time.
-    proposals: mpsc::Sender<Proposal>,
-    proposed: Mutex<Option<mpsc::Receiver<Proposal>>>,
+    /// The latest wish to change the writer's record, until somebody takes it up.
+    proposal: Mutex<Option<Proposal>>,
+    proposed: Notify,
     /// Nodes that were checked at least once.
     checked: watch::Sender<usize>,
     /// Where what a restart must not forget is kept.
@@ -86,7 +86,6 @@ impl ClusterWatch {
         core.recall(&rules.core, &of_this_history(kept.clone(), &rules.core));
         let seen = nodes.iter().map(|n| (n.node.id, Seen::new())).collect();
         let pool = snapshot(&rules, &nodes, &core, &seen, now);
-        let (proposals, proposed) = mpsc::channel(1);
         Ok(Self {
             name: Arc::clone(&config.name),
             rules: ArcSwap::from_pointee(rules),
@@ -96,8 +95,8 @@ impl ClusterWatch {
             state: Mutex::new(State { core, seen, membership: None, kept }),
             moved: Notify::new(),
             mended: Notify::new(),
-            proposals,
-            proposed: Mutex::new(Some(proposed)),
+            proposal: Mutex::new(None),
+            proposed: Notify::new(),
             checked: watch::Sender::new(0),
             keeper,
         })
@@ -222,9 +221,41 @@ impl ClusterWatch {
         self.moved.notify_one();
     }
 
-    /// Hands a change of the record to whoever keeps it. Where one is under way, the core proposes again later.
+    /// Hands a change of the record to whoever keeps it.
     pub(super) fn propose(&self, proposal: Proposal) {
-        let _ = self.proposals.try_send(proposal);
+        *self.wish() = Some(proposal);
+        self.proposed.notify_one();
+    }
+
+    /// The next change that is to be made.
+    pub(super) async fn proposal(&self) -> Proposal {
+        loop {
+            let wish = self.wish().take();
+            if let Some(proposal) = wish {
+                return proposal;
+            }
+            self.proposed.notified().await;
+        }
+    }
+
+    /// What was proposed and not taken up is out of date.
+    pub(super) fn forget_proposal(&self) {
+        *self.wish() = None;
+    }
+
+    fn wish(&self) -> MutexGuard<'_, Option<Proposal>> {
+        self.proposal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nodes of the component that is served, as of now, through which the record can be reached: the better first, and
+    /// of equals the writer last.
+    pub(super) fn nodes_of_record(&self) -> Vec<NodeId> {
+        let state = self.state();
+        let core = &state.core;
+        let kind = |id: NodeId| core.verdict(id).kind;
+        let mut nodes: Vec<NodeId> = core.served().iter().copied().filter(|id| kind(*id).serves()).collect();
+        nodes.sort_by_key(|id| (kind(*id) != Kind::Eligible, core.writer() == Some(*id)));
+        nodes
     }
 
     /// Lets time pass: sessions of a hung node end at their time, not at its next check.

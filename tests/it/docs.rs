@@ -183,8 +183,15 @@ fn the_configuration_in_the_readme_is_right() {
 
 #[test]
 fn links_within_the_documents_lead_somewhere() {
-    let documents =
-        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/DESIGN.md", "docs/configuration.md", "docs/recover.md"];
+    let documents = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/DESIGN.md",
+        "docs/agreement.md",
+        "docs/configuration.md",
+        "docs/recover.md",
+    ];
     let mut links = 0;
     for document in documents {
         let text = read(document);

@@ -14,6 +14,7 @@
 //! | `agreement` | two Galeways have one writer |
 //! | `bulk` | bytes in and out while the node or the client is slow; a large dump and load |
 //! | `logins` | accounts, plugins and TLS of the check |
+//! | `record` | several balancers, one writer, by the record that the cluster replicates |
 //! | `commands` | `galeway probe`, SIGTERM |
 //! | `recover` | `galeway recover`, and its commands carried out |
 //!
@@ -28,6 +29,7 @@ mod faults;
 mod logins;
 mod membership;
 mod notify;
+mod record;
 mod recover;
 mod scenarios;
 mod split_brain;
