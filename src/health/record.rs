@@ -159,7 +159,9 @@ impl Desk {
         let mut failure = Failure::Nobody;
         for _ in 0..self.nodes().len().max(1) {
             let nodes = self.nodes();
-            if let Some(left) = kept.take_if(|s| !nodes.contains(&s.node)) {
+            // Where nothing has failed yet there is a better one than the last.
+            let worst = nodes.last().filter(|_| nodes.len() > 1 && turn.is_multiple_of(nodes.len()));
+            if let Some(left) = kept.take_if(|s| !nodes.contains(&s.node) || worst == Some(&s.node)) {
                 let timeout = rules.config.monitor.timeout;
                 tokio::spawn(async move { within(timeout, left.connection.quit()).await });
             }
