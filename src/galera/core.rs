@@ -33,7 +33,7 @@ use std::time::Instant;
 use super::NodeId;
 use super::agreement::{Proposal, Reading, Record};
 use super::node_state::NodeState;
-use super::observation::Observation;
+use super::observation::{Check, Observation};
 use super::reason::Reason;
 use super::settings::{Settings, Spec};
 use super::split::Doubt;
@@ -136,7 +136,7 @@ struct Entry {
     verdict: Verdict,
     admin: AdminState,
     orders: Orders,
-    /// A check of it was at least tried.
+    /// It was checked.
     asked: bool,
     /// Its view is out of date.
     stale: Option<Doubt>,
@@ -186,6 +186,8 @@ pub struct Core {
     /// The alarm that was given.
     split: Option<Split>,
     writer: Option<NodeId>,
+    /// The last one there was, which decides what is served where a split is found.
+    incumbent: Option<NodeId>,
     record: Record,
     /// Why there is no writer, where that is not seen from the nodes' reasons.
     writer_note: Option<String>,
@@ -212,6 +214,7 @@ impl Core {
             fenced: BTreeSet::new(),
             split: None,
             writer: None,
+            incumbent: None,
             record: Record::default(),
             writer_note: None,
         }
@@ -220,10 +223,17 @@ impl Core {
     /// Takes back what was remembered, before the first check. Nodes that are no longer configured are left out.
     pub fn recall(&mut self, settings: &Settings, memory: &Memory) {
         let id = |name: &Arc<str>| self.nodes.iter().find(|(_, e)| e.spec.name == *name).map(|(id, _)| *id);
-        self.history.clone_from(&memory.history);
-        self.served = memory.served.iter().filter_map(id).collect();
-        // Another balancer may have moved it since: then only the record says who it is.
-        self.writer = memory.writer.as_ref().filter(|_| !settings.agreed).and_then(id);
+        // Where `state_uuid` was changed to accept another history, the side that was served and its writer are those
+        // that must not serve any more.
+        let other =
+            settings.state_uuid.as_deref().is_some_and(|ours| memory.history.as_deref().is_some_and(|h| h != ours));
+        if !other {
+            self.history.clone_from(&memory.history);
+            self.served = memory.served.iter().filter_map(id).collect();
+            self.incumbent = memory.writer.as_ref().and_then(id);
+            // Another balancer may have moved it since: then only the record says who it is.
+            self.writer = self.incumbent.filter(|_| !settings.agreed);
+        }
         let operator: Vec<_> = memory.operator.iter().filter_map(|(name, state)| Some((id(name)?, *state))).collect();
         for (id, state) in operator {
             if let Some(entry) = self.nodes.get_mut(&id) {
@@ -232,14 +242,15 @@ impl Core {
         }
     }
 
-    /// What a restart must not forget.
-    pub fn memory(&self) -> Memory {
+    /// What a restart must not forget. A configured history too: without it nobody would know of which one the rest was
+    /// remembered.
+    pub fn memory(&self, settings: &Settings) -> Memory {
         let name = |id: &NodeId| self.nodes.get(id).map(|e| Arc::clone(&e.spec.name));
         let away = self.nodes.values().filter(|e| e.admin != AdminState::Ready);
         Memory {
-            history: self.history.clone(),
+            history: self.history(settings),
             served: self.served.iter().filter_map(name).collect(),
-            writer: self.writer.as_ref().and_then(name),
+            writer: self.writer.or(self.incumbent).as_ref().and_then(name),
             operator: away.map(|e| (Arc::clone(&e.spec.name), e.admin)).collect(),
         }
     }
@@ -253,7 +264,8 @@ impl Core {
             }
             Event::Observed(id, observation) => {
                 if let Some(entry) = self.nodes.get_mut(&id) {
-                    entry.asked = true;
+                    // A shortage of ours says nothing of who is there.
+                    entry.asked |= !matches!(observation.check, Check::NotMade(_));
                     entry.state.observe(settings, entry.verdict.kind.serves(), observation);
                 }
             }

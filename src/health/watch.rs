@@ -16,7 +16,7 @@ use super::seen::{Seen, error_of, failure_label};
 use crate::config;
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Settings};
+use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outcome};
 use crate::net::tls::SetupError;
 use crate::pool::{Node, NodeReport, PoolCell, ProbeReport};
 use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
@@ -83,7 +83,7 @@ impl ClusterWatch {
             core.step(&rules.core, now, Event::Added(n.node.id, spec(configured)));
         }
         let kept = keeper.as_ref().map(Keeper::load).unwrap_or_default();
-        core.recall(&rules.core, &of_this_history(kept.clone(), &rules.core));
+        core.recall(&rules.core, &kept);
         let seen = nodes.iter().map(|n| (n.node.id, Seen::new())).collect();
         let pool = snapshot(&rules, &nodes, &core, &seen, now);
         Ok(Self {
@@ -324,8 +324,7 @@ impl ClusterWatch {
 
     fn remember(&self, rules: &Rules, state: &mut State) {
         let Some(keeper) = &self.keeper else { return };
-        // A configured history too: without it nobody would know of which one the rest was remembered.
-        let memory = Memory { history: state.core.history(&rules.core), ..state.core.memory() };
+        let memory = state.core.memory(&rules.core);
         if memory != state.kept {
             keeper.keep(&memory);
             state.kept = memory;
@@ -338,17 +337,6 @@ impl ClusterWatch {
 
     pub(super) fn metrics(&self) -> &ClusterMetrics {
         &self.metrics
-    }
-}
-
-/// What still holds of a memory. Where `state_uuid` was changed to accept another history, the side that was served and
-/// its writer are those that must not serve any more.
-fn of_this_history(memory: Memory, settings: &Settings) -> Memory {
-    match (&memory.history, &settings.state_uuid) {
-        (Some(known), Some(configured)) if **known != **configured => {
-            Memory { operator: memory.operator, ..Memory::default() }
-        }
-        _ => memory,
     }
 }
 

@@ -21,7 +21,7 @@ impl Core {
         } else {
             let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
             if let Some(elected) = elect(&self.candidates(None), holder, settings.failback, now) {
-                self.appoint(settings, elected, outcome);
+                self.appoint(settings, elected, "another node is preferred", outcome);
             }
             None
         };
@@ -37,23 +37,27 @@ impl Core {
             let why = self.record.trouble.as_deref().unwrap_or("not read yet");
             return Some(format!("no writer: the record galeway.writer cannot be read ({why})"));
         }
-        let recorded = match self.recorded() {
+        let recorded = match self.recorded(settings, now) {
             Recorded::Node(id) => Some(id),
             Recorded::Free => None,
             Recorded::Stranger(name) => {
                 self.retire(settings, &name, outcome);
                 return Some(format!("no writer: the record names {name}, a member that is not configured here"));
             }
+            Recorded::Unknown(name) => {
+                let who = "one of the nodes that did not answer yet, or none of ours";
+                return self.writer.is_none().then(|| format!("no writer: the record names {name}, {who}"));
+            }
         };
         if let Some(id) = recorded {
-            self.appoint(settings, id, outcome);
+            self.appoint(settings, id, "as the record says", outcome);
         }
         // A record that names nobody who is there: whoever we have goes on, and is recorded.
         let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
         // A writer that is lost is no candidate for its own succession.
         let lost = holder.filter(|(_, state)| *state == Holder::Lost).map(|(id, _)| id);
         let elected = elect(&self.candidates(lost), holder, settings.failback, now);
-        let wanted = elected.filter(|id| recorded != Some(*id));
+        let wanted = elected.filter(|id| recorded != Some(*id) && lost != Some(*id));
         if let Some(id) = wanted {
             self.propose(id, now, outcome);
         }
@@ -82,13 +86,15 @@ impl Core {
         outcome.effects.push(Effect::Propose(Proposal { epoch, node: id, uuid, name }));
     }
 
-    fn appoint(&mut self, settings: &Settings, to: NodeId, outcome: &mut Outcome) {
+    /// `otherwise`: why, where the last one could go on.
+    fn appoint(&mut self, settings: &Settings, to: NodeId, otherwise: &str, outcome: &mut Outcome) {
         if self.writer == Some(to) {
             return;
         }
         let from = self.writer.replace(to);
+        self.incumbent = Some(to);
         outcome.publish = true;
-        let why = from.map_or_else(String::new, |id| self.why_not(id));
+        let why = from.map_or_else(String::new, |id| self.why_not(id, otherwise));
         outcome.effects.push(Effect::Writer { from, to, why });
         if let Some(from) = from
             && settings.kill_on_demote
@@ -107,12 +113,12 @@ impl Core {
     }
 
     /// Why a node is not the writer any more.
-    fn why_not(&self, id: NodeId) -> String {
+    fn why_not(&self, id: NodeId, otherwise: &str) -> String {
         match self.nodes.get(&id) {
             None => "it is no longer configured".to_owned(),
             Some(e) if e.admin == AdminState::Drain => Reason::Drained.to_string(),
             Some(e) if e.admin == AdminState::Maintenance => Reason::UnderMaintenance.to_string(),
-            Some(e) if e.verdict.kind.serves() => "another node is preferred".to_owned(),
+            Some(e) if e.verdict.kind.serves() => otherwise.to_owned(),
             Some(e) => e.verdict.reason.to_string(),
         }
     }
@@ -139,18 +145,20 @@ impl Core {
             return Holder::Fit;
         }
         let state = &entry.state;
-        // It answers again; whether it keeps the role its next checks will show.
-        if state.is_rising() {
+        // It answers again, or was not asked yet: whether it keeps the role its next checks will show.
+        if state.is_rising() || state.contact == Contact::Never {
             return Holder::Silent;
         }
-        if state.contact != Contact::Silent || !self.blind && state.is_down(settings, now) {
+        // One that was silent and now says that it is full speaks, and was not served to before.
+        let is_silent = state.contact == Contact::Silent && state.silent_since.is_some();
+        if !is_silent || !self.blind && state.is_down(settings, now) {
             return Holder::Lost;
         }
         Holder::Silent
     }
 
     /// Whom the record means: the node of that UUID, or of that name where it was restarted since.
-    fn recorded(&self) -> Recorded {
+    fn recorded(&self, settings: &Settings, now: Instant) -> Recorded {
         let Some((row, _)) = &self.record.row else { return Recorded::Free };
         let of = |same: &dyn Fn(&Entry) -> bool| self.nodes.iter().find(|(_, e)| same(e)).map(|(id, _)| *id);
         let found = of(&|e| e.state.uuid.as_ref() == Some(&row.uuid))
@@ -159,8 +167,14 @@ impl Core {
             return Recorded::Node(id);
         }
         let views = self.served().iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
-        let listed = views.filter_map(|v| v.lists_member(Some(&row.uuid), Some(&row.name))).any(|listed| listed);
-        if listed { Recorded::Stranger(row.name.clone()) } else { Recorded::Free }
+        let listed = views.filter_map(|v| v.lists_member(Some(&row.uuid), Some(&row.name))).reduce(|a, b| a || b);
+        let nameless = || self.nodes.values().filter(|e| e.state.name.is_none());
+        match listed {
+            Some(false) => Recorded::Free,
+            Some(true) if nameless().next().is_none() => Recorded::Stranger(row.name.clone()),
+            None if nameless().all(|e| e.state.is_down(settings, now)) => Recorded::Free,
+            _ => Recorded::Unknown(row.name.clone()),
+        }
     }
 
     /// When time alone may move the role.
@@ -185,4 +199,6 @@ enum Recorded {
     Free,
     /// A member that is not one of our nodes.
     Stranger(Box<str>),
+    /// Perhaps one of our nodes that did not answer yet.
+    Unknown(Box<str>),
 }

@@ -57,7 +57,7 @@ impl Core {
         let chosen = if believed && settings.refuse_split_brain {
             None
         } else {
-            choose(&living, &self.served, self.writer).filter(|c| self.may_serve(settings, now, c))
+            choose(&living, &self.served, self.writer.or(self.incumbent)).filter(|c| self.may_serve(settings, now, c))
         };
         let place = |c: &Component| components.all.iter().position(|other| other == c);
         let chosen = chosen.and_then(place);

@@ -8,16 +8,20 @@ use crate::harness::node::DONOR;
 use crate::harness::process::Signal;
 use crate::harness::{Cluster, Galeway, Node, Settings, cluster, secs, until};
 
-const WRITER: &str = "\n[cluster.main.writer]\nagreement = \"cluster\"\nuser = \"galeway\"\npassword = \"galeway\"";
+const WRITER: &str = "agreement = \"cluster\"\nuser = \"galeway\"\npassword = \"galeway\"";
 
 const PACE: &str = "interval = \"100ms\"\nfast_interval = \"20ms\"";
 
 const SETTINGS: Settings<'_> = Settings {
-    cluster: WRITER,
+    cluster: "",
     monitor: PACE,
     eligibility: "",
+    writer: WRITER,
     sessions: "",
+    roles: &["any"],
     service: crate::harness::galeway::ROUND_ROBIN,
+    reader: "",
+    admin: "",
     process: "",
 };
 

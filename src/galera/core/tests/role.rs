@@ -149,7 +149,7 @@ fn a_preferred_node_that_flaps_is_not_stable() {
 fn a_restart_finds_the_writer_where_it_was() {
     let mut watched = watched(settings());
     watched.world.step(Event::Operator(NodeId(0), AdminState::Maintenance));
-    let memory = watched.world.core.memory();
+    let memory = watched.world.core.memory(&watched.world.settings);
     let mut again = self::watched(settings());
     again.world = World::new(3, settings());
     again.world.core.recall(&settings(), &memory);
@@ -288,4 +288,57 @@ fn a_recorded_writer_that_is_not_configured_here_leaves_this_balancer_without_on
         watched.world.core.writer_note(),
         Some("no writer: the record names n3, a member that is not configured here")
     );
+}
+
+#[test]
+fn a_lost_writer_is_not_proposed_where_nobody_else_can() {
+    let mut watched = watched(agreed());
+    read(&mut watched, row(5, 0, 0, 500));
+    for id in 0..3 {
+        watched.world.step(Event::Operator(NodeId(id), AdminState::Drain));
+    }
+    assert_eq!(read(&mut watched, Reading::NoRow), []);
+}
+
+#[test]
+fn a_recorded_writer_that_did_not_answer_yet_is_not_taken_over_from() {
+    for tell in [Tell::Table, Tell::Auto] {
+        let mut watched = Watched::new(3, tell, agreed());
+        watched.world.core = Core::new();
+        (0..3).for_each(|id| drop(watched.world.step(Event::Added(NodeId(id), spec(id, 0)))));
+        watched.group.freeze(2);
+        watched.rounds(2);
+        assert_eq!(read(&mut watched, row(5, 2, 0, 500)), [], "{tell:?}");
+        assert_eq!(writer(&watched), None, "{tell:?}");
+        assert!(watched.world.core.writer_note().unwrap().contains("the record names n2"), "{tell:?}");
+        watched.group.thaw(2);
+        watched.rounds(2);
+        assert_eq!(writer(&watched), Some(2), "{tell:?}");
+    }
+}
+
+#[test]
+fn a_writer_that_speaks_again_only_to_say_that_it_is_full_is_lost() {
+    let mut watched = watched(settings());
+    watched.group.freeze(0);
+    watched.rounds(2);
+    watched.world.see(0, full());
+    assert_eq!(writer(&watched), Some(1), "it would keep the role for ever");
+}
+
+#[test]
+fn a_shortage_of_ours_at_the_start_moves_no_role() {
+    let mut watched = watched(settings());
+    watched.world.step(Event::Operator(NodeId(0), AdminState::Drain));
+    watched.world.step(Event::Operator(NodeId(0), AdminState::Ready));
+    let memory = watched.world.core.memory(&settings());
+    assert_eq!(memory.writer.as_deref(), Some("n1"));
+    watched.world = World::new(3, settings());
+    watched.world.core.recall(&settings(), &memory);
+    watched.check(0);
+    watched.world.see(1, not_made());
+    watched.check(2);
+    assert_eq!(writer(&watched), Some(1));
+    watched.round();
+    assert_eq!(writer(&watched), Some(1));
 }

@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn who_serves_is_primary_and_of_the_one_history(tell in any_tell(), settings in rules(), life in life(anything())) {
         live(tell, settings, &life, |watched, notes, _, _| {
-            let known = watched.world.core.memory().history;
+            let known = watched.world.core.memory(&watched.world.settings).history;
             for id in watched.serving() {
                 let note = notes[id as usize].as_ref().expect("it was heard of");
                 prop_assert!(note.primary, "node {} is not Primary", id);
@@ -314,7 +314,7 @@ proptest! {
         watched.rounds(5);
         let served = watched.world.core.served().to_vec();
         prop_assume!(!served.is_empty());
-        let memory = watched.world.core.memory();
+        let memory = watched.world.core.memory(&watched.world.settings);
         let mut again = Watched::new(0, tell, settings());
         again.world = World::new(id(NODES), settings());
         again.world.core.recall(&settings(), &memory);
