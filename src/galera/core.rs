@@ -246,10 +246,14 @@ impl Core {
     /// remembered.
     pub fn memory(&self, settings: &Settings) -> Memory {
         let name = |id: &NodeId| self.nodes.get(id).map(|e| Arc::clone(&e.spec.name));
+        let served: BTreeSet<NodeId> = match self.served() {
+            [] => self.served.clone(),
+            now => now.iter().copied().collect(),
+        };
         let away = self.nodes.values().filter(|e| e.admin != AdminState::Ready);
         Memory {
             history: self.history(settings),
-            served: self.served.iter().filter_map(name).collect(),
+            served: served.iter().filter_map(name).collect(),
             writer: self.writer.or(self.incumbent).as_ref().and_then(name),
             operator: away.map(|e| (Arc::clone(&e.spec.name), e.admin)).collect(),
         }

@@ -30,8 +30,8 @@ pub(super) struct Candidate {
 pub(super) enum Holder {
     /// It serves.
     Fit,
-    /// It does not answer, and may do so again: it keeps the role for a while.
-    Silent,
+    /// It does not serve now, and may do so again at its next answer: it keeps the role for a while.
+    Waiting,
     /// It does not serve: it said so, was drained, left, or was silent for too long.
     Lost,
 }
@@ -47,7 +47,7 @@ pub(super) fn elect(
     match holder {
         None => preferred.map(|c| c.id),
         Some((id, Holder::Lost)) => Some(preferred.map_or(id, |c| c.id)),
-        Some((id, Holder::Silent)) => Some(id),
+        Some((id, Holder::Waiting)) => Some(id),
         Some((id, Holder::Fit)) => {
             let due = failback_due(candidates, id, failback).is_some_and(|at| at <= now);
             Some(preferred.filter(|_| due).map_or(id, |c| c.id))

@@ -189,6 +189,7 @@ fn links_within_the_documents_lead_somewhere() {
         "CONTRIBUTING.md",
         "docs/DESIGN.md",
         "docs/agreement.md",
+        "docs/cluster.md",
         "docs/configuration.md",
         "docs/recover.md",
     ];

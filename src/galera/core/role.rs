@@ -136,6 +136,7 @@ impl Core {
         if eligible.is_empty() { of(Kind::LastResort) } else { eligible }
     }
 
+    /// What the node that has the role is good for.
     fn holder(&self, settings: &Settings, now: Instant, id: NodeId) -> Holder {
         let Some(entry) = self.nodes.get(&id) else { return Holder::Lost };
         if !entry.is_open() {
@@ -145,16 +146,19 @@ impl Core {
             return Holder::Fit;
         }
         let state = &entry.state;
-        // It answers again, or was not asked yet: whether it keeps the role its next checks will show.
-        if state.is_rising() || state.contact == Contact::Never {
-            return Holder::Silent;
+        // It answers again, was not asked yet, or is contradicted by another node's first look: whether it keeps the role the
+        // next checks will show.
+        let contradicted =
+            matches!(entry.verdict.reason, Reason::StaleView(_) | Reason::Outside(_)) && self.is_looking();
+        if state.is_rising() || state.contact == Contact::Never || contradicted {
+            return Holder::Waiting;
         }
         // One that was silent and now says that it is full speaks, and was not served to before.
         let is_silent = state.contact == Contact::Silent && state.silent_since.is_some();
         if !is_silent || !self.blind && state.is_down(settings, now) {
             return Holder::Lost;
         }
-        Holder::Silent
+        Holder::Waiting
     }
 
     /// Whom the record means: the node of that UUID, or of that name where it was restarted since.

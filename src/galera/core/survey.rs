@@ -149,11 +149,20 @@ impl Core {
         !self.served.iter().any(may_live_elsewhere)
     }
 
+    /// Nodes contradict each other, and the checks that were made because of it have not all ended yet.
+    pub(super) fn is_looking(&self) -> bool {
+        let pending = |doubt: &Doubt| !doubt.is_believed();
+        self.doubt.as_ref().is_some_and(pending) || self.nodes.values().any(|e| e.stale.as_ref().is_some_and(pending))
+    }
+
     fn learn(&mut self, settings: &Settings, outcome: &mut Outcome) {
         let Some(chosen) = self.chosen.and_then(|i| self.components.all.get(i)).filter(|_| self.settled) else {
             return;
         };
-        self.served = chosen.nodes.iter().copied().collect();
+        // Views of one moment may change sides with each answer: which side was served is not settled by the first of them.
+        if !self.is_looking() {
+            self.served = chosen.nodes.iter().copied().collect();
+        }
         self.fenced.retain(|id| !self.served.contains(id));
         if settings.state_uuid.is_none()
             && self.history.is_none()

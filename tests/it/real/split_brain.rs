@@ -50,6 +50,7 @@ fn is_lived_through(cluster: &Cluster, membership: &str) {
         assert_eq!(entry(&seen, name)["verdict"], "eligible", "{seen}");
     }
     assert_eq!(galeway.attempts("n3"), attempts, "connections were opened to the fenced side");
+    elsewhere.iter_mut().for_each(assert_alive);
     let healed = Instant::now();
     split.heal();
     let seen = galeway.wait_cluster(secs(20), "whole again", |c| {
@@ -65,13 +66,15 @@ fn is_lived_through(cluster: &Cluster, membership: &str) {
     // From the first word of it, which was that n3 is non-Primary, or that it is not of the served view.
     let excluded = samples.iter().find(|(_, c)| entry(c, "n3")["verdict"] == "excluded").expect("excluded").0;
     reports.assert_nobody_sent(&galeway, "n3", excluded, healed);
-    let writers = reports.writers.by_node_since(began);
-    assert!(writers.keys().eq(["n1"].iter()), "the writer moved without need: {writers:?}");
+    // Healing may make any of the others a donor, which then writes no more.
+    let during = reports.writers.iterations.iter().filter(|i| i.start >= began && i.start < healed);
+    let moved: Vec<_> = during.filter_map(|i| i.outcome.as_ref().ok()).filter(|node| *node != "n1").collect();
+    assert!(moved.is_empty(), "the writer moved without need: {moved:?}");
     assert!(reports.readers.by_node_since(back).contains_key("n3"), "n3 gets readers again");
     for (_, cluster) in samples.iter().filter(|(at, _)| *at >= told && *at < healed) {
         assert_eq!(cluster["verdict"], "split-brain", "{cluster}");
     }
-    elsewhere.iter_mut().for_each(assert_alive);
+    assert_alive(&mut elsewhere[1]);
     Both::clear(cluster);
 }
 

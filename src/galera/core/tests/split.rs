@@ -71,16 +71,19 @@ fn nobody_new_is_sent_to_the_other_side_from_the_first_check_on() {
 #[test]
 fn sides_that_are_found_by_surprise_are_the_writers_and_the_others() {
     // Nothing was heard between the two: no check fell into the time in which node 0 was not Primary.
-    for tell in ALL {
+    for (tell, order) in ALL.into_iter().flat_map(|tell| [(tell, [0, 1, 2]), (tell, [2, 1, 0])]) {
         let mut watched = three(tell);
         assert_eq!(watched.world.core.writer(), Some(NodeId(0)));
         watched.group.isolate(0);
         watched.group.settle();
         watched.group.bootstrap(0);
-        watched.rounds(4);
-        assert_eq!(watched.serving(), [0], "{tell:?}: the part that holds the incumbent writer");
+        for _ in 0..4 {
+            order.iter().for_each(|i| watched.check(*i));
+        }
+        assert_eq!(watched.serving(), [0], "{tell:?} {order:?}: the part that holds the incumbent writer");
         let orders = watched.orders();
         assert!(orders.contains(&"split".to_owned()) && orders.contains(&"kill 1".to_owned()), "{tell:?}: {orders:?}");
+        assert!(!orders.contains(&"demote 0".to_owned()), "{tell:?} {order:?}: {orders:?}");
     }
 }
 

@@ -278,7 +278,8 @@ proptest! {
             if any && !open(writer.0) {
                 let state = &core.nodes[&writer].state;
                 let silent = state.contact == crate::galera::node_state::Contact::Silent;
-                prop_assert!(core.admin(writer) == AdminState::Ready && (silent || state.is_rising()), "{:?}", state);
+                let waits = silent || state.is_rising() || core.is_looking();
+                prop_assert!(core.admin(writer) == AdminState::Ready && waits, "{:?}", state);
             }
         }
     }
