@@ -242,6 +242,12 @@ impl NodeState {
         self.rising.is_some()
     }
 
+    /// Ends its rise where that makes a last resort a Synced node: true if it did.
+    pub(super) fn rise_at_once(&mut self) -> bool {
+        let full = self.rising.take_if(|r| self.fitness == Fitness::Spare && r.fitness == Fitness::Full);
+        full.map(|r| self.settle(r.fitness, r.reason)).is_some()
+    }
+
     /// Its silence is that of a node that is gone: it was refused, or the others have dropped it, or it was silent for
     /// long enough.
     pub(super) fn is_down(&self, settings: &Settings, now: Instant) -> bool {

@@ -306,6 +306,8 @@ fn relation(left: &View, right: &View, known: &Known<'_>) -> Relation {
     match lists {
         None => by_size(left, right),
         Some((Lists::Yes, Lists::Yes)) => Relation::Together,
+        // They know of each other through a third: it joined, the other left, and the third was asked before that.
+        Some((Lists::No, Lists::No)) if overlap(left, right) => older_is_stale(left, right),
         // Each knows an earlier life of the other: no view of the two can be told to be the newer.
         Some((Lists::No, Lists::No) | (Lists::Before, Lists::Before)) => Relation::Apart,
         // It was restarted and is back; the other had not been asked since.
@@ -315,6 +317,23 @@ fn relation(left: &View, right: &View, known: &Known<'_>) -> Relation {
         Some((Lists::No, Lists::Before)) => Relation::RightIsStale,
         Some((Lists::Yes, Lists::No)) => one_sided(left, right, Relation::LeftIsStale),
         Some((Lists::No, Lists::Yes)) => one_sided(right, left, Relation::RightIsStale),
+    }
+}
+
+/// Whether two lists share a member.
+fn overlap(left: &View, right: &View) -> bool {
+    match (&left.members, &right.members, &left.addresses, &right.addresses) {
+        (Some(a), Some(b), ..) => a.iter().any(|m| b.iter().any(|n| n.uuid == m.uuid)),
+        (_, _, Some((_, a)), Some((_, b))) => !a.is_disjoint(b),
+        _ => false,
+    }
+}
+
+fn older_is_stale(left: &View, right: &View) -> Relation {
+    match left.conf_id.zip(right.conf_id).map(|(a, b)| a.cmp(&b)) {
+        Some(Ordering::Less) => Relation::LeftIsStale,
+        Some(Ordering::Greater) => Relation::RightIsStale,
+        Some(Ordering::Equal) | None => Relation::Apart,
     }
 }
 

@@ -13,17 +13,14 @@ use super::{Core, Effect, Entry, Outcome};
 impl Core {
     /// Verdicts from all nodes' states together.
     pub(super) fn judge(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
-        let placed: Vec<(NodeId, Fitness, Reason)> = self
-            .nodes
-            .iter()
-            .map(|(id, entry)| {
-                let (fitness, reason) = self.place(settings, *id, entry);
-                (*id, fitness, reason)
-            })
-            .collect();
-        let open = |id: &NodeId| self.nodes.get(id).is_some_and(Entry::is_open);
-        let best = placed.iter().filter(|(id, ..)| open(id)).map(|(_, fitness, _)| *fitness).max();
-        let best = best.unwrap_or(Fitness::None);
+        let (mut placed, mut best) = self.placed(settings);
+        // Where only last resorts are left, one that said Synced is none any more, and beside it no donor serves.
+        let spare = |id: &NodeId| placed.iter().any(|(other, fitness, _)| other == id && *fitness == Fitness::Spare);
+        let risen: Vec<NodeId> = self.nodes.keys().filter(|id| best == Fitness::Spare && spare(id)).copied().collect();
+        let rise = |id: &NodeId| self.nodes.get_mut(id).is_some_and(|e| e.state.rise_at_once());
+        if risen.iter().map(rise).fold(false, |any, one| any || one) {
+            (placed, best) = self.placed(settings);
+        }
         let verdicts: Vec<(NodeId, Verdict)> = placed
             .into_iter()
             .filter_map(|(id, fitness, reason)| {
@@ -48,6 +45,18 @@ impl Core {
                 outcome.effects.push(Effect::Changed(Change { node, from, to: verdict }));
             }
         }
+    }
+
+    /// What each node may do where it stands, and the most that one of those that are open to clients may.
+    fn placed(&self, settings: &Settings) -> (Vec<(NodeId, Fitness, Reason)>, Fitness) {
+        let placed = |(id, entry): (&NodeId, &Entry)| {
+            let (fitness, reason) = self.place(settings, *id, entry);
+            (*id, fitness, reason)
+        };
+        let placed: Vec<_> = self.nodes.iter().map(placed).collect();
+        let open = |id: &NodeId| self.nodes.get(id).is_some_and(Entry::is_open);
+        let best = placed.iter().filter(|(id, ..)| open(id)).map(|(_, fitness, _)| *fitness).max();
+        (placed, best.unwrap_or(Fitness::None))
     }
 
     /// What a node may do, where it stands among the others.
@@ -83,7 +92,7 @@ impl Core {
             Some(c) if self.split.is_some() => unfit(Reason::Fenced(self.names(&c.nodes))),
             Some(c) => unfit(Reason::Outside(self.names(&c.nodes))),
             None if self.split.is_some() && settings.refuse_split_brain => unfit(Reason::Refused),
-            None if self.components.all.len() > 1 => unfit(Reason::Undecided),
+            None if self.split.is_some() => unfit(Reason::Undecided),
             None => {
                 let served: Vec<NodeId> = self.served.iter().copied().collect();
                 unfit(Reason::Outside(self.names(&served)))

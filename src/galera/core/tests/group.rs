@@ -130,8 +130,17 @@ impl Group {
         self.members[i].frozen = self.members[i].runs;
     }
 
+    /// It goes on. Where the others have not dropped it yet it hears what it has missed.
     pub(super) fn thaw(&mut self, i: usize) {
-        self.members[i].frozen = false;
+        if !std::mem::take(&mut self.members[i].frozen) {
+            return;
+        }
+        let me = (i, self.members[i].life);
+        let newest =
+            self.members.iter().filter(|m| m.runs && m.primary && m.view.contains(&me)).max_by_key(|m| m.conf_id);
+        if let Some(Member { view, conf_id, .. }) = newest.cloned() {
+            (self.members[i].view, self.members[i].conf_id) = (view, conf_id);
+        }
     }
 
     pub(super) fn isolate(&mut self, i: usize) {
