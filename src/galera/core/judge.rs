@@ -17,8 +17,8 @@ impl Core {
         // Where only last resorts are left, one that said Synced is none any more, and beside it no donor serves.
         let spare = |id: &NodeId| placed.iter().any(|(other, fitness, _)| other == id && *fitness == Fitness::Spare);
         let risen: Vec<NodeId> = self.nodes.keys().filter(|id| best == Fitness::Spare && spare(id)).copied().collect();
-        let rise = |id: &NodeId| self.nodes.get_mut(id).is_some_and(|e| e.state.rise_at_once());
-        if risen.iter().map(rise).fold(false, |any, one| any || one) {
+        let mut rise = |id: &NodeId| self.nodes.get_mut(id).is_some_and(|e| e.state.rise_at_once());
+        if risen.iter().filter(|id| rise(id)).count() > 0 {
             (placed, best) = self.placed(settings);
         }
         let verdicts: Vec<(NodeId, Verdict)> = placed
