@@ -30,6 +30,8 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     // The server ended the last kept connection right after its login.
     let mut cut_short = false;
     let mut warning = Seldom::new(CUT_SHORT_WARNING_EVERY);
+    // Somebody asked for the last look. What he heard of may show in the rows only a little later, so one more follows.
+    let mut asked = false;
     loop {
         let begun = Instant::now();
         let rules = watch.rules();
@@ -48,7 +50,7 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
             // Beside the checks: on a node that hangs it takes its whole deadline.
             tokio::spawn(async move { prober.log_in_once(address).await });
         }
-        let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt));
+        let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt || asked));
         // A look that somebody asked for comes no sooner than this after the last one began.
         let soonest = begun + back_off.map_or(rules.config.monitor.fast_interval, |_| BACK_OFF_FIRST);
         let mended = async {
@@ -57,12 +59,13 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
                 None => std::future::pending().await,
             }
         };
-        let cut = tokio::select! {
-            cut = wait(&node, &mut kept, begun + shortened(pace), soonest) => cut,
-            () = mended => None,
+        let woken = tokio::select! {
+            woken = wait(&node, &mut kept, begun + shortened(pace), soonest) => woken,
+            () = mended => Woken::Due,
         };
         closed = false;
-        if let Some(lived_since) = cut {
+        asked = matches!(woken, Woken::Asked);
+        if let Woken::Cut(lived_since) = woken {
             let lived_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
             if std::mem::replace(&mut cut_short, lived_short) && lived_short {
                 if warning.due(Instant::now().into_std()) {
@@ -81,8 +84,18 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     }
 }
 
-/// Waits for the next look. `Some`: the server closed the kept connection, which had lived since then.
-async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soonest: Instant) -> Option<Instant> {
+/// What ended a wait.
+enum Woken {
+    /// Its time.
+    Due,
+    /// Somebody wants a look.
+    Asked,
+    /// The server closed the kept connection, which had lived since then.
+    Cut(Instant),
+}
+
+/// Waits for the next look.
+async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soonest: Instant) -> Woken {
     let ended = async {
         match kept {
             Some(k) => {
@@ -95,12 +108,12 @@ async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soones
         node.node.look.notified().await;
         sleep_until(soonest).await;
     };
-    let closed = tokio::select! {
-        () = ended => true,
-        () = asked => false,
-        () = sleep_until(next) => false,
+    let woken = tokio::select! {
+        () = ended => None,
+        () = asked => Some(Woken::Asked),
+        () = sleep_until(next) => Some(Woken::Due),
     };
-    if closed { kept.take().map(|k| k.since) } else { None }
+    woken.unwrap_or_else(|| kept.take().map_or(Woken::Due, |k| Woken::Cut(k.since)))
 }
 
 fn shortened(pace: Duration) -> Duration {

@@ -31,6 +31,7 @@ mod real;
 mod relaying;
 mod rooms;
 mod sessions;
+mod shares;
 mod signals;
 mod vanishing;
 mod vetoes;
