@@ -18,7 +18,7 @@ use super::{monitor, writer};
 pub(super) fn read(name: &str, table: &Table<'_>) -> (Cluster, ClusterPlaces) {
     let nodes = nodes(name, table);
     let monitor = monitor::read(name, table);
-    let (writer, writer_place) = writer::read(table, &monitor.user);
+    let (writer, writer_place) = writer::read(name, table, &monitor.user);
     let places = ClusterPlaces {
         header: table.span,
         nodes: nodes.iter().map(|node| node.place).collect(),

@@ -9,13 +9,21 @@ use super::super::source::quote;
 use super::super::words;
 use super::secret;
 
-/// The section of a cluster whose monitor logs in as `monitor`, and where a word about the choice as such belongs.
-pub(super) fn read(above: &Table<'_>, monitor: &str) -> (Writer, Option<Span>) {
+/// Characters of `cluster_name` in the table of the record.
+const RECORD_NAME: usize = 64;
+
+/// The section of a cluster of this name whose monitor logs in as `monitor`, and where a word about the choice as such belongs.
+pub(super) fn read(name: &str, above: &Table<'_>, monitor: &str) -> (Writer, Option<Span>) {
     let default = Writer::default();
     let Some(table) = above.table("writer", &keys::WRITER) else { return (default, None) };
     let failback = table.get("failback").and_then(|value| failback(&value)).unwrap_or(default.failback);
     let agreement = table.choice("agreement", default.agreement, words::AGREEMENT);
     let login = login(&table, agreement, monitor);
+    if agreement.value == Agreement::Cluster && name.chars().count() > RECORD_NAME {
+        let help = format!("the record galeway.writer holds {RECORD_NAME} characters of it");
+        let message = "this cluster's name is too long for agreement = \"cluster\"".to_owned();
+        table.doc.error(agreement.span.unwrap_or(table.span), message, Some(help));
+    }
     let place = agreement.span.or(table.key_span("failback")).unwrap_or(table.span);
     (Writer { failback, agreement: agreement.value, login }, Some(place))
 }

@@ -60,6 +60,14 @@ fn the_check_never_gets_to_write() {
 }
 
 #[test]
+fn a_name_that_the_record_cannot_hold_is_refused() {
+    let name = "x".repeat(65);
+    let text = writer("agreement = 'cluster'\nuser = 'record'").replace("main", &name);
+    assert_eq!(only(&text).0, "this cluster's name is too long for agreement = \"cluster\"");
+    good(&text.replace(&name, &name[..64]));
+}
+
+#[test]
 fn an_account_that_nobody_logs_in_with_is_refused() {
     for key in ["user = 'record'", "password = 'x'"] {
         let name = key.split(' ').next().unwrap();
