@@ -129,7 +129,7 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
         verdict: member.verdict.kind.as_str(),
         reason: reason(member),
         since_seconds: rounded(now.saturating_duration_since(since)),
-        weight: member.weight,
+        weight: member.full_weight,
         priority: member.priority,
         zone: "",
         wsrep,
@@ -150,7 +150,10 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
 
 /// The verdict's reason, and what keeps clients away from a node that may serve.
 fn reason(member: &Member) -> String {
-    let reason = member.verdict.reason.to_string();
+    let mut reason = member.verdict.reason.to_string();
+    if member.weight < member.full_weight && member.verdict.kind.serves() {
+        reason = format!("{reason}; slow start: weight {} of {}", member.weight, member.full_weight);
+    }
     match (&member.verdict, member.verdict.kind.serves()) {
         (v, true) if !v.room => format!("{reason}; no room: nobody new while another node has some"),
         (Verdict { slow: Some(slow), .. }, true) => {

@@ -108,7 +108,9 @@ fn headline(cluster: &Value) -> String {
         parts.push(format!("membership {membership}"));
     }
     let mark = if bad { "! " } else { "  " };
-    format!("{mark}cluster {}: {}\n", word(at(cluster, "/name")).unwrap_or_default(), parts.join(", "))
+    let name = word(at(cluster, "/name")).unwrap_or_default();
+    let note = word(at(cluster, "/writer_note")).map_or_else(String::new, |note| format!("!   {}\n", harmless(&note)));
+    format!("{mark}cluster {name}: {}\n{note}", parts.join(", "))
 }
 
 /// The column of what an operator set.

@@ -33,6 +33,8 @@ pub enum Reading {
     NoRow,
     /// It could not be read; why.
     Unreadable(String),
+    /// It could be read, and a change that was wished for could not be made; why.
+    Unwritten(String),
 }
 
 /// A wish to change the record, to be carried out only if its epoch is still this one.
@@ -57,6 +59,8 @@ pub(super) struct Record {
     pub(super) known: bool,
     /// Why it cannot be read now.
     pub(super) trouble: Option<String>,
+    /// Why it could not be changed at the last attempt.
+    pub(super) unwritten: Option<String>,
     /// A proposal is under way since then.
     pub(super) proposed: Option<Instant>,
 }
@@ -66,6 +70,9 @@ impl Record {
         self.proposed = None;
         match reading {
             Reading::Row(row) => {
+                if self.row.as_ref().is_none_or(|(known, _)| known.epoch != row.epoch) {
+                    self.unwritten = None;
+                }
                 let same = self.row.as_ref().filter(|(known, _)| known.epoch == row.epoch);
                 let written = same.map_or_else(|| now.checked_sub(row.age).unwrap_or(now), |(_, at)| *at);
                 self.row = Some((row, written));
@@ -76,6 +83,7 @@ impl Record {
                 (self.known, self.trouble) = (true, None);
             }
             Reading::Unreadable(why) => self.trouble = Some(why),
+            Reading::Unwritten(why) => self.unwritten = Some(why),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The one step: an event goes into the state of a whole cluster, verdicts and effects come out.
 //!
-//! What always holds (each sentence is a property test in `core/tests/properties.rs`):
+//! What always holds (each sentence is a property test, of single nodes in `core/tests/properties.rs`, of the cluster as
+//! a whole in `core/tests/whole.rs`):
 //!
 //! * a node that was never seen fit never serves;
 //! * a node whose last answer is unfit does not serve;
@@ -72,12 +73,12 @@ pub enum Effect {
     Demote(NodeId, Reason),
     /// Check this node at once.
     Look(NodeId),
-    /// The role of writer went from one node to another.
+    /// The role of writer went from one node to another, or to none of ours.
     Writer {
         /// Who had it.
         from: Option<NodeId>,
         /// Who has it.
-        to: NodeId,
+        to: Option<NodeId>,
         /// Why the first one lost it.
         why: String,
     },
@@ -136,8 +137,12 @@ struct Entry {
     verdict: Verdict,
     admin: AdminState,
     orders: Orders,
-    /// It was checked.
+    /// It was checked, or could not be for too long.
     asked: bool,
+    /// When that was first tried.
+    asked_since: Option<Instant>,
+    /// The orders to drain are the operator's.
+    drained: bool,
     /// Its view is out of date.
     stale: Option<Doubt>,
     /// Since when it serves without a break.
@@ -153,6 +158,8 @@ impl Entry {
             admin: AdminState::Ready,
             orders: Orders::Live,
             asked: false,
+            asked_since: None,
+            drained: false,
             stale: None,
             serves_since: None,
         }
@@ -268,8 +275,10 @@ impl Core {
             }
             Event::Observed(id, observation) => {
                 if let Some(entry) = self.nodes.get_mut(&id) {
-                    // A shortage of ours says nothing of who is there.
-                    entry.asked |= !matches!(observation.check, Check::NotMade(_));
+                    // A shortage of ours says nothing of who is there; but one that lasts must not hold up everything.
+                    let since = *entry.asked_since.get_or_insert(now);
+                    let lasting = now.saturating_duration_since(since) >= settings.down_after;
+                    entry.asked |= lasting || !matches!(observation.check, Check::NotMade(_));
                     entry.state.observe(settings, entry.verdict.kind.serves(), observation);
                 }
             }
@@ -279,6 +288,8 @@ impl Core {
                     && entry.admin != state
                 {
                     entry.admin = state;
+                    // It returns: its time of stability and its growing share begin now.
+                    entry.serves_since = None;
                     outcome.publish = true;
                 }
             }

@@ -213,6 +213,9 @@ impl fmt::Display for Reason {
             }
             Self::NoHistory => f.write_str("no history (wsrep_cluster_state_uuid is zero; state_uuid names one)"),
             Self::StaleView(other) => write!(f, "its view is out of date: {other} does not list it"),
+            Self::Outside(served) if served.is_empty() => {
+                f.write_str("two components are Primary and none is served yet")
+            }
             Self::Outside(served) => write!(f, "not in the component that is served ({served})"),
             Self::Fenced(served) => write!(f, "split brain: fenced, {served} is served"),
             Self::Undecided => f.write_str("split brain: nothing decides which side to serve"),
@@ -241,7 +244,7 @@ fn told(why: &impl fmt::Display) -> String {
 
 /// A peer's text, cut so that it cannot flood a log line or crowd the other nodes out of an ERR packet, and without
 /// characters that could begin a line of their own.
-fn plain(text: &str, most: usize) -> String {
+pub(super) fn plain(text: &str, most: usize) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut shown: String = chars.by_ref().take(most).collect();
     if chars.next().is_some() {

@@ -76,14 +76,10 @@ impl Health {
         }
         let watch = Arc::clone(&self.watch);
         self.tasks.spawn(kept_alive(move || Arc::clone(&watch).tick()));
-        if let Some(mut queue) = self.queue.take() {
+        if let Some(queue) = self.queue.take() {
             let watch = Arc::clone(&self.watch);
-            self.tasks.spawn(async move {
-                while let Some((command, answer)) = queue.next().await {
-                    // Who asked may have left: it is done all the same.
-                    let _ = answer.send(watch.command(command));
-                }
-            });
+            let queue = Arc::new(tokio::sync::Mutex::new(queue));
+            self.tasks.spawn(kept_alive(move || obey_operators(Arc::clone(&watch), Arc::clone(&queue))));
         }
         if self.watch.rules().config.writer.login.is_some() {
             let watch = Arc::clone(&self.watch);
@@ -100,6 +96,18 @@ impl Health {
     pub async fn first_round(&self) {
         self.watch.first_round().await;
     }
+}
+
+/// Does what operators ask, one after the other.
+async fn obey_operators(watch: Arc<ClusterWatch>, queue: Arc<tokio::sync::Mutex<CommandQueue>>) {
+    // Its own: it is here only so that a task that is started again finds it.
+    let mut queue = queue.lock().await;
+    while let Some((command, answer)) = queue.next().await {
+        // Who asked may have left: it is done all the same.
+        let _ = answer.send(watch.command(command));
+    }
+    // Nobody is left who could ask.
+    std::future::pending::<()>().await;
 }
 
 /// Pause before a task that panicked is started again.

@@ -20,7 +20,8 @@ impl ClusterWatch {
                 let count = w.node.established();
                 w.metrics.count_killed(reason.label(), u64::try_from(count).unwrap_or(u64::MAX));
                 if count > 0 {
-                    tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason, "sessions ended");
+                    tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason,
+                        within_seconds = sessions.kill_spread.as_secs_f64(), "sessions end");
                 }
                 w.node.switch.kill(Cause::Verdict(reason), sessions.kill_spread);
             }
@@ -30,7 +31,7 @@ impl ClusterWatch {
                 w.metrics.count_killed(reason.label(), u64::try_from(count).unwrap_or(u64::MAX));
                 if count > 0 {
                     tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason,
-                        "sessions of writer services ended");
+                        within_seconds = sessions.kill_spread.as_secs_f64(), "sessions of writer services end");
                 }
                 w.node.switch.demote(Cause::Verdict(reason), sessions.kill_spread);
             }
@@ -51,10 +52,14 @@ impl ClusterWatch {
                     w.node.look.notify_one();
                 }
             }
-            Effect::Writer { from: None, to, .. } => {
+            Effect::Writer { from: None, to: Some(to), .. } => {
                 tracing::info!(cluster, writer = %self.node_name(to), "writer");
             }
-            Effect::Writer { from: Some(from), to, why } => {
+            Effect::Writer { from, to: None, why } => {
+                let was = from.map_or_else(|| "none".into(), |id| self.node_name(id));
+                tracing::warn!(cluster, %was, writer = "none of ours", why, "writer changed");
+            }
+            Effect::Writer { from: Some(from), to: Some(to), why } => {
                 tracing::warn!(cluster, was = %self.node_name(from), writer = %self.node_name(to), why, "writer changed");
             }
             Effect::Propose(proposal) => self.propose(proposal),
@@ -83,7 +88,7 @@ impl ClusterWatch {
         let cluster = self.name();
         self.metrics().set_split_brain(split.is_some());
         let Some(split) = split else {
-            tracing::warn!(cluster, "the split brain is over: one Primary component is left");
+            tracing::warn!(cluster, "the split brain is over");
             return;
         };
         let names =

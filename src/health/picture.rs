@@ -30,6 +30,7 @@ pub(super) fn snapshot(
             node: Arc::clone(&n.node),
             address: seen.get(&id).and_then(|s| s.address),
             weight: ramped(weight, core.serves_since(id), config.sessions.slow_start, now),
+            full_weight: weight,
             priority: spec.map_or(0, |s| s.priority),
             admin: core.admin(id),
             verdict: core.verdict(id),

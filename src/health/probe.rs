@@ -256,12 +256,13 @@ impl Prober {
 /// name with an IPv6 address that leads nowhere the node may be well.
 async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream, SocketAddr), Check> {
     let share = time / u32::try_from(addresses.len()).unwrap_or(1).max(1);
-    let mut last = Unreachable::Io("no address".to_owned());
+    let mut last = None;
+    let mut ours = None;
     for &address in addresses {
         let connected = match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(connected) => connected,
             Err(_elapsed) => {
-                last = Unreachable::TimedOut(Step::Connect.name());
+                last = Some(Unreachable::TimedOut(Step::Connect.name()));
                 continue;
             }
         };
@@ -270,12 +271,17 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream,
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, address));
             }
-            Err(e) if is_local_shortage(&e) => return Err(Check::NotMade(format!("a shortage of this host: {e}"))),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => last = Unreachable::Refused,
-            Err(e) => last = Unreachable::Io(e.to_string()),
+            // Of an IPv6 address on a host without it, say; the next one may be another matter.
+            Err(e) if is_local_shortage(&e) => ours = Some(e),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => last = Some(Unreachable::Refused),
+            Err(e) => last = Some(Unreachable::Io(e.to_string())),
         }
     }
-    Err(unreachable(last))
+    Err(match (last, ours) {
+        (Some(last), _) => unreachable(last),
+        (None, Some(e)) => Check::NotMade(format!("a shortage of this host: {e}")),
+        (None, None) => unreachable(Unreachable::Io("no address".to_owned())),
+    })
 }
 
 fn read(rows: Rows, members: Option<Members>) -> Check {

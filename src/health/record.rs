@@ -235,6 +235,7 @@ impl Desk {
     async fn write_on(&self) {
         let mut warning = Seldom::new(WARNING_EVERY);
         let mut failures = 0;
+        let mut back_off = BACK_OFF_FIRST;
         loop {
             let proposal = self.watch.proposal().await;
             let begun = Instant::now();
@@ -242,27 +243,36 @@ impl Desk {
             let limit = COMMIT_TIME.max(rules.config.monitor.timeout * 2);
             let written = match within(limit, self.write(&rules, &proposal, failures)).await {
                 Ok(written) => written,
-                Err(_) => Err(format!("no commit within {limit:?}")),
+                Err(_) => Err(Failure::Other(format!("no commit within {limit:?}"))),
             };
             // What was proposed while this was under way rests on the old record.
             self.watch.forget_proposal();
             let mut pause = rules.config.monitor.interval;
             match written {
                 Ok((reading, read_at)) => {
-                    failures = 0;
+                    (failures, back_off) = (0, BACK_OFF_FIRST);
                     self.hand_over(reading, read_at, true);
                 }
-                Err(why) => {
+                Err(failure) => {
                     failures += 1;
                     pause = pause.max(BACK_OFF_FIRST);
+                    if let Failure::Refused(_) = failure {
+                        pause = pause.max(back_off);
+                        back_off = (back_off * 2).min(BACK_OFF_MOST);
+                    }
+                    let why = match failure {
+                        Failure::Nobody => "no node serves through which it could be written".to_owned(),
+                        Failure::Refused(why) | Failure::Other(why) => why,
+                    };
                     if warning.due(Instant::now().into_std()) {
                         tracing::warn!(
                             cluster = self.watch.name(),
                             writer = &*proposal.name,
-                            why,
+                            why = &*why,
                             "the new writer cannot be recorded: it does not write before it is"
                         );
                     }
+                    self.watch.recorded(Reading::Unwritten(why));
                     self.read_now.notify_one();
                 }
             }
@@ -273,18 +283,15 @@ impl Desk {
 
     /// Changes the record if nobody has since it was read, and reads it again. Through the node that is to be the writer,
     /// which so proves that it can commit; after a failure through the others.
-    async fn write(&self, rules: &Rules, proposal: &Proposal, failures: usize) -> Result<(Reading, Instant), String> {
+    async fn write(&self, rules: &Rules, proposal: &Proposal, failures: usize) -> Result<(Reading, Instant), Failure> {
         let mut nodes = self.nodes();
         nodes.sort_by_key(|id| *id != proposal.node);
         let node = failures.checked_rem(nodes.len()).and_then(|i| nodes.get(i)).copied();
-        let node = node.ok_or("no node serves through which it could be written")?;
-        let mut session = self.log_in(rules, node).await.map_err(|failure| match failure {
-            Failure::Nobody => "no node serves".to_owned(),
-            Failure::Refused(why) | Failure::Other(why) => why,
-        })?;
+        let node = node.ok_or(Failure::Nobody)?;
+        let mut session = self.log_in(rules, node).await?;
         // A side that was fenced since must not be written: its record would come back with its data.
         if !self.nodes().contains(&node) {
-            return Err(format!("{} serves no more", self.name(node)));
+            return Err(Failure::Other(format!("{} serves no more", self.name(node))));
         }
         let epoch = proposal.epoch.map_or(1, |e| e.saturating_add(1));
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).own = Some((epoch, proposal.uuid.clone()));
@@ -293,10 +300,13 @@ impl Desk {
             Err(e) if sql::is_lost(&e) => {
                 tracing::debug!(cluster = self.watch.name(), error = %e, "another balancer was first");
             }
-            Err(e) => return Err(format!("{}: {}", self.name(node), sql::words(&e, &self.user(rules)))),
+            Err(e) => {
+                return Err(Failure::Other(format!("{}: {}", self.name(node), sql::words(&e, &self.user(rules)))));
+            }
         }
         let read_at = Instant::now();
-        let reading = self.read(&mut session).await.map_err(|e| format!("{}: {e}", self.name(node)))?;
+        let reading = self.read(&mut session).await;
+        let reading = reading.map_err(|e| Failure::Other(format!("{}: {e}", self.name(node))))?;
         let timeout = rules.config.monitor.timeout;
         tokio::spawn(async move { within(timeout, session.connection.quit()).await });
         Ok((reading, read_at))
@@ -348,6 +358,8 @@ impl Journal {
                 }
                 return;
             }
+            // Told where it was tried.
+            Reading::Unwritten(_) => return,
             Reading::NoRow => self.epoch = None,
             Reading::Row(row) => {
                 let (epoch, writer) = (row.epoch, &*row.name);

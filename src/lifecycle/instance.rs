@@ -201,7 +201,8 @@ fn bind_socket(socket: &AdminSocket) -> Result<Option<(UnixListener, SocketFile)
         Ok(bound) => Ok(Some(bound)),
         Err(source) if socket.written => Err(StartError::Socket { path: socket.path.clone(), source }),
         Err(why) => {
-            tracing::warn!(path = %socket.path.display(), why = %why, "no admin socket: `galeway node` and changes need it,                 or a token over TCP; [admin] socket = \"\" turns it off");
+            tracing::warn!(path = %socket.path.display(), why = %why, "no admin socket: `galeway node` and changes need it, \
+                or a token over TCP; [admin] socket = \"\" turns it off");
             Ok(None)
         }
     }
@@ -212,7 +213,8 @@ fn warn_of_open_token(config: &Config, admin: Option<SocketAddr>) {
     if let (Some(_), Some(address)) = (&config.admin.token, admin)
         && !address.ip().is_loopback()
     {
-        tracing::warn!(%address, "the admin token travels this network in plain text: listen on 127.0.0.1 and use the             socket, or reach it through a tunnel");
+        tracing::warn!(%address, "the admin token travels this network in plain text: listen on 127.0.0.1 and use the \
+            socket, or reach it through a tunnel");
     }
 }
 

@@ -30,10 +30,10 @@ impl Tried {
 
 /// Picks a member that is wanted, serves and was not tried. `ticket` is the connection's number at the service.
 ///
-/// A node without room comes after every node with room, a slow one after those, and within each of them a suspect
-/// node comes last: it is still picked where nothing better is left, since a node that fails some clients beats none.
+/// A node without room comes after every node with room; among those the writer that is a reader's last resort comes after
+/// the readers, a slow node after one that is not, and a suspect one last: it is still picked where nothing better is left, since a node that fails some clients beats none.
 pub fn pick(pool: &Pool, wanted: Wanted, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
-    let rank = |i: usize, member: &Member| rank(member) + 8 * u8::from(pool.is_last_resort(i, wanted));
+    let rank = |i: usize, member: &Member| rank(member) + 4 * u8::from(pool.is_last_resort(i, wanted));
     let candidates = || pool.members.iter().enumerate().filter(|(i, _)| pool.fits(*i, wanted) && !tried.contains(*i));
     let best = candidates().map(|(i, m)| rank(i, m)).min()?;
     match balance {
@@ -74,7 +74,7 @@ pub fn pick(pool: &Pool, wanted: Wanted, balance: Balance, ticket: usize, tried:
 /// Lower is better.
 fn rank(member: &Member) -> u8 {
     let verdict = &member.verdict;
-    u8::from(!verdict.room) * 4 + u8::from(verdict.slow.is_some()) * 2 + u8::from(member.node.is_suspect())
+    u8::from(!verdict.room) * 8 + u8::from(verdict.slow.is_some()) * 2 + u8::from(member.node.is_suspect())
 }
 
 /// The order of turns for round-robin: smooth weighted, so that a heavy node's turns are spread and not in a row.

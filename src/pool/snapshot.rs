@@ -20,6 +20,8 @@ pub struct Member {
     pub address: Option<SocketAddr>,
     /// Share of new sessions, 0 to 256; of a node that has just returned, its share for now.
     pub weight: u16,
+    /// Its configured share.
+    pub full_weight: u16,
     /// The larger is preferred as the writer.
     pub priority: u32,
     /// What the operator wants of it.

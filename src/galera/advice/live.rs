@@ -36,6 +36,8 @@ pub struct Answer {
     pub size: Option<u64>,
     /// `wsrep_local_index`: its place among the members.
     pub index: Option<u64>,
+    /// The UUIDs of `mysql.wsrep_cluster_members`, where the account may read it: the members of its component.
+    pub members: Option<BTreeSet<String>>,
     /// `wsrep_incoming_addresses`, where every member has one; `AUTO` and an empty entry name nobody.
     pub addresses: Option<BTreeSet<String>>,
     /// It still applies what it has received, so its position moves on (`wsrep_local_recv_queue`).
@@ -48,7 +50,13 @@ impl Live {
     /// Reads a check. `client_options` as in [`Answer`].
     pub fn from_check(check: &Check, client_options: &str) -> Self {
         match check {
-            Check::Answered(status) => Self::from_rows(&status.rows, client_options),
+            Check::Answered(status) => match Self::from_rows(&status.rows, client_options) {
+                Self::Answered(answer) => {
+                    let members = status.members.as_ref().map(|all| all.iter().map(|m| m.uuid.to_string()).collect());
+                    Self::Answered(Box::new(Answer { members, ..*answer }))
+                }
+                other => other,
+            },
             Check::Unreadable(_, rows) => Self::from_rows(rows, client_options),
             Check::Unreachable { why, .. } => Self::Silent(why.to_string()),
             Check::LoginRefused(why) => Self::Unreadable(format!("it runs and refuses the login ({why})")),
@@ -83,6 +91,7 @@ impl Live {
             member: text("wsrep_gcomm_uuid").and_then(Uuid::parse).filter(|u| !u.is_zero()),
             size: number("wsrep_cluster_size"),
             index: number("wsrep_local_index"),
+            members: None,
             addresses: clear.then(|| entries.iter().map(|e| e.trim().to_owned()).collect()),
             applying: number("wsrep_local_recv_queue").is_some_and(|n| n > 0),
             percona: rows.contains_key("pxc_maint_mode"),

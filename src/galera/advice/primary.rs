@@ -46,6 +46,11 @@ fn differ(a: &Answer, b: &Answer) -> Option<String> {
     {
         return Some(format!("hold different histories ({} and {})", left.uuid, right.uuid));
     }
+    // What they list tells for certain. Where one lists the other, one of them was asked a moment too early.
+    if let (Some(left), Some(right), Some(one), Some(other)) = (&a.members, &b.members, a.member, b.member) {
+        let apart = !left.contains(&other.to_string()) && !right.contains(&one.to_string());
+        return apart.then(|| "neither lists the other as a member (mysql.wsrep_cluster_members)".to_owned());
+    }
     if let (Some(left), Some(right)) = (a.size, b.size)
         && left != right
     {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::NodeId;
 use super::super::fitness::Fitness;
 use super::super::node_state::Contact;
-use super::super::reason::Reason;
+use super::super::reason::{Consequence, Reason};
 use super::super::settings::Settings;
 use super::super::verdict::{Change, Kind, Verdict};
 use super::{Core, Effect, Entry, Outcome};
@@ -63,7 +63,10 @@ impl Core {
     fn place(&self, settings: &Settings, id: NodeId, entry: &Entry) -> (Fitness, Reason) {
         let own = (entry.state.fitness, entry.state.reason.clone());
         let unfit = |reason| (Fitness::None, reason);
-        let Some(view) = entry.state.view.as_ref().filter(|_| own.0 > Fitness::None) else { return own };
+        // Who is out by its own word needs no other. A veto or a donor's state does not end sessions, and on the wrong side
+        // of a split they must end.
+        let is_down = own.0 == Fitness::None && own.1.consequence() == Consequence::Down;
+        let Some(view) = entry.state.view.as_ref().filter(|_| !is_down) else { return own };
         let twin = |(other, e): (&NodeId, &Entry)| {
             let same = *other < id && view.uuid.is_some() && e.state.view.as_ref().is_some_and(|v| v.uuid == view.uuid);
             same.then(|| e.spec.name.clone())

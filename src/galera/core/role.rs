@@ -5,17 +5,23 @@ use std::time::Instant;
 use super::super::NodeId;
 use super::super::agreement::{PROPOSAL_PATIENCE, Proposal};
 use super::super::node_state::Contact;
-use super::super::reason::Reason;
+use super::super::reason::{Reason, plain};
 use super::super::settings::Settings;
 use super::super::verdict::{AdminState, Kind};
 use super::super::writer::{Candidate, Holder, elect, failback_due};
 use super::{Core, Effect, Entry, Outcome};
 
+/// A note is the first thing that a client of a writer service reads, and must leave room for the nodes' own reasons.
+const NOTE_MOST: usize = 200;
+
 impl Core {
     /// Assigns the role.
     pub(super) fn assign(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
         let note = if !self.settled {
-            None
+            let waits: Vec<NodeId> = self.nodes.iter().filter(|(_, e)| !e.asked).map(|(id, _)| *id).collect();
+            // At the start they all wait, and that is no news.
+            let some = waits.len() < self.nodes.len();
+            some.then(|| format!("no writer yet: not every node was checked ({})", self.names(&waits)))
         } else if settings.agreed {
             self.assign_as_recorded(settings, now, outcome)
         } else {
@@ -25,6 +31,7 @@ impl Core {
             }
             None
         };
+        let note = note.map(|note| plain(&note, NOTE_MOST));
         if note != self.writer_note {
             self.writer_note = note;
             outcome.publish = true;
@@ -45,8 +52,10 @@ impl Core {
                 return Some(format!("no writer: the record names {name}, a member that is not configured here"));
             }
             Recorded::Unknown(name) => {
+                // Others may write there.
+                self.retire(settings, &name, outcome);
                 let who = "one of the nodes that did not answer yet, or none of ours";
-                return self.writer.is_none().then(|| format!("no writer: the record names {name}, {who}"));
+                return Some(format!("no writer: the record names {name}, {who}"));
             }
         };
         if let Some(id) = recorded {
@@ -56,20 +65,27 @@ impl Core {
         let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
         // A writer that is lost is no candidate for its own succession.
         let lost = holder.filter(|(_, state)| *state == Holder::Lost).map(|(id, _)| id);
-        let elected = elect(&self.candidates(lost), holder, settings.failback, now);
+        let mut candidates = self.candidates(lost);
+        // Of a failback only who returned since the record was written is a reason: what one balancer alone sees of a node,
+        // or what an operator has told another one alone, must not send the role to and fro.
+        if let (Some((_, written)), Some((id, Holder::Fit))) = (&self.record.row, holder) {
+            candidates.retain(|c| c.id == id || c.since > *written);
+        }
+        let elected = elect(&candidates, holder, settings.failback, now);
         let wanted = elected.filter(|id| recorded != Some(*id) && lost != Some(*id));
         if let Some(id) = wanted {
             self.propose(id, now, outcome);
         }
-        match &self.record.trouble {
-            _ if wanted.is_none() => None,
-            Some(why) => {
+        match (&self.record.trouble, &self.record.unwritten) {
+            (Some(why), _) => {
                 Some(format!("the writer cannot be changed: the record galeway.writer cannot be read ({why})"))
             }
-            None if self.record.takeover_from().is_some_and(|at| now < at) => {
+            _ if wanted.is_none() => None,
+            (None, Some(why)) => Some(format!("the writer cannot be changed: the record cannot be written ({why})")),
+            (None, None) if self.record.takeover_from().is_some_and(|at| now < at) => {
                 Some("the writer was changed less than 30 s ago: it waits for that time".to_owned())
             }
-            None => Some("the change of the writer is being recorded".to_owned()),
+            (None, None) => Some("the change of the writer is being recorded".to_owned()),
         }
     }
 
@@ -95,7 +111,7 @@ impl Core {
         self.incumbent = Some(to);
         outcome.publish = true;
         let why = from.map_or_else(String::new, |id| self.why_not(id, otherwise));
-        outcome.effects.push(Effect::Writer { from, to, why });
+        outcome.effects.push(Effect::Writer { from, to: Some(to), why });
         if let Some(from) = from
             && settings.kill_on_demote
         {
@@ -107,6 +123,8 @@ impl Core {
     fn retire(&mut self, settings: &Settings, stranger: &str, outcome: &mut Outcome) {
         let Some(from) = self.writer.take() else { return };
         outcome.publish = true;
+        let why = format!("the record names {stranger}");
+        outcome.effects.push(Effect::Writer { from: Some(from), to: None, why });
         if settings.kill_on_demote {
             outcome.effects.push(Effect::Demote(from, Reason::Demoted(stranger.into())));
         }

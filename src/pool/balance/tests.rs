@@ -13,6 +13,7 @@ fn member(id: u32, weight: u16) -> Member {
         node: Arc::new(Node::new(NodeId(id), format!("db{id}").into(), address)),
         address: Some(([127, 0, 0, 1], 3306).into()),
         weight,
+        full_weight: weight,
         priority: 0,
         admin: AdminState::Ready,
         verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, room: true, slow: None },
@@ -286,9 +287,9 @@ fn readers_include_the_writer_as_they_are_told() {
         let picked = |rule| super::pick(&alone, reader(rule), balance, 3, &Tried::default());
         assert_eq!(picked(ReaderRule::Never), None);
         assert_eq!(picked(ReaderRule::LastResort), Some(0));
-        // A full reader before the writer: that is what a last resort is.
+        // A reader that is full would turn its clients away.
         let full = written(vec![member(0, 100), full(member(1, 100))], 0);
-        assert_eq!(super::pick(&full, reader(ReaderRule::LastResort), balance, 3, &Tried::default()), Some(1));
+        assert_eq!(super::pick(&full, reader(ReaderRule::LastResort), balance, 3, &Tried::default()), Some(0));
     }
 }
 

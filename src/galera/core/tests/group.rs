@@ -36,6 +36,8 @@ pub(super) struct Member {
     view: Vec<(usize, u32)>,
     pub(super) history: u32,
     pub(super) state: u8,
+    /// `wsrep_reject_queries=ALL`.
+    pub(super) vetoes: bool,
 }
 
 impl Member {
@@ -69,6 +71,7 @@ impl Group {
             view,
             history: 1,
             state: 4,
+            vetoes: false,
         };
         Self { members: vec![member; nodes], tell }
     }
@@ -248,6 +251,7 @@ impl Group {
             ("wsrep_cluster_status", if me.primary { "Primary" } else { "non-Primary" }.to_owned()),
             ("wsrep_ready", if me.primary { "ON" } else { "OFF" }.to_owned()),
             ("wsrep_local_state", me.state.to_string()),
+            ("wsrep_reject_queries", if me.vetoes { "ALL" } else { "NONE" }.to_owned()),
             ("wsrep_cluster_size", me.view.len().to_string()),
             ("wsrep_cluster_weight", me.view.len().to_string()),
             ("wsrep_cluster_conf_id", conf_id.to_string()),
@@ -312,7 +316,9 @@ impl Watched {
         let alarms = effects.iter().filter_map(|e| match e {
             Effect::SplitBrain(Some(_)) => Some("split".to_owned()),
             Effect::SplitBrain(None) => Some("over".to_owned()),
-            Effect::Writer { to, .. } => Some(format!("writer {}", to.0)),
+            Effect::Writer { to, .. } => {
+                Some(format!("writer {}", to.map_or("none".to_owned(), |to| to.0.to_string())))
+            }
             _ => None,
         });
         let mut all: Vec<String> = alarms.collect();

@@ -1,6 +1,7 @@
 //! What becomes of established sessions.
 
 use super::*;
+use crate::galera::AdminState;
 
 const NOTHING: [&str; 0] = [];
 
@@ -166,4 +167,14 @@ fn a_node_can_be_ended_again_in_its_next_life() {
     assert_eq!(orders(&world.see(0, gone())), ["kill 0"]);
     assert_eq!(world.see_often(0, &synced(), 2), NOTHING);
     assert_eq!(orders(&world.see(0, gone())), ["kill 0"]);
+}
+
+#[test]
+fn an_operator_takes_his_drain_back_whatever_the_node_says() {
+    let mut world = World::healthy(settings());
+    let drained = world.step(Event::Operator(NodeId(0), AdminState::Drain));
+    assert_eq!(orders(&drained), ["drain 0"]);
+    world.see(0, refused());
+    let ready = world.step(Event::Operator(NodeId(0), AdminState::Ready));
+    assert_eq!(orders(&ready), ["resume 0"], "each new session there would be cut at once");
 }

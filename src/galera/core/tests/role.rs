@@ -283,7 +283,7 @@ fn a_recorded_writer_that_is_not_configured_here_leaves_this_balancer_without_on
     (0..3).for_each(|i| watched.check(i));
     watched.effects.clear();
     read(&mut watched, row(6, 3, 1, 0));
-    assert_eq!((writer(&watched), watched.orders()), (None, vec!["demote 0".to_owned()]));
+    assert_eq!((writer(&watched), watched.orders()), (None, vec!["writer none".to_owned(), "demote 0".to_owned()]));
     assert_eq!(
         watched.world.core.writer_note(),
         Some("no writer: the record names n3, a member that is not configured here")
@@ -341,4 +341,80 @@ fn a_shortage_of_ours_at_the_start_moves_no_role() {
     assert_eq!(writer(&watched), Some(1));
     watched.round();
     assert_eq!(writer(&watched), Some(1));
+}
+
+#[test]
+fn a_balancer_that_cannot_reach_the_recorded_writer_writes_nowhere_else() {
+    for tell in [Tell::Table, Tell::Auto] {
+        let mut watched = Watched::new(3, tell, agreed());
+        watched.world.core = Core::new();
+        (0..3).for_each(|id| drop(watched.world.step(Event::Added(NodeId(id), spec(id, 0)))));
+        watched.group.freeze(2);
+        watched.rounds(2);
+        read(&mut watched, row(5, 0, 0, 500));
+        assert_eq!(writer(&watched), Some(0), "{tell:?}");
+        watched.effects.clear();
+        // Another balancer reaches the third.
+        read(&mut watched, row(6, 2, 0, 0));
+        assert_eq!((writer(&watched), watched.orders()), (None, vec!["writer none".to_owned(), "demote 0".to_owned()]));
+    }
+}
+
+#[test]
+fn a_drain_that_one_balancer_knows_of_does_not_send_the_role_to_and_fro() {
+    let mut watched = with_priorities([9, 0, 0], Settings { failback: Failback::Immediate, ..agreed() });
+    watched.world.now += 100_000;
+    // The other one drains the preferred node, and records the second.
+    assert_eq!(read(&mut watched, row(5, 1, 0, 40)), [], "it has served all the time: nobody returned");
+    // It went and came back since.
+    watched.group.members[0].state = 2;
+    watched.check(0);
+    watched.group.members[0].state = 4;
+    watched.rounds(2);
+    let proposals = read(&mut watched, row(5, 1, 0, 40));
+    assert_eq!(proposals.iter().map(|p| p.node).collect::<Vec<_>>(), [NodeId(0)]);
+}
+
+#[test]
+fn a_change_that_cannot_be_written_is_said_and_a_record_that_cannot_be_read_as_well() {
+    let mut watched = watched(agreed());
+    read(&mut watched, row(5, 0, 0, 500));
+    watched.group.members[0].state = 2;
+    watched.check(0);
+    read(&mut watched, Reading::Unwritten("UPDATE command denied".to_owned()));
+    let told = "the writer cannot be changed: the record cannot be written (UPDATE command denied)";
+    assert_eq!(watched.world.core.writer_note(), Some(told));
+    read(&mut watched, row(6, 1, 0, 0));
+    assert_eq!(watched.world.core.writer_note(), None);
+    read(&mut watched, Reading::Unreadable("gone".to_owned()));
+    assert!(watched.world.core.writer_note().unwrap().contains("cannot be read (gone)"));
+}
+
+#[test]
+fn stability_begins_anew_where_an_operator_puts_a_node_back() {
+    let failback = Failback::After(Duration::from_secs(600));
+    let mut watched = with_priorities([9, 0, 0], Settings { failback, ..settings() });
+    watched.world.step(Event::Operator(NodeId(0), AdminState::Drain));
+    assert_eq!(writer(&watched), Some(1));
+    watched.pass(3_600_000);
+    watched.world.step(Event::Operator(NodeId(0), AdminState::Ready));
+    assert_eq!(writer(&watched), Some(1));
+    watched.pass(599_000);
+    assert_eq!(writer(&watched), Some(1));
+    watched.pass(1_000);
+    assert_eq!(writer(&watched), Some(0));
+}
+
+#[test]
+fn a_node_that_can_never_be_checked_holds_the_others_up_only_for_a_while() {
+    let mut watched = watched(settings());
+    watched.world = World::new(3, settings());
+    watched.check(0);
+    watched.check(1);
+    watched.world.see(2, not_made());
+    assert_eq!(writer(&watched), None);
+    assert_eq!(watched.world.core.writer_note(), Some("no writer yet: not every node was checked (n2)"));
+    watched.world.now += 6000;
+    watched.world.see(2, not_made());
+    assert_eq!((writer(&watched), watched.world.core.writer_note()), (Some(0), None));
 }

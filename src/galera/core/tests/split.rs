@@ -88,6 +88,20 @@ fn sides_that_are_found_by_surprise_are_the_writers_and_the_others() {
 }
 
 #[test]
+fn sessions_on_the_fenced_side_end_though_their_node_is_a_donor_or_vetoes() {
+    for veto in [false, true] {
+        let mut watched = Watched::new(3, Tell::Table, Settings { donor: DonorRule::Never, ..settings() });
+        split(&mut watched, 0);
+        watched.group.members[0].state = if veto { 4 } else { 2 };
+        watched.group.members[0].vetoes = veto;
+        watched.rounds(4);
+        assert_eq!(watched.world.reason(0), "split brain: fenced, n1, n2 is served");
+        watched.world.step(Event::Tick);
+        assert!(watched.world.core.nodes[&NodeId(0)].orders == super::super::Orders::Ended, "veto {veto}");
+    }
+}
+
+#[test]
 fn refuse_serves_no_side_but_waits_for_certainty() {
     let mut watched = Watched::new(3, Tell::Table, Settings { refuse_split_brain: true, ..settings() });
     split(&mut watched, 0);

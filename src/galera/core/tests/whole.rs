@@ -262,7 +262,7 @@ proptest! {
             let open = |id: u32| watched.world.kind(id).serves() && core.admin(NodeId(id)) == AdminState::Ready;
             let any = (0..id(NODES)).any(open);
             for effect in &watched.effects {
-                if let Effect::Writer { from, to, .. } = effect
+                if let Effect::Writer { from, to: Some(to), .. } = effect
                     && Some(effect) == watched.effects.iter().rfind(|e| matches!(e, Effect::Writer { .. }))
                 {
                     // A round is several steps: what it was within them is not seen from here.
