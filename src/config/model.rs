@@ -91,7 +91,7 @@ impl fmt::Display for HostPort {
 /// `[cluster.NAME.monitor]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Monitor {
-    /// The account that checks; needs no privilege beyond USAGE.
+    /// The account that checks; needs SELECT on `mysql.wsrep_cluster_members` and nothing else.
     pub user: String,
     /// Its password, from `password`, `password_file` or `password_env`; empty if none was given.
     pub password: Secret,

@@ -30,7 +30,9 @@ pub(super) fn read(cluster: &str, above: &Table<'_>) -> Monitor {
         Some(value) => {
             let user = value.string("the name of an account").unwrap_or_default();
             if user.is_empty() && value.inner.is_str() {
-                let help = "a Galera check has to log in; USAGE is all the account needs".to_owned();
+                let help =
+                    "a Galera check has to log in; SELECT on mysql.wsrep_cluster_members is all the account needs"
+                        .to_owned();
                 doc.error(value.span, "`user` is empty", Some(help));
             }
             user.to_owned()
@@ -38,7 +40,7 @@ pub(super) fn read(cluster: &str, above: &Table<'_>) -> Monitor {
         None => {
             // Only a Galera check is known to need a login; another kind is refused for its own sake already.
             if kind.good {
-                let help = "write user = \"…\"; USAGE is all the account needs";
+                let help = "write user = \"…\"; SELECT on mysql.wsrep_cluster_members is all the account needs";
                 doc.missing(Some(table.span), "the monitor has no `user`: a Galera check has to log in", help);
             }
             String::new()

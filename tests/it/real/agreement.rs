@@ -162,7 +162,11 @@ fn two_galeways_that_are_restarted_at_random_never_write_to_two_nodes() {
         }
     }
     if let Some(node) = drained {
-        [&a, &b].iter().for_each(|g| g.set_node(&node, "ready"));
+        for galeway in [&a, &b] {
+            // The one that was restarted last may not listen yet.
+            assert!(within(secs(5), || galeway.try_get("/healthz")).is_some(), "{}", galeway.log());
+            galeway.set_node(&node, "ready");
+        }
     }
     cluster.wait_whole();
     // All rest: they agree, and on what the record says.
