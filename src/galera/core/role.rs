@@ -12,7 +12,7 @@ use super::super::writer::{Candidate, Holder, elect, failback_due};
 use super::{Core, Effect, Entry, Outcome};
 
 /// A note is the first thing that a client of a writer service reads, and must leave room for the nodes' own reasons.
-const NOTE_MOST: usize = 200;
+const NOTE_MOST: usize = 280;
 
 impl Core {
     /// Assigns the role.
