@@ -27,22 +27,7 @@ impl Core {
             [] | [_] => BTreeSet::new(),
             several => several.iter().flat_map(|c| c.nodes.iter().copied()).collect(),
         };
-        let oldest = views.iter().filter(|(id, _)| parties.contains(id)).map(|(_, v)| v.begun).min();
-        let mut doubt = self.doubt.clone().filter(|_| !parties.is_empty());
-        let mut look = match &mut doubt {
-            None if parties.is_empty() => false,
-            None => {
-                doubt = Some(Doubt::new(now, fresh));
-                true
-            }
-            // Who counts on a node that is gone may have slept since: such a view is not believed before it had time to wake.
-            Some(doubt)
-                if now.saturating_duration_since(doubt.first) < SUSPENDED && self.counts_on_the_silent(&parties) =>
-            {
-                false
-            }
-            Some(doubt) => doubt.advance(oldest, now),
-        };
+        let (doubt, mut look) = self.look_into(&views, &parties, now, fresh);
         let weak = match &doubt {
             Some(d) if d.is_believed() && now.saturating_duration_since(d.first) >= SUSPENDED => Weak::Lasting,
             Some(d) if d.is_believed() || d.fresh => Weak::Believed,
@@ -86,6 +71,28 @@ impl Core {
         self.fenced.retain(|id| self.nodes.get(id).is_some_and(|e| e.state.view.is_some()));
         self.learn(settings, outcome);
         self.notice_the_dropped();
+    }
+
+    /// Goes on doubting that these nodes, which seem to be of several components, are so. True: all are to be checked again.
+    fn look_into(
+        &self,
+        views: &[(NodeId, &View)],
+        parties: &BTreeSet<NodeId>,
+        now: Instant,
+        fresh: bool,
+    ) -> (Option<Doubt>, bool) {
+        if parties.is_empty() {
+            return (None, false);
+        }
+        let Some(mut doubt) = self.doubt.clone() else { return (Some(Doubt::new(now, fresh)), true) };
+        // Who counts on a node that is gone may have slept since: such a view is not believed before it had time to wake.
+        let is_young = now.saturating_duration_since(doubt.first) < SUSPENDED;
+        if is_young && self.counts_on_the_silent(parties) {
+            return (Some(doubt), false);
+        }
+        let oldest = views.iter().filter(|(id, _)| parties.contains(id)).map(|(_, v)| v.begun).min();
+        let again = doubt.advance(oldest, now);
+        (Some(doubt), again)
     }
 
     /// Views that count: of two configured nodes that are one server, the first one's.
