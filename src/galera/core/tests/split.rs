@@ -234,6 +234,20 @@ fn joins_and_leaves_between_two_checks_take_nobody_away() {
 }
 
 #[test]
+fn a_join_and_a_leave_between_two_looks_at_a_third_node_take_it_from_nobody() {
+    for tell in [Tell::Table, Tell::Addresses] {
+        let mut watched = Watched::new(4, tell, settings());
+        watched.group.stop(0);
+        watched.rounds(2);
+        watched.group.start(0);
+        watched.group.stop(2);
+        // It knows the others, they know the one that left, and neither of those two knows the other.
+        watched.check(0);
+        assert!([1, 3].iter().all(|id| watched.serving().contains(id)), "{tell:?}: {:?}", watched.serving());
+    }
+}
+
+#[test]
 fn a_silent_node_that_the_others_dropped_is_down_at_once() {
     let mut watched = three(Tell::Table);
     watched.group.freeze(2);
