@@ -46,6 +46,11 @@ impl Member {
         self.view.contains(&(i, node.life))
     }
 
+    /// The same for any of its lives.
+    pub(super) fn lists_any_life(&self, i: usize) -> bool {
+        self.view.iter().any(|(member, _)| *member == i)
+    }
+
     /// Its `wsrep_cluster_state_uuid`.
     pub(super) fn history_name(&self) -> String {
         format!("6c8a1b2e-0000-11ef-8000-{:012}", self.history)
