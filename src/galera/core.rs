@@ -313,10 +313,9 @@ impl Core {
         self.assign(settings, now, &mut outcome);
         self.order(settings, now, &mut outcome);
         // Whose sessions all end is not told of some of them.
-        let killed = |of: &NodeId, all: &[Effect]| all.iter().any(|e| matches!(e, Effect::Kill(id, _) if id == of));
-        let all = std::mem::take(&mut outcome.effects);
-        let needless = |e: &Effect| matches!(e, Effect::Demote(id, _) if killed(id, &all));
-        outcome.effects = all.iter().filter(|e| !needless(e)).cloned().collect();
+        let killed = outcome.effects.iter().filter_map(|e| if let Effect::Kill(id, _) = e { Some(*id) } else { None });
+        let killed: Vec<NodeId> = killed.collect();
+        outcome.effects.retain(|e| !matches!(e, Effect::Demote(id, _) if killed.contains(id)));
         outcome
     }
 

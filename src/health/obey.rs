@@ -1,7 +1,7 @@
 //! Doing what the core orders: switches, metrics, log.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::rules::Rules;
 use super::watch::ClusterWatch;
@@ -15,26 +15,8 @@ impl ClusterWatch {
         let sessions = &rules.config.sessions;
         match effect {
             Effect::Changed(change) => self.changed(core, &change),
-            Effect::Kill(node, reason) => {
-                let Some(w) = self.watched(node) else { return };
-                let count = w.node.established();
-                w.metrics.count_killed(reason.label(), u64::try_from(count).unwrap_or(u64::MAX));
-                if count > 0 {
-                    tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason,
-                        within_seconds = sessions.kill_spread.as_secs_f64(), "sessions end");
-                }
-                w.node.switch.kill(Cause::Verdict(reason), sessions.kill_spread);
-            }
-            Effect::Demote(node, reason) => {
-                let Some(w) = self.watched(node) else { return };
-                let count = w.node.writing();
-                w.metrics.count_killed(reason.label(), u64::try_from(count).unwrap_or(u64::MAX));
-                if count > 0 {
-                    tracing::warn!(cluster, node = %w.node.name, sessions = count, reason = %reason,
-                        within_seconds = sessions.kill_spread.as_secs_f64(), "sessions of writer services end");
-                }
-                w.node.switch.demote(Cause::Verdict(reason), sessions.kill_spread);
-            }
+            Effect::Kill(node, reason) => self.end_sessions(node, reason, sessions.kill_spread, false),
+            Effect::Demote(node, reason) => self.end_sessions(node, reason, sessions.kill_spread, true),
             Effect::Drain(node, reason) => {
                 let Some(w) = self.watched(node) else { return };
                 let after = sessions.drain_timeout;
@@ -68,6 +50,20 @@ impl ClusterWatch {
                 tracing::info!(cluster, history = %history, "history learned: no other one is served from now on");
             }
         }
+    }
+
+    /// `writers`: those of writer services only.
+    fn end_sessions(&self, node: NodeId, reason: Reason, spread: Duration, writers: bool) {
+        let Some(w) = self.watched(node) else { return };
+        let sessions = if writers { w.node.writing() } else { w.node.established() };
+        w.metrics.count_killed(reason.label(), u64::try_from(sessions).unwrap_or(u64::MAX));
+        if sessions > 0 {
+            let message = if writers { "sessions of writer services end" } else { "sessions end" };
+            tracing::warn!(cluster = self.name(), node = %w.node.name, sessions, reason = %reason,
+                within_seconds = spread.as_secs_f64(), "{message}");
+        }
+        let cause = Cause::Verdict(reason);
+        if writers { w.node.switch.demote(cause, spread) } else { w.node.switch.kill(cause, spread) }
     }
 
     fn changed(&self, core: &Core, change: &Change) {

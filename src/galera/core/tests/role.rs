@@ -164,6 +164,15 @@ fn agreed() -> Settings {
     Settings { agreed: true, kill_on_demote: true, ..settings() }
 }
 
+/// A balancer that has never heard of the third node.
+fn met_without_the_third(tell: Tell) -> Watched {
+    let mut watched = Watched::new(3, tell, agreed());
+    watched.world = World::new(3, agreed());
+    watched.group.freeze(2);
+    watched.rounds(2);
+    watched
+}
+
 fn row(epoch: u64, node: u32, life: u32, age: u64) -> Reading {
     Reading::Row(Row {
         epoch,
@@ -303,11 +312,7 @@ fn a_lost_writer_is_not_proposed_where_nobody_else_can() {
 #[test]
 fn a_recorded_writer_that_did_not_answer_yet_is_not_taken_over_from() {
     for tell in [Tell::Table, Tell::Auto] {
-        let mut watched = Watched::new(3, tell, agreed());
-        watched.world.core = Core::new();
-        (0..3).for_each(|id| drop(watched.world.step(Event::Added(NodeId(id), spec(id, 0)))));
-        watched.group.freeze(2);
-        watched.rounds(2);
+        let mut watched = met_without_the_third(tell);
         assert_eq!(read(&mut watched, row(5, 2, 0, 500)), [], "{tell:?}");
         assert_eq!(writer(&watched), None, "{tell:?}");
         assert!(watched.world.core.writer_note().unwrap().contains("the record names n2"), "{tell:?}");
@@ -346,11 +351,7 @@ fn a_shortage_of_ours_at_the_start_moves_no_role() {
 #[test]
 fn a_balancer_that_cannot_reach_the_recorded_writer_writes_nowhere_else() {
     for tell in [Tell::Table, Tell::Auto] {
-        let mut watched = Watched::new(3, tell, agreed());
-        watched.world.core = Core::new();
-        (0..3).for_each(|id| drop(watched.world.step(Event::Added(NodeId(id), spec(id, 0)))));
-        watched.group.freeze(2);
-        watched.rounds(2);
+        let mut watched = met_without_the_third(tell);
         read(&mut watched, row(5, 0, 0, 500));
         assert_eq!(writer(&watched), Some(0), "{tell:?}");
         watched.effects.clear();
