@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::harness::node::{DONOR, Observer};
 use crate::harness::sessions::{Lists, Seen, Session, longest_apart};
-use crate::harness::{Arbitrator, Cluster, Conn, Options, cluster, cluster_of, full, millis, secs, split_brain, until};
+use crate::harness::{Arbitrator, Cluster, Conn, Options, cluster, cluster_of, millis, secs, split_brain, until};
 
 /// Addresses left at `AUTO`, and a notify script: one cluster for both.
 const AUTO: Options = Options { nodes: 3, auto: true, notify: true };
@@ -15,10 +15,8 @@ fn addresses(cluster: &Cluster, name: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_split_brain_with_addresses_tells_them_on_each_side() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     let split = split_brain(&cluster, &cluster.nodes[2]);
     let [n1, n2, n3] = [0, 1, 2].map(|i: usize| cluster.addrs()[i].to_string());
@@ -28,10 +26,8 @@ fn a_split_brain_with_addresses_tells_them_on_each_side() {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_split_brain_without_addresses_and_grant_tells_the_monitor_only_size_and_index() {
-    if !full() {
-        return;
-    }
     let cluster = cluster_of(AUTO);
     let revoked = cluster.revoke_members();
     let split = split_brain(&cluster, &cluster.nodes[2]);
@@ -50,10 +46,8 @@ fn a_split_brain_without_addresses_and_grant_tells_the_monitor_only_size_and_ind
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn an_arbitrator_counts_in_size_and_weight_has_no_address_and_stays_with_the_others_in_a_split_brain() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     let garb = Arbitrator::join(&cluster);
     for node in &cluster.nodes {
@@ -72,10 +66,8 @@ fn an_arbitrator_counts_in_size_and_weight_has_no_address_and_stays_with_the_oth
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_non_primary_node_still_tells_the_members_of_its_last_primary_component() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     let n3 = &cluster.nodes[2];
     let before = n3.members();
@@ -91,10 +83,8 @@ fn a_non_primary_node_still_tells_the_members_of_its_last_primary_component() {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_thawed_node_tells_its_old_view_for_seconds_and_the_others_a_newer_one_without_it() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     let [n1, _, n3] = &cluster.nodes[..] else { panic!("three nodes") };
     let (old, members) = (n3.state().unwrap(), n3.members());
@@ -114,10 +104,8 @@ fn a_thawed_node_tells_its_old_view_for_seconds_and_the_others_a_newer_one_witho
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_crashed_node_returns_as_another_incarnation_of_its_uuid_and_a_stopped_one_as_another() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     let n3 = &cluster.nodes[2];
     let uuid = || n3.state().unwrap().gcomm_uuid;
@@ -141,10 +129,8 @@ fn a_crashed_node_returns_as_another_incarnation_of_its_uuid_and_a_stopped_one_a
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn the_notify_script_is_called_with_status_view_and_members() {
-    if !full() {
-        return;
-    }
     let cluster = cluster_of(AUTO);
     let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
     n1.on_notify("echo then \"$@\"");

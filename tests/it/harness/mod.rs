@@ -75,7 +75,8 @@ pub const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Whether the long tests are wanted: `scripts/test --full`.
+/// Whether tests that can be longer are to be: `scripts/test --full`. One that is long as a whole is `#[ignore]`, so that a
+/// run counts what it left out.
 pub fn full() -> bool {
     std::env::var_os("GALEWAY_TEST_FULL").is_some_and(|v| v == "1")
 }

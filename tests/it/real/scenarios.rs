@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::{Both, RECOVERY, Reports, SLACK, TOLD_SOON, Watch, assert_alive, entry, roles, session_of, synced_since};
 use crate::harness::node::Start;
-use crate::harness::{Cluster, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs};
+use crate::harness::{Cluster, Galeway, Options, Settings, cluster, cluster_of, millis, secs};
 
 fn galeway(cluster: &Cluster) -> Galeway {
     let galeway = Galeway::before(cluster, Settings { service: TOLD_SOON, ..roles() });
@@ -31,10 +31,8 @@ fn assert_recovered(reports: &Reports, synced: Instant) {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn the_last_of_three_gets_nobody_while_it_is_non_primary_and_everybody_once_bootstrapped() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     Both::prepare(&cluster);
     let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
@@ -68,9 +66,11 @@ fn the_last_of_three_gets_nobody_while_it_is_non_primary_and_everybody_once_boot
     assert_eq!(galeway.metric("galeway_cluster_split_brain", &[]), 0.0);
 }
 
-/// All crash; clients are told so. Since when.
+/// All crash under load; clients are told so, since when.
 #[track_caller]
-fn crash_all(cluster: &Cluster, galeway: &Galeway, load: &Both) -> Instant {
+fn crash_all(cluster: &Cluster, galeway: &Galeway) -> (Both, Instant) {
+    let load = Both::start(galeway);
+    load.wait_for(30);
     for node in &cluster.nodes {
         node.kill();
     }
@@ -79,21 +79,17 @@ fn crash_all(cluster: &Cluster, galeway: &Galeway, load: &Both) -> Instant {
     });
     let told = Instant::now();
     load.wait_for(20);
-    told
+    (load, told)
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_cluster_that_crashed_whole_is_served_again_once_it_has_restored_itself() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     Both::prepare(&cluster);
     let galeway = galeway(&cluster);
-    let load = Both::start(&galeway);
-    load.wait_for(30);
     let history = cluster.nodes[0].state().unwrap().state_uuid;
-    let told = crash_all(&cluster, &galeway, &load);
+    let (load, told) = crash_all(&cluster, &galeway);
     let restarted = Instant::now();
     for node in &cluster.nodes {
         node.start_recovered(Start::Join);
@@ -112,17 +108,13 @@ fn a_cluster_that_crashed_whole_is_served_again_once_it_has_restored_itself() {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn a_cluster_that_crashed_whole_is_served_again_once_its_most_advanced_node_is_bootstrapped() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     Both::prepare(&cluster);
     let galeway = galeway(&cluster);
-    let load = Both::start(&galeway);
-    load.wait_for(30);
     let history = cluster.nodes[0].state().unwrap().state_uuid;
-    let told = crash_all(&cluster, &galeway, &load);
+    let (load, told) = crash_all(&cluster, &galeway);
     let positions: Vec<_> = cluster.nodes.iter().map(|n| n.recovered_position()).collect();
     println!("recovered positions: {positions:?}");
     assert!(positions.iter().all(|(uuid, _)| *uuid == history), "{positions:?}");
@@ -150,10 +142,8 @@ fn a_cluster_that_crashed_whole_is_served_again_once_its_most_advanced_node_is_b
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn neither_half_of_an_even_split_gets_anybody_until_one_is_bootstrapped() {
-    if !full() {
-        return;
-    }
     let cluster = cluster_of(Options { nodes: 2, ..Options::default() });
     Both::prepare(&cluster);
     let [n1, n2] = &cluster.nodes[..] else { panic!("two nodes") };

@@ -8,7 +8,7 @@ use super::{Both, ROUND, SLACK, Watch, assert_alive, entry, roles, session_of};
 use crate::harness::client::{Error, Failure};
 use crate::harness::process::Signal;
 use crate::harness::{
-    Arbitrator, Cluster, Conn, Galeway, Options, Settings, cluster, cluster_of, full, millis, secs, split_brain, until,
+    Arbitrator, Cluster, Conn, Galeway, Options, Settings, cluster, cluster_of, millis, secs, split_brain, until,
 };
 
 /// Addresses as most people leave them; shared with the tests of `notify`.
@@ -86,39 +86,35 @@ fn with_auto_addresses_is_fenced_by_the_members_table_and_healed() {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn with_addresses_is_fenced_and_healed() {
-    if full() {
-        is_lived_through(&cluster(), "uuid");
-    }
+    is_lived_through(&cluster(), "uuid");
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn with_addresses_and_without_the_members_grant_is_fenced_by_the_addresses_and_healed() {
-    if full() {
-        let cluster = cluster();
-        let _revoked = cluster.revoke_members();
-        is_lived_through(&cluster, "addresses");
-    }
+    let cluster = cluster();
+    let _revoked = cluster.revoke_members();
+    is_lived_through(&cluster, "addresses");
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn without_addresses_and_members_grant_is_fenced_by_sizes_and_indexes_and_healed() {
-    if full() {
-        let cluster = cluster_of(AUTO);
-        let _revoked = cluster.revoke_members();
-        is_lived_through(&cluster, "weak");
-    }
+    let cluster = cluster_of(AUTO);
+    let _revoked = cluster.revoke_members();
+    is_lived_through(&cluster, "weak");
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn with_an_arbitrator_is_fenced_and_healed() {
-    if full() {
-        let cluster = cluster();
-        let garb = Arbitrator::join(&cluster);
-        is_lived_through(&cluster, "uuid");
-        drop(garb);
-        cluster.wait_whole();
-    }
+    let cluster = cluster();
+    let garb = Arbitrator::join(&cluster);
+    is_lived_through(&cluster, "uuid");
+    drop(garb);
+    cluster.wait_whole();
 }
 
 /// The node that a client of the writer service meets; the first client, where Galeway has just been started.
@@ -172,10 +168,8 @@ fn a_restart_in_its_middle_serves_the_same_side() {
 }
 
 #[test]
+#[ignore = "long: scripts/test --full runs it"]
 fn is_refused_whole_where_the_configuration_says_so() {
-    if !full() {
-        return;
-    }
     let cluster = cluster();
     let settings = Settings { cluster: "split_brain = \"refuse\"", service: super::TOLD_SOON, ..roles() };
     let galeway = Galeway::before(&cluster, settings);
