@@ -177,8 +177,8 @@ pub struct Core {
     nodes: BTreeMap<NodeId, Entry>,
     /// Every node fell silent at once and none serves again yet.
     blind: bool,
-    /// Every node was asked once: before that, who answers first would be the writer for ever.
-    settled: bool,
+    /// When every node had been asked once: before that, who answers first would be the writer for ever.
+    settled: Option<Instant>,
     /// The history that was learned.
     history: Option<Box<str>>,
     /// The nodes of the component that was served last.
@@ -212,7 +212,7 @@ impl Core {
         Self {
             nodes: BTreeMap::new(),
             blind: false,
-            settled: false,
+            settled: None,
             history: None,
             served: BTreeSet::new(),
             components: Components { all: Vec::new(), stale: BTreeMap::new(), membership: Membership::Uuid },
@@ -306,8 +306,10 @@ impl Core {
             }
             Event::Tick => {}
         }
-        let fresh = !self.settled;
-        self.settled |= !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked);
+        let fresh = self.settled.is_none();
+        if fresh && !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked) {
+            self.settled = Some(now);
+        }
         self.survey(settings, now, fresh, &mut outcome);
         self.judge(settings, now, &mut outcome);
         self.assign(settings, now, &mut outcome);
@@ -374,7 +376,7 @@ impl Core {
 
     /// Every node was asked at least once.
     pub fn is_settled(&self) -> bool {
-        self.settled
+        self.settled.is_some()
     }
 
     /// The cluster as a whole.

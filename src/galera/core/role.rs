@@ -17,7 +17,7 @@ const NOTE_MOST: usize = 280;
 impl Core {
     /// Assigns the role.
     pub(super) fn assign(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
-        let note = if !self.settled {
+        let note = if self.settled.is_none() {
             let waits: Vec<NodeId> = self.nodes.iter().filter(|(_, e)| !e.asked).map(|(id, _)| *id).collect();
             // At the start they all wait, and that is no news.
             let some = waits.len() < self.nodes.len();
@@ -66,10 +66,12 @@ impl Core {
         // A writer that is lost is no candidate for its own succession.
         let lost = holder.filter(|(_, state)| *state == Holder::Lost).map(|(id, _)| id);
         let mut candidates = self.candidates(lost);
-        // Of a failback only who returned since the record was written is a reason: what one balancer alone sees of a node,
-        // or what an operator has told another one alone, must not send the role to and fro.
-        if let (Some((_, written)), Some((id, Holder::Fit))) = (&self.record.row, holder) {
-            candidates.retain(|c| c.id == id || c.since > *written);
+        // Of a failback only who was seen to return since the record was written is a reason: what one balancer alone sees of
+        // a node, or what an operator has told another one alone, must not send the role to and fro. Whom we met serving when
+        // we started did not return.
+        if let (Some((_, written)), Some((id, Holder::Fit)), Some(settled)) = (&self.record.row, holder, self.settled) {
+            let from = settled.max(*written);
+            candidates.retain(|c| c.id == id || c.since > from);
         }
         let elected = elect(&candidates, holder, settings.failback, now);
         let wanted = elected.filter(|id| recorded != Some(*id) && lost != Some(*id));
@@ -202,7 +204,7 @@ impl Core {
     /// When time alone may move the role.
     pub(super) fn role_deadline(&self, settings: &Settings) -> Option<Instant> {
         // The record is read all the time, and each reading is a step.
-        let writer = self.writer.filter(|_| self.settled && !settings.agreed)?;
+        let writer = self.writer.filter(|_| self.settled.is_some() && !settings.agreed)?;
         let entry = self.nodes.get(&writer)?;
         let candidates = self.candidates(None);
         if entry.verdict.kind.serves() && entry.is_open() {

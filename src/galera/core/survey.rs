@@ -163,7 +163,8 @@ impl Core {
     }
 
     fn learn(&mut self, settings: &Settings, outcome: &mut Outcome) {
-        let Some(chosen) = self.chosen.and_then(|i| self.components.all.get(i)).filter(|_| self.settled) else {
+        let Some(chosen) = self.chosen.and_then(|i| self.components.all.get(i)).filter(|_| self.settled.is_some())
+        else {
             return;
         };
         // Views of one moment may change sides with each answer: which side was served is not settled by the first of them.

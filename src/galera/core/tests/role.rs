@@ -377,6 +377,17 @@ fn a_drain_that_one_balancer_knows_of_does_not_send_the_role_to_and_fro() {
 }
 
 #[test]
+fn a_balancer_that_restarts_does_not_give_the_role_back_to_a_node_that_another_one_has_drained() {
+    let rules = || Settings { failback: Failback::Immediate, ..agreed() };
+    let mut watched = with_priorities([9, 0, 0], rules());
+    // The row is older than this process, in which everybody serves since the start.
+    assert_eq!(read(&mut watched, row(5, 1, 0, 3_600)), []);
+    watched.pass(100_000);
+    assert_eq!(read(&mut watched, row(5, 1, 0, 3_700)), []);
+    assert_eq!(writer(&watched), Some(1));
+}
+
+#[test]
 fn a_change_that_cannot_be_written_is_said_and_a_record_that_cannot_be_read_as_well() {
     let mut watched = watched(agreed());
     read(&mut watched, row(5, 0, 0, 500));
