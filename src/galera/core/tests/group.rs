@@ -46,9 +46,9 @@ impl Member {
         self.view.contains(&(i, node.life))
     }
 
-    /// The same for any of its lives.
-    pub(super) fn lists_any_life(&self, i: usize) -> bool {
-        self.view.iter().any(|(member, _)| *member == i)
+    /// Whether its view has this node in the life that `node` is, or a later one.
+    pub(super) fn lists_since(&self, i: usize, node: &Self) -> bool {
+        self.view.iter().any(|(member, life)| *member == i && *life >= node.life)
     }
 
     /// Its `wsrep_cluster_state_uuid`.

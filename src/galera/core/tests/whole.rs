@@ -148,7 +148,7 @@ fn live(
 /// that address means the node that is there now.
 fn know_each_other(tell: Tell, notes: &Notes, a: usize, b: usize) -> bool {
     let lists = |x: usize, y: usize| match (&notes[x], &notes[y]) {
-        (Some(of), Some(node)) => of.lists(y, node) || tell == Tell::Addresses && of.lists_any_life(y),
+        (Some(of), Some(node)) => of.lists(y, node) || tell == Tell::Addresses && of.lists_since(y, node),
         _ => false,
     };
     lists(a, b) || lists(b, a)
