@@ -214,7 +214,7 @@ fn before(nodes: &[Node<'_>], chosen: &Node<'_>) -> Vec<String> {
         for uuid in missing {
             before.push(format!(
                 "The last view of {of} has a member {uuid} that is {who}. It may hold more, or serve: find it, and name \
-                 it here too."
+                 it here too. (An arbitrator, garbd, is such a member as well: it holds nothing.)"
             ));
         }
     }

@@ -101,6 +101,14 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Why its answer says nothing of its state.
+    pub(super) fn unreadable(&self) -> Option<&'a str> {
+        match &self.evidence.live {
+            Some(Live::Unreadable(why)) => Some(why),
+            _ => None,
+        }
+    }
+
     pub(super) fn gvwstate(&self) -> Option<&'a Gvwstate> {
         self.files().and_then(|f| f.gvwstate.as_ref())
     }

@@ -150,7 +150,11 @@ fn one(nodes: &[Node<'_>], primaries: &[&Node<'_>]) -> Advice {
         nodes.iter().filter(fits).map(Node::name).collect()
     };
     let start = other(&|s| matches!(s, State::Stopped | State::Crashed | State::Unknown));
-    let rejoin = other(&|s| matches!(s, State::NonPrimary | State::Outside | State::Unreadable));
+    let rejoin = other(&|s| matches!(s, State::NonPrimary | State::Outside));
+    let unasked = other(&|s| s == State::Unreadable);
+    for (node, said) in nodes.iter().filter_map(|n| Some((n, n.unreadable()?))) {
+        why.push(format!("{}: {said}. Whether it is Primary as well is not known.", node.name()));
+    }
     let mut steps = Vec::new();
     if !start.is_empty() {
         let title = format!("Start {} as usual, one after the other, each when the last is Synced:", list(&start));
@@ -162,6 +166,13 @@ fn one(nodes: &[Node<'_>], primaries: &[&Node<'_>]) -> Advice {
             list(&rejoin)
         );
         steps.push(step(title, servers.systemctl("restart")));
+    }
+    if !unasked.is_empty() {
+        let title = format!(
+            "Let the check log in on {} (--user, --password-file) and ask again; nothing says that a restart is needed.",
+            list(&unasked)
+        );
+        steps.push(step(title, Vec::new()));
     }
     let (verdict, headline) = if keep_down.is_empty() {
         (Verdict::Primary, format!("Bootstrap nothing: {} {is} Primary.", list(&names)))
@@ -205,6 +216,7 @@ fn report(nodes: &[Node<'_>], keep_down: Option<&[&str]>) -> Vec<super::NodeRepo
     let meaning = |n: &Node<'_>| match keep_down {
         _ if n.is_primary() => "serves",
         Some(held) if held.contains(&n.name()) => "keep it down",
+        Some(_) if n.state == State::Unreadable => "could not be asked",
         Some(_) if n.holds == Holds::Nothing => "joins; receives everything by state transfer",
         Some(_) => "joins",
         None => "",

@@ -72,6 +72,22 @@ fn a_non_primary_node_beside_a_primary_one_rejoins() {
 }
 
 #[test]
+fn a_node_that_could_not_be_asked_is_not_restarted_and_says_why() {
+    let full = Check::NoEntry(LoginFailure { code: 1040, message: "Too many connections".to_owned() });
+    let live = Some(Live::from_check(&full, "-h db2"));
+    let unasked = Evidence { name: "db2".into(), live, ..Evidence::default() };
+    let advice = advise(&[primary("db1", 22, 2), unasked]);
+    assert_eq!(advice.verdict, Verdict::Primary);
+    assert_eq!(commands(&advice), [""; 0]);
+    says(
+        &advice,
+        "db2: it runs and the check cannot get in (1040 Too many connections). Whether it is Primary as well",
+    );
+    says(&advice, "Let the check log in on db2 (--user, --password-file) and ask again");
+    assert_eq!(advice.nodes[1].meaning, "could not be asked");
+}
+
+#[test]
 fn nodes_that_would_lose_data_by_joining_are_kept_down() {
     let foreign = of_files("db2", grastate(at(0xbb, Some(900)), false));
     let advice = advise(&[primary("db1", 22, 1), foreign, stopped("db3", 20)]);

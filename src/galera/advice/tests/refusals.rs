@@ -133,6 +133,7 @@ fn members_of_the_last_view_that_no_node_given_is_are_named_by_their_uuid() {
     let advice = advise(&nodes);
     assert_eq!(named(&advice), "db1");
     says(&advice, &format!("has a member {} that is none of the nodes named here", uuid(3)));
+    says(&advice, "(An arbitrator, garbd, is such a member as well: it holds nothing.)");
     assert!(!all(&advice).contains("instead of all this"), "{advice:#?}");
     let [db1, db2] = nodes;
     let perhaps = advise(&[db1, db2, recovered("db3", 8)]);
