@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{FileArg, WRONG, wrong};
+use super::{FileArg, WRONG, say, wrong};
 use crate::config::{self, Config};
 use crate::health::probe::Prober;
 
@@ -49,17 +49,17 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
         );
     }
     if args.print {
-        print!("{}", config::print(&config));
+        say(&config::print(&config));
     } else {
         let nodes: usize = config.clusters.iter().map(|c| c.nodes.len()).sum();
-        println!(
-            "{}: right ({} in {}, {}, {})",
+        say(&format!(
+            "{}: right ({} in {}, {}, {})\n",
             path.display(),
             count(nodes, "node"),
             count(config.clusters.len(), "cluster"),
             count(config.services.len(), "service"),
             admin(&config),
-        );
+        ));
     }
     ExitCode::SUCCESS
 }

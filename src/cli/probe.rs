@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::nodes::CheckFlags;
-use super::{NO, wrong};
+use super::{NO, say, wrong};
 use crate::config::{Cluster, HostPort, Monitor, NodeSpec, Secret};
 use crate::galera::status::Rows;
 use crate::galera::{Check, Core, Event, NodeId, Verdict};
@@ -19,7 +19,7 @@ pub(super) struct ProbeArgs {
     /// The nodes
     #[arg(required = true, value_name = "HOST[:PORT]")]
     nodes: Vec<HostPort>,
-    /// The account to check with; it needs no privilege
+    /// The account to check with; SELECT on mysql.wsrep_cluster_members lets it tell components apart
     #[arg(long)]
     user: String,
     #[command(flatten)]
@@ -44,11 +44,8 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
         Err(message) => return wrong(message),
     };
     let answers = judge(&args.nodes, probed);
-    if args.json {
-        print_json(&answers);
-    } else {
-        answers.iter().for_each(print_text);
-    }
+    let answer = if args.json { json_of(&answers) } else { answers.iter().map(text_of).collect() };
+    say(&answer);
     if answers.iter().all(|a| a.verdict.kind.serves()) { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
 
@@ -81,17 +78,19 @@ fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
     answers
 }
 
-fn print_text(answer: &Answer) {
+fn text_of(answer: &Answer) -> String {
     let Answer { name, verdict, rows, duration, .. } = answer;
     let room = if verdict.room { "" } else { " (nearly at max_connections)" };
-    println!("{name}: {}: {}{room} [{:.1} ms]", verdict.kind.as_str(), verdict.reason, duration.as_secs_f64() * 1e3);
+    let (kind, millis) = (verdict.kind.as_str(), duration.as_secs_f64() * 1e3);
+    let mut text = format!("{name}: {kind}: {}{room} [{millis:.1} ms]\n", verdict.reason);
     let width = rows.keys().map(String::len).max().unwrap_or(0);
     for (key, value) in rows {
-        println!("    {key:width$}  {value}");
+        text += &format!("    {key:width$}  {value}\n");
     }
+    text
 }
 
-fn print_json(answers: &[Answer]) {
+fn json_of(answers: &[Answer]) -> String {
     let nodes: Vec<_> = answers
         .iter()
         .map(|a| {
@@ -106,5 +105,5 @@ fn print_json(answers: &[Answer]) {
             })
         })
         .collect();
-    println!("{}", json!({ "nodes": nodes }));
+    format!("{}\n", json!({ "nodes": nodes }))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::nodes::{self, CheckFlags};
-use super::{NO, wrong};
+use super::{NO, say, wrong};
 use crate::config::{DEFAULT_PORT, HostPort};
 use crate::galera::advice::{self, Advice, Evidence, Live, Verdict};
 
@@ -42,7 +42,7 @@ pub(super) struct RecoverArgs {
     /// A file of a node that does not run
     #[arg(long = "file", value_name = "NAME=PATH", value_parser = clap::value_parser!(OsString))]
     files: Vec<OsString>,
-    /// The account to check with; it needs no privilege
+    /// The account to check with; SELECT on mysql.wsrep_cluster_members lets it tell components apart
     #[arg(long)]
     user: Option<String>,
     #[command(flatten)]
@@ -56,9 +56,9 @@ pub(super) fn run(args: &RecoverArgs) -> ExitCode {
     match advice(args) {
         Ok(advice) => {
             if args.json {
-                print::json(&advice);
+                say(&print::json(&advice));
             } else {
-                print::text(&advice);
+                say(&print::text(&advice));
             }
             match advice.verdict {
                 Verdict::Bootstrap(_) | Verdict::Primary => ExitCode::SUCCESS,

@@ -4,43 +4,45 @@ use serde_json::json;
 
 use crate::galera::advice::{Advice, NodeReport, Step, Verdict};
 
-pub(super) fn text(advice: &Advice) {
-    println!("{}", advice.headline);
-    list("Why", &advice.why);
-    println!("\nNodes:");
+/// For people.
+pub(super) fn text(advice: &Advice) -> String {
+    let mut out = format!("{}\n", advice.headline);
+    list(&mut out, "Why", &advice.why);
+    out += "\nNodes:\n";
     let rows: Vec<[String; 3]> = advice.nodes.iter().map(|n| [n.name.clone(), n.state.clone(), position(n)]).collect();
     let width = |column: usize| rows.iter().filter_map(|r| Some(r.get(column)?.chars().count())).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
     for ([name, state, at], node) in rows.iter().zip(&advice.nodes) {
         let [n, s, a] = widths;
-        println!("  {}", format!("{name:n$}  {state:s$}  {at:a$}  {}", meaning(node)).trim_end());
+        out += &format!("  {}\n", format!("{name:n$}  {state:s$}  {at:a$}  {}", meaning(node)).trim_end());
     }
-    list("Mind", &advice.warnings);
-    list("Make sure of this first", &advice.before);
+    list(&mut out, "Mind", &advice.warnings);
+    list(&mut out, "Make sure of this first", &advice.before);
     if !advice.steps.is_empty() {
-        println!("\nThen:");
+        out += "\nThen:\n";
     }
     for (number, step) in (1..).zip(&advice.steps) {
-        steps(number, step);
+        steps(&mut out, number, step);
     }
+    out
 }
 
-fn list(title: &str, lines: &[String]) {
+fn list(out: &mut String, title: &str, lines: &[String]) {
     if !lines.is_empty() {
-        println!("\n{title}:");
+        *out += &format!("\n{title}:\n");
     }
     for line in lines {
-        println!("  - {line}");
+        *out += &format!("  - {line}\n");
     }
 }
 
-fn steps(number: u32, step: &Step) {
-    println!("  {number}. {}", step.title);
+fn steps(out: &mut String, number: u32, step: &Step) {
+    *out += &format!("  {number}. {}\n", step.title);
     for command in &step.commands {
         if !command.label.is_empty() {
-            println!("       # {}", command.label);
+            *out += &format!("       # {}\n", command.label);
         }
-        println!("       {}", command.line);
+        *out += &format!("       {}\n", command.line);
     }
 }
 
@@ -64,7 +66,8 @@ fn meaning(node: &NodeReport) -> String {
     format!("{}{beside}", node.meaning)
 }
 
-pub(super) fn json(advice: &Advice) {
+/// For programs: one line.
+pub(super) fn json(advice: &Advice) -> String {
     let nodes: Vec<_> = advice
         .nodes
         .iter()
@@ -95,17 +98,15 @@ pub(super) fn json(advice: &Advice) {
         Verdict::Bootstrap(name) => Some(name),
         _ => None,
     };
-    println!(
-        "{}",
-        json!({
-            "verdict": advice.verdict.word(),
-            "candidate": candidate,
-            "headline": advice.headline,
-            "why": advice.why,
-            "nodes": nodes,
-            "warnings": advice.warnings,
-            "before": advice.before,
-            "steps": steps,
-        })
-    );
+    let answer = json!({
+        "verdict": advice.verdict.word(),
+        "candidate": candidate,
+        "headline": advice.headline,
+        "why": advice.why,
+        "nodes": nodes,
+        "warnings": advice.warnings,
+        "before": advice.before,
+        "steps": steps,
+    });
+    format!("{answer}\n")
 }
