@@ -416,6 +416,12 @@ impl Core {
         [self.order_deadline(settings), self.role_deadline(settings)].into_iter().flatten().min()
     }
 
+    /// Whether one of these nodes lists a member of this UUID or name; `None` where none of them can tell.
+    fn listed_by(&self, nodes: &[NodeId], uuid: Option<&str>, name: Option<&str>) -> Option<bool> {
+        let views = nodes.iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
+        views.filter_map(|view| view.lists_member(uuid, name)).reduce(|a, b| a || b)
+    }
+
     /// Names, for a reason.
     fn names(&self, ids: &[NodeId]) -> Arc<str> {
         let names: Vec<&str> = ids.iter().filter_map(|id| self.nodes.get(id)).map(|e| &*e.spec.name).collect();

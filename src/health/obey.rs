@@ -84,7 +84,11 @@ impl ClusterWatch {
         let cluster = self.name();
         self.metrics().set_split_brain(split.is_some());
         let Some(split) = split else {
-            tracing::warn!(cluster, "the split brain is over");
+            tracing::warn!(
+                cluster,
+                "one Primary component is left that answers: the split brain is over, unless the other side merely cannot \
+                be reached from here (make sure, it would go on writing)"
+            );
             return;
         };
         let names =

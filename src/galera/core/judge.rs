@@ -125,8 +125,7 @@ impl Core {
     /// Whether the nodes that are served list this one as a member, in the life in which it was last seen.
     fn is_listed(&self, entry: &Entry) -> Option<bool> {
         let uuid = entry.state.uuid.as_deref()?;
-        let views = self.served().iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
-        views.filter_map(|view| view.lists_member(Some(uuid), None)).reduce(|a, b| a || b)
+        self.listed_by(self.served(), Some(uuid), None)
     }
 }
 

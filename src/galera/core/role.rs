@@ -190,8 +190,7 @@ impl Core {
         if let Some(id) = found {
             return Recorded::Node(id);
         }
-        let views = self.served().iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
-        let listed = views.filter_map(|v| v.lists_member(Some(&row.uuid), Some(&row.name))).reduce(|a, b| a || b);
+        let listed = self.listed_by(self.served(), Some(&row.uuid), Some(&row.name));
         let nameless = || self.nodes.values().filter(|e| e.state.name.is_none());
         match listed {
             Some(false) => Recorded::Free,

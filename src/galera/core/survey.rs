@@ -35,7 +35,7 @@ impl Core {
         };
         let components = components(&views, weak);
 
-        let stale = self.stale(&views, &components.stale, now);
+        let stale = self.stale(settings, &views, &components.stale, now);
         look |= stale.values().any(|(_, fresh)| *fresh);
         let living: Vec<&Component> = components.all.iter().filter(lives).collect();
         let believed = doubt.as_ref().is_some_and(Doubt::is_believed) && living.len() > 1;
@@ -112,6 +112,7 @@ impl Core {
     /// Goes on doubting nodes whose views are out of date. True: another check is wanted.
     fn stale(
         &self,
+        settings: &Settings,
         views: &[(NodeId, &View)],
         found: &BTreeMap<NodeId, NodeId>,
         now: Instant,
@@ -122,7 +123,11 @@ impl Core {
             let entry = match known {
                 None => (Doubt::new(now, false), true),
                 Some(mut doubt) => {
-                    let again = doubt.advance(begun(id).min(begun(by)), now);
+                    // Who cannot be asked (it is full, or a shortage of ours) holds the others' word up no longer than one
+                    // that is silent.
+                    let lasting = now.saturating_duration_since(doubt.first) >= settings.down_after;
+                    let oldest = if lasting { begun(by) } else { begun(id).min(begun(by)) };
+                    let again = doubt.advance(oldest, now);
                     (doubt, again)
                 }
             };
@@ -137,11 +142,7 @@ impl Core {
         if self.served.is_empty() || component.nodes.iter().any(|id| self.served.contains(id)) {
             return true;
         }
-        let lists = |e: &Entry| {
-            let uuid = e.state.uuid.as_deref();
-            let views = component.nodes.iter().filter_map(|id| self.nodes.get(id)?.state.view.as_ref());
-            views.filter_map(|view| view.lists_member(uuid, None)).reduce(|a, b| a || b)
-        };
+        let lists = |e: &Entry| self.listed_by(&component.nodes, e.state.uuid.as_deref(), None);
         // Without lists of members, only a split that was seen tells that the two are apart.
         let was_fenced = component.nodes.iter().any(|id| self.fenced.contains(id));
         let is_apart = |e: &Entry| lists(e).map_or(was_fenced, |listed| !listed);

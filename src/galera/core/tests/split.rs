@@ -381,3 +381,29 @@ fn a_drained_node_keeps_its_verdict_and_is_no_reason_to_spare_a_donor() {
     watched.round();
     assert_eq!((watched.world.kind(1), watched.world.kind(2)), (Kind::LastResort, Kind::LastResort));
 }
+
+/// It was cut off, and what it had left of connections is used up: its own word stays what it was.
+#[test]
+fn a_full_writer_that_its_peers_have_dropped_loses_the_role_and_its_sessions_after_down_after() {
+    let mut watched = three(Tell::Table);
+    assert_eq!(watched.world.core.writer(), Some(NodeId(0)));
+    watched.group.isolate(0);
+    watched.group.settle();
+    let full = || Check::NoEntry(LoginFailure { code: 1040, message: "Too many connections".to_owned() });
+    let rounds = |watched: &mut Watched, n: usize| {
+        for _ in 0..n {
+            let outcome = watched.world.see(0, full());
+            watched.effects.extend(outcome.effects);
+            watched.check(1);
+            watched.check(2);
+            watched.pass(1000);
+        }
+    };
+    rounds(&mut watched, 2);
+    assert_eq!(watched.serving(), [1, 2], "nobody new from the first look on");
+    assert_eq!(watched.world.core.writer(), Some(NodeId(0)), "it may be asked again in a moment");
+    rounds(&mut watched, 8);
+    let orders = watched.orders();
+    assert_eq!(watched.world.core.writer(), Some(NodeId(1)), "{orders:?}");
+    assert!(orders.contains(&"kill 0".to_owned()), "{orders:?}");
+}
