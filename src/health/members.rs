@@ -60,8 +60,8 @@ impl Listing {
                 self.refused = None;
             }
             Err(e) if e.server_error().is_some() && connection.is_usable() => {
-                self.members = None;
-                self.refused = Some(Instant::now());
+                // What is no matter of rights (a statement that was killed) is asked again at the next check.
+                *self = Self { refused: e.is_of_the_table().then(Instant::now), ..Self::default() };
             }
             Err(e) => return Err(e),
         }

@@ -106,9 +106,11 @@ async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soones
     };
     let asked = async {
         node.node.look.notified().await;
-        sleep_until(soonest).await;
+        // Not behind the end of the wait: the wish would be heard and forgotten.
+        sleep_until(soonest.min(next)).await;
     };
     let woken = tokio::select! {
+        biased;
         () = ended => None,
         () = asked => Some(Woken::Asked),
         () = sleep_until(next) => Some(Woken::Due),
@@ -118,4 +120,25 @@ async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soones
 
 fn shortened(pace: Duration) -> Duration {
     pace.mul_f64(1.0 - JITTER * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::telemetry::Registry;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_that_comes_just_before_a_look_is_not_forgotten() {
+        let text = "[cluster.c]\nnodes = [\"127.0.0.1\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
+                    [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
+        let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
+        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new(), None).unwrap();
+        let node = watch.nodes().pop().unwrap();
+        let now = Instant::now();
+        let (due, soonest) = (now + Duration::from_millis(90), now + Duration::from_millis(100));
+        node.node.look.notify_one();
+        assert!(matches!(wait(&node, &mut None, due, soonest).await, Woken::Asked));
+        assert!(matches!(wait(&node, &mut None, due, soonest).await, Woken::Due));
+    }
 }

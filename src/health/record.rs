@@ -187,7 +187,7 @@ impl Desk {
                     return Ok(reading);
                 }
                 // Every node would say so, and none of them is at fault.
-                Err(e) if sql::is_of_the_table(&e) && session.connection.is_usable() => {
+                Err(e) if e.is_of_the_table() && session.connection.is_usable() => {
                     *kept = Some(session);
                     return Err(Failure::Other(sql::words(&e, &self.user(rules))));
                 }

@@ -96,6 +96,11 @@ impl Error {
         }
     }
 
+    /// Whether a table, or the right to it, is what is wrong, and not the node.
+    pub fn is_of_the_table(&self) -> bool {
+        self.server_error().is_some_and(|e| e.is_missing() || e.is_denied())
+    }
+
     /// How far the conversation had come, where that is known.
     pub fn phase(&self) -> Option<Phase> {
         match self {
@@ -159,6 +164,16 @@ impl ServerError {
         };
         let text = text.get(..Self::MAX_MESSAGE).unwrap_or(text);
         Some(Self { code: u16::from_le_bytes(*code), sqlstate, message: clean_text(text) })
+    }
+
+    /// `ER_NO_SUCH_TABLE`, `ER_BAD_DB_ERROR`, `ER_BAD_FIELD_ERROR`: what was asked for is not there, or another one.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.code, 1146 | 1049 | 1054)
+    }
+
+    /// `ER_TABLEACCESS_DENIED_ERROR`, `ER_COLUMNACCESS_DENIED_ERROR`, `ER_DBACCESS_DENIED_ERROR`.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.code, 1142 | 1143 | 1044)
     }
 
     /// What the code means to a check.

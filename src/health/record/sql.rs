@@ -12,12 +12,6 @@ use crate::mysql::{Error, Rows};
 pub(super) const SESSION: &str = "SET SESSION wsrep_sync_wait = 1, autocommit = 1, time_zone = '+00:00', \
      sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 5, lock_wait_timeout = 5";
 
-/// `ER_NO_SUCH_TABLE`, `ER_BAD_DB_ERROR`, `ER_BAD_FIELD_ERROR`: it is not there, or another one.
-const MISSING: [u16; 3] = [1146, 1049, 1054];
-
-/// `ER_TABLEACCESS_DENIED_ERROR`, `ER_COLUMNACCESS_DENIED_ERROR`, `ER_DBACCESS_DENIED_ERROR`.
-const DENIED: [u16; 3] = [1142, 1143, 1044];
-
 /// `ER_LOCK_DEADLOCK`, which is how a failed certification ends, and `ER_DUP_ENTRY`.
 const LOST: [u16; 2] = [1213, 1062];
 
@@ -69,11 +63,6 @@ pub(super) fn reading(rows: &Rows) -> Reading {
     Reading::Row(Row { epoch, uuid, name: name.as_str().into(), age: Duration::from_micros(age) })
 }
 
-/// Whether the table or the right to it is what is wrong, and not the node.
-pub(super) fn is_of_the_table(e: &Error) -> bool {
-    e.server_error().is_some_and(|e| MISSING.contains(&e.code) || DENIED.contains(&e.code))
-}
-
 /// Whether another one was first.
 pub(super) fn is_lost(e: &Error) -> bool {
     e.server_error().is_some_and(|e| LOST.contains(&e.code))
@@ -82,10 +71,10 @@ pub(super) fn is_lost(e: &Error) -> bool {
 /// An error, and what to do about it.
 pub(super) fn words(e: &Error, user: &str) -> String {
     match e.server_error() {
-        Some(error) if MISSING.contains(&error.code) => {
+        Some(error) if error.is_missing() => {
             format!("{} {}: make the table as docs/agreement.md says", error.code, error.message)
         }
-        Some(error) if DENIED.contains(&error.code) => {
+        Some(error) if error.is_denied() => {
             let (code, message) = (error.code, &error.message);
             format!("{code} {message}: make the table and give {user:?} its grants, see docs/agreement.md")
         }
