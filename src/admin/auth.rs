@@ -17,7 +17,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTIC
 
 use super::reply::{Reply, text};
 use super::view::View;
-use crate::config::Secret;
+use crate::config::{Endpoint, Secret};
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +113,8 @@ fn shows(headers: &HeaderMap, token: &Secret) -> bool {
 /// Whether a node has this very address now. Loopback is no exception: anybody on this host has it.
 fn is_node(address: IpAddr, view: &View) -> bool {
     let address = address.to_canonical();
-    let of_node = |found: std::net::SocketAddr| found.ip().to_canonical() == address;
-    view.clusters.iter().any(|cluster| cluster.pool.load().members.iter().any(|m| m.address.is_some_and(of_node)))
+    let of_node = |found: &Endpoint| matches!(found, Endpoint::Tcp(found) if found.ip().to_canonical() == address);
+    view.clusters.iter().any(|cluster| cluster.pool.load().members.iter().any(|m| m.addresses.iter().any(of_node)))
 }
 
 #[cfg(test)]

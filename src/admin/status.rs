@@ -47,8 +47,7 @@ struct Node {
     since_seconds: f64,
     weight: u16,
     priority: u32,
-    /// Zones are of a later version: always empty.
-    zone: &'static str,
+    zone: String,
     wsrep: BTreeMap<String, String>,
     probe: Option<Probe>,
     connections: Connections,
@@ -119,7 +118,7 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
     let node = &member.node;
     let report = node.report.load_full();
     let wsrep = report.as_ref().map_or_else(BTreeMap::new, |r| {
-        r.rows.iter().filter(|(name, _)| name.starts_with("wsrep_")).map(|(n, v)| (n.clone(), v.clone())).collect()
+        r.rows.iter().filter(|(name, _)| is_shown(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
     });
     let since = report.as_ref().map_or(started, |r| r.since);
     Node {
@@ -131,7 +130,7 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
         since_seconds: rounded(now.saturating_duration_since(since)),
         weight: member.full_weight,
         priority: member.priority,
-        zone: "",
+        zone: member.zone.to_string(),
         wsrep,
         probe: report.map(|r| Probe {
             age_ms: millis(now.saturating_duration_since(r.probe.ended)),
@@ -148,11 +147,23 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
     }
 }
 
+/// Of a replica, what its verdict rests on.
+fn is_shown(row: &str) -> bool {
+    row.starts_with("wsrep_")
+        || row.starts_with("last_")
+        || row.ends_with("_running")
+        || row.starts_with("seconds_behind")
+}
+
 /// The verdict's reason, and what keeps clients away from a node that may serve.
 fn reason(member: &Member) -> String {
     let mut reason = member.verdict.reason.to_string();
     if member.weight < member.full_weight && member.verdict.kind.serves() {
         reason = format!("{reason}; slow start: weight {} of {}", member.weight, member.full_weight);
+    }
+    if member.verdict.kind.serves() && member.is_full() {
+        let most = member.max_connections.unwrap_or_default();
+        reason = format!("{reason}; full (max_connections = {most})");
     }
     match (&member.verdict, member.verdict.kind.serves()) {
         (v, true) if !v.room => format!("{reason}; no room: nobody new while another node has some"),

@@ -1,12 +1,11 @@
 //! What the admin room may look at.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::config::Secret;
+use crate::config::{Listen, Secret};
 use crate::pool::{Commands, PoolCell, Wanted};
 use crate::telemetry::{Registry, ServiceMetrics};
 
@@ -66,12 +65,14 @@ pub struct ServiceView {
     /// Its name.
     pub name: Arc<str>,
     /// Where it really listens: port 0 replaced by the kernel's choice.
-    pub accept: Vec<SocketAddr>,
-    /// `CLUSTER/ROLE`.
+    pub accept: Vec<Listen>,
+    /// `CLUSTER/ROLE`, or the addresses that were given.
     pub target: String,
+    /// The addresses were given, and no cluster.
+    pub is_fixed: bool,
     /// Which of the cluster's nodes.
     pub wanted: Wanted,
-    /// Its cluster's snapshots.
+    /// The snapshots of its target.
     pub pool: Arc<PoolCell>,
     /// Its counts.
     pub metrics: Arc<ServiceMetrics>,
@@ -96,7 +97,10 @@ impl View {
             return Ok(());
         }
         let reasons = pool.reasons(wanted, |_| None).join("; ");
-        Err(format!("no node of cluster {:?} serves role {}: {reasons}", &*pool.cluster, wanted.role.as_str()))
+        Err(match service.is_fixed {
+            true => format!("no address of its target is known: {reasons}"),
+            false => format!("no node of cluster {:?} serves role {}: {reasons}", &*pool.cluster, wanted.role.as_str()),
+        })
     }
 
     /// The text of `/metrics`.

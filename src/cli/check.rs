@@ -79,7 +79,8 @@ fn unresolved(config: &Config) -> Vec<String> {
         .clusters
         .iter()
         .flat_map(|c| &c.nodes)
-        .map(|n| n.address.host.clone())
+        .filter_map(|n| n.address.host())
+        .map(|h| h.host.clone())
         .filter(|h| h.parse::<std::net::IpAddr>().is_err())
         .collect();
     names.sort();

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::client::secret_file;
-use crate::config::{HostPort, Monitor, MonitorTls, NodeSpec, Secret, TlsMode};
-use crate::health::Resolver;
+use crate::config::{HostPort, Monitor, MonitorTls, NodeSpec, Place, Secret, TlsMode};
+use crate::galera::Sort;
+use crate::health::Lookup;
 use crate::health::probe::{Probed, Prober};
 
 /// How nodes are checked; the user is an argument of each command's own.
@@ -62,7 +63,9 @@ impl CheckFlags {
         let tls = Prober::tls(&monitor).map_err(|e| e.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
-        let prober = |n: &HostPort| Prober::new(n, &monitor, tls.clone(), Arc::new(Resolver::new(&n.host)));
+        let lookup = Lookup::system();
+        let place = |n: &HostPort| Place::Host(n.clone());
+        let prober = |n: &HostPort| Prober::new(&place(n), Sort::Member, &monitor, tls.clone(), &lookup);
         let probers: Vec<_> = nodes.iter().map(|n| Arc::new(prober(n))).collect();
         let probed = runtime.block_on(async {
             let tasks: Vec<_> =
@@ -81,5 +84,5 @@ impl CheckFlags {
 
 /// A node's name by default: its host where the port is the usual one.
 pub(super) fn name(address: &HostPort) -> String {
-    NodeSpec::new(address.clone()).name.to_string()
+    NodeSpec::new(Place::Host(address.clone())).name.to_string()
 }

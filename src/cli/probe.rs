@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::nodes::CheckFlags;
 use super::{NO, say, wrong};
-use crate::config::{Cluster, HostPort, Monitor, NodeSpec, Secret};
+use crate::config::{Cluster, HostPort, Monitor, NodeSpec, Place, Secret};
 use crate::galera::status::Rows;
 use crate::galera::{Check, Core, Event, NodeId, Verdict};
 use crate::health;
@@ -31,7 +31,7 @@ pub(super) struct ProbeArgs {
 
 /// One node's check and verdict.
 struct Answer {
-    address: HostPort,
+    address: String,
     name: String,
     verdict: Verdict,
     rows: Rows,
@@ -52,14 +52,14 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
 /// Judges all nodes as one cluster, by the defaults: a donor is a last resort only where no node is Synced.
 fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
     let monitor = Monitor::new(String::new(), Secret::default());
-    let specs = addresses.iter().map(|address| NodeSpec::new(address.clone())).collect();
+    let specs = addresses.iter().map(|address| NodeSpec::new(Place::Host(address.clone()))).collect();
     let cluster = Cluster::new("probe", specs, monitor);
     let settings = health::settings(&cluster);
     let mut core = Core::new();
     let now = Instant::now();
     let ids = || (0..).map(NodeId);
     for (id, node) in ids().zip(&cluster.nodes) {
-        core.step(&settings, now, Event::Added(id, health::spec(node)));
+        core.step(&settings, now, Event::Added(id, health::spec(node, &cluster.monitor)));
     }
     let mut answers = Vec::new();
     for ((id, node), p) in ids().zip(&cluster.nodes).zip(probed) {
@@ -70,7 +70,7 @@ fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
         };
         core.step(&settings, now, Event::Observed(id, p.observation));
         let (name, verdict) = (node.name.to_string(), Verdict::unknown());
-        answers.push(Answer { address: node.address.clone(), name, verdict, rows, duration: p.duration });
+        answers.push(Answer { address: node.address.to_string(), name, verdict, rows, duration: p.duration });
     }
     for (id, answer) in ids().zip(&mut answers) {
         answer.verdict = core.verdict(id);
@@ -96,7 +96,7 @@ fn json_of(answers: &[Answer]) -> String {
         .map(|a| {
             json!({
                 "name": a.name,
-                "address": a.address.to_string(),
+                "address": a.address,
                 "verdict": a.verdict.kind.as_str(),
                 "reason": a.verdict.reason.to_string(),
                 "room": a.verdict.room,

@@ -11,6 +11,7 @@ use tracing::Level;
 use super::{Common, FileArg, WRONG, wrong};
 use crate::config::{self, Diagnostics, LogFormat, LogLevel, Process};
 use crate::lifecycle::{Handle, Instance};
+use crate::net::Inherited;
 use crate::telemetry::logging::{self, Log, Logging};
 
 /// How often a drain looks whether sessions are left.
@@ -34,6 +35,8 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         }
     };
     let config = &loaded.config;
+    // Before any thread is started: it reads the environment.
+    let inherited = Inherited::from_env();
     let log = match logging::start(logging_of(&config.process, common)) {
         Ok(log) => log,
         Err(e) => return wrong(format_args!("cannot start logging: {e}")),
@@ -59,7 +62,7 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         Ok(most) => tracing::debug!(most, "open files"),
         Err(e) => tracing::warn!(error = %e, "cannot raise the soft limit of open files to the hard one"),
     }
-    let handle = match Instance::start(config) {
+    let handle = match Instance::start(config, inherited) {
         Ok(handle) => handle,
         Err(e) => {
             // What was logged so far stands above the message, and not behind it.

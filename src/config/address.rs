@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::model::HostPort;
 use super::nearest::distance;
+use super::ports;
 use super::source::quote;
 
 /// The port of a node that names none.
@@ -27,6 +28,11 @@ impl Malformed {
         Self { message: message.into(), help: Some(help.into()) }
     }
 
+    /// The same, of a part of `text`.
+    pub(super) fn within(self, text: &str) -> Self {
+        Self { message: format!("{}: {}", quote(text), self.message), help: self.help }
+    }
+
     /// What was probably meant.
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
@@ -37,21 +43,34 @@ impl Malformed {
     }
 }
 
-/// `HOST[:PORT]`, an IPv6 address in brackets; the port is [`DEFAULT_PORT`] where there is none.
+/// `HOST[:PORT]`, an IPv6 address in brackets; the port is a number or a name of services(5), and [`DEFAULT_PORT`] where
+/// there is none.
 impl FromStr for HostPort {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let (host, port) = split(text)?;
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(port) => parse_port(text, port)?,
-        };
-        if port == 0 {
-            return Err(Malformed::new(format!("{}: port 0 is no port to connect to", quote(text))));
-        }
-        Ok(Self { host: host.to_owned(), port })
+        host_port(text, host, port.map_or(Ok(DEFAULT_PORT), |port| parse_port(text, port))?)
     }
+}
+
+/// `HOST:PORT` of something that need not be a database, and so has no usual port.
+pub(super) fn parse_with_port(text: &str) -> Result<HostPort, Malformed> {
+    let (host, port) = split(text)?;
+    let Some(port) = port else { return Err(no_port(text, host)) };
+    host_port(text, host, parse_port(text, port)?)
+}
+
+fn host_port(text: &str, host: &str, port: u16) -> Result<HostPort, Malformed> {
+    if port == 0 {
+        return Err(Malformed::new(format!("{}: port 0 is no port to connect to", quote(text))));
+    }
+    Ok(HostPort { host: host.to_owned(), port })
+}
+
+fn no_port(text: &str, host: &str) -> Malformed {
+    let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Malformed::hint(format!("{} has no port", quote(text)), format!("write \"{shown}:3306\""))
 }
 
 /// Whether two addresses are written for the same place: case and a final dot do not matter in a host name.
@@ -60,13 +79,14 @@ pub(super) fn same_place(left: &HostPort, right: &HostPort) -> bool {
     left.port == right.port && plain(&left.host) == plain(&right.host)
 }
 
-/// An address to listen on: `IP:PORT`, `[IPV6]:PORT` or `localhost:PORT`. Port 0 lets the kernel choose.
-pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Malformed> {
+/// An address to listen on: `IP:PORT`, `[IPV6]:PORT` or `localhost:PORT`; the port may be a name. Port 0 lets the kernel
+/// choose.
+pub(super) fn parse_local(text: &str) -> Result<SocketAddr, Malformed> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
     if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"))
-        && port.parse::<u16>().is_ok()
+        && parse_port(text, port).is_ok()
     {
         return Err(Malformed::hint(
             format!("{} names no address to listen on", quote(text)),
@@ -80,10 +100,7 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Malformed> {
         ));
     }
     let (host, port) = split(text)?;
-    let Some(port) = port else {
-        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        return Err(Malformed::hint(format!("{} has no port", quote(text)), format!("write \"{shown}:3306\"")));
-    };
+    let Some(port) = port else { return Err(no_port(text, host)) };
     let port = parse_port(text, port)?;
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
@@ -152,6 +169,9 @@ fn ipv6_hint(text: &str) -> String {
 fn parse_port(text: &str, port: &str) -> Result<u16, Malformed> {
     if port.is_empty() {
         return Err(Malformed::new(format!("{}: the port after the colon is missing", quote(text))));
+    }
+    if ports::is_name(port) {
+        return ports::port_of(port).map_err(|malformed| malformed.within(text));
     }
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Malformed::new(format!("{}: {} is not a port number", quote(text), quote(port))));

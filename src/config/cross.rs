@@ -1,10 +1,13 @@
 //! What only shows when sections are held side by side.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod listeners;
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::diagnostic::Span;
 use super::doc::Doc;
-use super::model::{Agreement, Cluster, Config, Failback, HostPort, Role, Service};
+use super::model::{Agreement, Cluster, Config, Failback, NodeKind, Place, Role, Service, Target};
 use super::nearest::nearest;
 use super::source::quote;
 
@@ -22,31 +25,86 @@ pub(super) struct ServicePlaces {
     /// One for each of its addresses.
     pub(super) accept: Vec<Span>,
     pub(super) cluster: Option<Span>,
+    pub(super) role: Option<Span>,
+    /// One for each fixed address.
+    pub(super) addresses: Vec<Span>,
+    pub(super) prefer_zone: Option<Span>,
+    pub(super) source: Option<Span>,
 }
 
-/// Checks the whole; the places are in the order of the configuration's clusters and services.
-pub(super) fn check(
-    doc: &Doc<'_>,
-    config: &Config,
-    clusters: &[ClusterPlaces],
-    services: &[ServicePlaces],
-    admin: Option<(SocketAddr, Span)>,
-) {
-    dangling(doc, config, services);
-    unused(doc, config, clusters);
-    taken_twice(doc, config, services, admin);
-    loops(doc, config, clusters, services);
-    disagreement(doc, config, clusters);
+/// Where the admin addresses are written.
+#[derive(Default)]
+pub(super) struct AdminPlaces {
+    pub(super) listen: Option<Span>,
+    pub(super) socket: Option<Span>,
 }
 
-fn dangling(doc: &Doc<'_>, config: &Config, services: &[ServicePlaces]) {
-    for (service, places) in config.services.iter().zip(services) {
-        let Some(span) = places.cluster else { continue };
-        if config.clusters.iter().any(|cluster| cluster.name == service.cluster) {
+/// One whole file, and where its parts are written, in the order of the configuration's clusters and services.
+pub(super) struct Whole<'a> {
+    pub(super) doc: &'a Doc<'a>,
+    pub(super) config: &'a Config,
+    pub(super) clusters: &'a [ClusterPlaces],
+    pub(super) services: &'a [ServicePlaces],
+    pub(super) admin: AdminPlaces,
+}
+
+impl<'a> Whole<'a> {
+    fn clusters(&self) -> impl Iterator<Item = (&'a Arc<Cluster>, &'a ClusterPlaces)> + use<'a> {
+        self.config.clusters.iter().zip(self.clusters)
+    }
+
+    fn services(&self) -> impl Iterator<Item = (&'a Arc<Service>, &'a ServicePlaces)> + use<'a> {
+        self.config.services.iter().zip(self.services)
+    }
+
+    /// The cluster that a service is sent to.
+    fn cluster_of(&self, service: &Service) -> Option<(&'a Arc<Cluster>, &'a ClusterPlaces)> {
+        let name = cluster_name(service)?;
+        self.clusters().find(|(cluster, _)| cluster.name == *name)
+    }
+
+    /// Where a service is sent, each with what it is called and where it is written.
+    fn targets(&self, service: &'a Service, places: &'a ServicePlaces) -> Vec<(&'a Place, String, Span)> {
+        if let Target::Fixed(list) = &service.target {
+            let named = |(place, span): (&'a Place, &Span)| (place, quote(&place.to_string()), *span);
+            return list.iter().zip(&places.addresses).map(named).collect();
+        }
+        let Some((cluster, places)) = self.cluster_of(service) else { return Vec::new() };
+        let nodes = cluster.nodes.iter().zip(&places.nodes);
+        nodes.map(|(node, span)| (&node.address, format!("node {}", quote(&node.name)), *span)).collect()
+    }
+
+    /// Checks the whole.
+    pub(super) fn check(&self) {
+        dangling(self);
+        unused(self);
+        listeners::taken_twice(self);
+        listeners::loops(self);
+        disagreement(self);
+        for (service, places) in self.services() {
+            role_of_nobody(self, service, places);
+            zone_of_nobody(self, service, places);
+            wrong_family(self, service, places);
+        }
+    }
+}
+
+fn cluster_name(service: &Service) -> Option<&Arc<str>> {
+    match &service.target {
+        Target::Cluster { cluster, .. } => Some(cluster),
+        Target::Fixed(_) => None,
+    }
+}
+
+fn dangling(whole: &Whole<'_>) {
+    let (doc, config) = (whole.doc, whole.config);
+    for (service, places) in whole.services() {
+        let Some((span, name)) = places.cluster.zip(cluster_name(service)) else { continue };
+        if whole.cluster_of(service).is_some() {
             continue;
         }
         let names = config.clusters.iter().map(|cluster| cluster.name.as_ref());
-        let help = match nearest(&service.cluster, names) {
+        let help = match nearest(name, names) {
             Some(name) => format!("did you mean \"{name}\"?"),
             None if config.clusters.is_empty() => "there is no [cluster.NAME] yet".to_owned(),
             None => {
@@ -54,29 +112,32 @@ fn dangling(doc: &Doc<'_>, config: &Config, services: &[ServicePlaces]) {
                 format!("there is {}", all.join(", "))
             }
         };
-        doc.error(span, format!("there is no cluster {}", quote(&service.cluster)), Some(help));
+        doc.error(span, format!("there is no cluster {}", quote(name)), Some(help));
     }
 }
 
-fn unused(doc: &Doc<'_>, config: &Config, clusters: &[ClusterPlaces]) {
-    let known = |name: &str| config.clusters.iter().any(|cluster| cluster.name.as_ref() == name);
-    if config.services.is_empty() || !config.services.iter().all(|service| known(&service.cluster)) {
+fn unused(whole: &Whole<'_>) {
+    let services = &whole.config.services;
+    let known = |service: &Arc<Service>| cluster_name(service).is_none() || whole.cluster_of(service).is_some();
+    if services.is_empty() || !services.iter().all(known) {
         return; // The service that leads nowhere is the mistake, and probably meant this cluster.
     }
-    for (cluster, places) in config.clusters.iter().zip(clusters) {
-        if !config.services.iter().any(|service| service.cluster == cluster.name) {
+    for (cluster, places) in whole.clusters() {
+        if !services.iter().any(|service| cluster_name(service) == Some(&cluster.name)) {
             let help = format!("it is watched all the same; a service uses it with cluster = \"{}\"", cluster.name);
-            doc.unused(places.header, format!("no service uses cluster {}", quote(&cluster.name)), help);
+            whole.doc.unused(places.header, format!("no service uses cluster {}", quote(&cluster.name)), help);
         }
     }
 }
 
-/// A writer that depends on what one balancer remembers is not the same on the balancer beside it.
-fn disagreement(doc: &Doc<'_>, config: &Config, clusters: &[ClusterPlaces]) {
-    for (cluster, places) in config.clusters.iter().zip(clusters) {
-        let asks = |service: &std::sync::Arc<Service>| service.role == Role::Writer && service.cluster == cluster.name;
+/// A writer that depends on what one balancer remembers is not the same on the balancer beside it. Where servers say by
+/// themselves who takes writes, there is one at a time.
+fn disagreement(whole: &Whole<'_>) {
+    for (cluster, places) in whole.clusters() {
+        let asks =
+            |service: &Arc<Service>| service.role() == Role::Writer && cluster_name(service) == Some(&cluster.name);
         let alone = cluster.writer.agreement == Agreement::Local && cluster.writer.failback == Failback::Never;
-        if alone && config.services.iter().any(asks) {
+        if alone && cluster.monitor.kind == NodeKind::Galera && whole.config.services.iter().any(asks) {
             let name = quote(&cluster.name);
             let message = format!(
                 "the writer of cluster {name} is chosen with agreement = \"local\" and failback = \"never\": of several \
@@ -84,83 +145,66 @@ fn disagreement(doc: &Doc<'_>, config: &Config, clusters: &[ClusterPlaces]) {
             );
             let help = "for several balancers write agreement = \"cluster\" with a user of its own; for a single one, or \
                         to have all follow the nodes' order, failback = \"immediate\" or a duration";
-            doc.unused(places.writer.unwrap_or(places.header), message, help);
+            whole.doc.unused(places.writer.unwrap_or(places.header), message, help);
         }
     }
 }
 
-/// Two listeners on one address: the second would not start.
-fn taken_twice(doc: &Doc<'_>, config: &Config, services: &[ServicePlaces], admin: Option<(SocketAddr, Span)>) {
-    let accepts = config.services.iter().zip(services).flat_map(|(service, places)| {
-        let owner = format!("service {}", quote(&service.name));
-        service.accept.iter().zip(&places.accept).map(move |(address, span)| (*address, Some(*span), owner.clone()))
-    });
-    // The admin address that nobody wrote counts as well, at the place of the one that takes it.
-    let unwritten = config.admin.listen.filter(|_| admin.is_none()).map(|address| (address, None));
-    let admin = admin.map(|(address, span)| (address, Some(span))).or(unwritten);
-    let mut taken: Vec<(SocketAddr, Option<Span>, String)> =
-        accepts.chain(admin.map(|(address, span)| (address, span, "[admin]".to_owned()))).collect();
-    taken.sort_by_key(|(_, span, _)| span.map(|span| span.start));
-
-    let mut rest = taken.as_slice();
-    let mut before: Vec<&(SocketAddr, Option<Span>, String)> = Vec::new();
-    while let Some((this, after)) = rest.split_first() {
-        let (address, span, _) = this;
-        let first = before.iter().find(|(other, _, _)| overlap(*other, *address));
-        if let (Some((other, place, owner)), Some(span)) = (first, span) {
-            let message = format!(
-                "{} is taken already: {owner} listens on {}",
-                quote(&address.to_string()),
-                quote(&other.to_string())
-            );
-            let help = match place {
-                Some(place) => format!("see line {}", doc.line(*place)),
-                None => "that is its default; give it another in [admin], or listen = \"\" to turn it off".to_owned(),
-            };
-            doc.error(*span, message, Some(help));
-        }
-        before.push(this);
-        rest = after;
+/// A role needs somebody who tells the writer from the others.
+fn role_of_nobody(whole: &Whole<'_>, service: &Service, places: &ServicePlaces) {
+    if let Some((span, (cluster, _))) = places.role.zip(whole.cluster_of(service))
+        && cluster.monitor.kind == NodeKind::Tcp
+        && service.role() != Role::Any
+    {
+        let message = format!(
+            "role = \"{}\": nothing tells a writer in cluster {}",
+            service.role().as_str(),
+            quote(&cluster.name)
+        );
+        let help =
+            "its monitor has kind = \"tcp\" and does not log in; write role = \"any\", or another kind".to_owned();
+        whole.doc.error(span, message, Some(help));
     }
 }
 
-/// Whether two listening sockets cannot both be had. `[::]` is all of IPv6 and nothing else: listeners are set so.
-fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
-    let (a, b) = (left.ip(), right.ip());
-    let same_family = a.is_ipv4() == b.is_ipv4();
-    left.port() != 0
-        && left.port() == right.port()
-        && same_family
-        && (a == b || a.is_unspecified() || b.is_unspecified())
-}
-
-/// A service whose node is the service itself would connect to itself until it has no descriptors left.
-fn loops(doc: &Doc<'_>, config: &Config, clusters: &[ClusterPlaces], services: &[ServicePlaces]) {
-    for (service, service_places) in config.services.iter().zip(services) {
-        let of_service = |(cluster, _): &(&std::sync::Arc<Cluster>, _)| cluster.name == service.cluster;
-        let Some((cluster, places)) = config.clusters.iter().zip(clusters).find(of_service) else { continue };
-        for (node, span) in cluster.nodes.iter().zip(&places.nodes) {
-            let accepts = service.accept.iter().zip(&service_places.accept);
-            for (address, accept_span) in accepts {
-                if leads_to(&node.address, *address) {
-                    let message = format!("node {} is service {} itself", quote(&node.name), quote(&service.name));
-                    let help = format!("the service accepts on {address}, line {}", doc.line(*accept_span));
-                    doc.error(*span, message, Some(help));
-                }
-            }
-        }
+/// A zone that no node is in would prefer nobody.
+fn zone_of_nobody(whole: &Whole<'_>, service: &Service, places: &ServicePlaces) {
+    let Some((span, zone)) = places.prefer_zone.zip(service.prefer_zone.as_ref()) else { return };
+    let Some((cluster, _)) = whole.cluster_of(service) else { return };
+    if cluster.nodes.iter().any(|node| node.zone == *zone) {
+        return;
     }
-}
-
-/// Whether a node's address is, beyond doubt, where a service listens. Names other than `localhost` are not looked up.
-fn leads_to(node: &HostPort, accept: SocketAddr) -> bool {
-    let ip = if node.host.eq_ignore_ascii_case("localhost") {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else if let Ok(ip) = node.host.parse::<IpAddr>() {
-        ip
-    } else {
-        return false;
+    let mut zones: Vec<&str> =
+        cluster.nodes.iter().map(|node| node.zone.as_ref()).filter(|zone| !zone.is_empty()).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    let help = match nearest(zone, zones.iter().copied()) {
+        Some(zone) => format!("did you mean \"{zone}\"?"),
+        None if zones.is_empty() => "none of its nodes has a `zone` yet: { address = \"…\", zone = \"…\" }".to_owned(),
+        None => format!("there is {}", zones.iter().map(|zone| quote(zone)).collect::<Vec<_>>().join(", ")),
     };
-    let everywhere = accept.ip().is_unspecified() && accept.is_ipv4() == ip.is_ipv4() && ip.is_loopback();
-    node.port == accept.port() && (ip == accept.ip() || everywhere)
+    whole.doc.error(
+        span,
+        format!("no node of cluster {} is in zone {}", quote(&cluster.name), quote(zone)),
+        Some(help),
+    );
+}
+
+/// From an address of one family nobody of the other can be reached, and a Unix socket has neither.
+fn wrong_family(whole: &Whole<'_>, service: &Service, places: &ServicePlaces) {
+    let Some((span, source)) = places.source.zip(service.source) else { return };
+    let targets = whole.targets(service, places);
+    if !targets.is_empty() && targets.iter().all(|(place, _, _)| place.host().is_none()) {
+        let help = "a connection to a Unix socket comes from no address; leave it out".to_owned();
+        return whole.doc.error(span, "`source` is not looked at here", Some(help));
+    }
+    let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    for (place, name, at) in targets {
+        let Some(ip) = place.host().and_then(|host| host.host.parse::<IpAddr>().ok()) else { continue };
+        if ip.is_ipv4() != source.is_ipv4() {
+            let message = format!("{name} cannot be reached from {source}, which is {}", family(source));
+            let help = format!("it is {}, line {}", family(ip), whole.doc.line(at));
+            whole.doc.error(span, message, Some(help));
+        }
+    }
 }

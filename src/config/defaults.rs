@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::address::DEFAULT_PORT;
 use super::model::{
-    Admin, AdminSocket, Agreement, Balance, Cluster, DonorRule, Eligibility, Failback, HostPort, LogFormat, LogLevel,
-    Monitor, MonitorTls, NodeSpec, Process, Protocol, ReaderRule, Role, Service, SessionRule, Sessions, SplitBrain,
-    StateDir, Writer,
+    Admin, AdminSocket, Agreement, Balance, Cluster, Discover, Discovery, DonorRule, Eligibility, Failback, Listen,
+    LogFormat, LogLevel, Monitor, MonitorTls, NodeKind, NodeSpec, Place, Process, Protocol, ReaderRule, Role, Service,
+    SessionRule, Sessions, SocketAccess, SplitBrain, StateDir, Target, Writer,
 };
 use super::secret::Secret;
 
@@ -28,6 +28,7 @@ impl Monitor {
     /// A monitor that logs in as `user`, everything else by default.
     pub fn new(user: impl Into<String>, password: Secret) -> Self {
         Self {
+            kind: NodeKind::Galera,
             user: user.into(),
             password,
             interval: Duration::from_millis(500),
@@ -39,15 +40,28 @@ impl Monitor {
             down_after: Duration::from_secs(6),
             port: None,
             tls: MonitorTls::default(),
+            send_proxy_protocol: None,
         }
     }
 }
 
 impl NodeSpec {
     /// A node named after its address, everything else by default.
-    pub fn new(address: HostPort) -> Self {
-        let name = if address.port == DEFAULT_PORT { address.host.clone() } else { address.to_string() };
-        Self { name: name.into(), address, weight: WEIGHT, priority: PRIORITY }
+    pub fn new(address: Place) -> Self {
+        let name = match &address {
+            Place::Host(host) if host.port == DEFAULT_PORT => host.host.clone(),
+            other => other.to_string(),
+        };
+        Self {
+            name: name.into(),
+            address,
+            weight: WEIGHT,
+            priority: PRIORITY,
+            zone: "".into(),
+            backup: false,
+            max_connections: None,
+            kind: NodeKind::Galera,
+        }
     }
 }
 
@@ -57,6 +71,7 @@ impl Cluster {
         Self {
             name: name.into(),
             nodes,
+            discovery: Discovery::default(),
             split_brain: SplitBrain::Fence,
             state_uuid: None,
             monitor,
@@ -67,9 +82,21 @@ impl Cluster {
     }
 }
 
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { by: Discover::Off, interval: Duration::from_secs(5), allow: Vec::new() }
+    }
+}
+
 impl Default for Eligibility {
     fn default() -> Self {
-        Self { donor: DonorRule::LastResort, connection_margin: 2, max_recv_queue: None, max_flow_control_paused: None }
+        Self {
+            donor: DonorRule::LastResort,
+            connection_margin: 2,
+            max_recv_queue: None,
+            max_flow_control_paused: None,
+            max_replication_lag: None,
+        }
     }
 }
 
@@ -93,28 +120,53 @@ impl Default for Writer {
 }
 
 impl Service {
-    /// A service of this name for this cluster, everything else by default.
-    pub fn new(name: impl Into<Arc<str>>, accept: Vec<SocketAddr>, cluster: impl Into<Arc<str>>) -> Self {
+    /// A service of this name for this target, everything else by default.
+    pub fn new(name: impl Into<Arc<str>>, accept: Vec<Listen>, target: Target) -> Self {
+        let (balance, protocol) = match &target {
+            Target::Cluster { .. } => (Balance::LeastConnections, Protocol::Mysql),
+            Target::Fixed(_) => (Balance::First, Protocol::Tcp),
+        };
         Self {
             name: name.into(),
             accept,
-            cluster: cluster.into(),
-            role: Role::Any,
-            reader_includes_writer: ReaderRule::LastResort,
-            balance: Balance::LeastConnections,
-            protocol: Protocol::Mysql,
+            target,
+            balance,
+            protocol,
+            prefer_zone: None,
             attempts: 3,
             connect_timeout: Duration::from_secs(1),
             greeting_timeout: Duration::from_secs(3),
             queue_timeout: Duration::from_secs(10),
             max_connections: 10_000,
             max_queue: 1000,
+            max_connections_per_source: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            proxy_protocol_from: None,
+            send_proxy_protocol: None,
+            first_byte_timeout: Duration::from_secs(10),
+            source: None,
+            freebind: false,
+            socket: SocketAccess::default(),
             idle_timeout: None,
             keepalive: Some(Duration::from_secs(30)),
             user_timeout: Some(Duration::from_secs(60)),
             stall_timeout: Some(Duration::from_secs(600)),
             half_close_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Target {
+    /// Any node of a cluster, everything else by default.
+    pub fn cluster(name: impl Into<Arc<str>>) -> Self {
+        Self::Cluster { cluster: name.into(), role: Role::Any, includes_writer: ReaderRule::LastResort }
+    }
+}
+
+impl Default for SocketAccess {
+    fn default() -> Self {
+        Self { mode: 0o660, user: None, group: None }
     }
 }
 
@@ -136,6 +188,7 @@ impl Default for Process {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             access_log: true,
+            nameservers: Vec::new(),
             shutdown_timeout: Duration::from_secs(30),
         }
     }

@@ -37,6 +37,11 @@ impl<'a> Doc<'a> {
         self.directory.join(written)
     }
 
+    /// Where relative paths start.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn variable(&self, name: &str) -> Option<OsString> {
         (self.environment)(name)
     }

@@ -25,14 +25,25 @@ pub(super) static ROOT: Section =
 
 pub(super) static CLUSTER: Section = Section {
     header: "[cluster.NAME]",
-    now: &["nodes", "monitor", "eligibility", "writer", "sessions", "split_brain", "state_uuid"],
-    later: &["discover", "discover_interval", "discover_allow"],
+    now: &[
+        "nodes",
+        "monitor",
+        "eligibility",
+        "writer",
+        "sessions",
+        "discover",
+        "discover_interval",
+        "discover_allow",
+        "split_brain",
+        "state_uuid",
+    ],
+    later: &[],
 };
 
 pub(super) static NODE: Section = Section {
     header: "a node",
-    now: &["address", "name", "weight", "priority"],
-    later: &["zone", "backup", "max_connections", "kind"],
+    now: &["address", "name", "weight", "priority", "zone", "backup", "max_connections", "kind"],
+    later: &[],
 };
 
 pub(super) static MONITOR: Section = Section {
@@ -54,14 +65,15 @@ pub(super) static MONITOR: Section = Section {
         "ca",
         "cert",
         "key",
+        "send_proxy_protocol",
     ],
-    later: &["send_proxy_protocol"],
+    later: &[],
 };
 
 pub(super) static ELIGIBILITY: Section = Section {
     header: "[cluster.NAME.eligibility]",
-    now: &["donor", "connection_margin", "max_recv_queue", "max_flow_control_paused"],
-    later: &["max_replication_lag"],
+    now: &["donor", "connection_margin", "max_recv_queue", "max_flow_control_paused", "max_replication_lag"],
+    later: &[],
 };
 
 pub(super) static WRITER: Section = Section {
@@ -83,7 +95,10 @@ pub(super) static SERVICE: Section = Section {
         "cluster",
         "role",
         "reader_includes_writer",
+        "connect",
+        "failover",
         "balance",
+        "prefer_zone",
         "protocol",
         "attempts",
         "connect_timeout",
@@ -91,16 +106,6 @@ pub(super) static SERVICE: Section = Section {
         "queue_timeout",
         "max_connections",
         "max_queue",
-        "idle_timeout",
-        "keepalive",
-        "user_timeout",
-        "stall_timeout",
-        "half_close_timeout",
-    ],
-    later: &[
-        "connect",
-        "failover",
-        "prefer_zone",
         "max_connections_per_source",
         "allow",
         "deny",
@@ -112,9 +117,13 @@ pub(super) static SERVICE: Section = Section {
         "freebind",
         "socket_mode",
         "socket_owner",
-        "tls",
-        "connect_tls",
+        "idle_timeout",
+        "keepalive",
+        "user_timeout",
+        "stall_timeout",
+        "half_close_timeout",
     ],
+    later: &["tls", "connect_tls"],
 };
 
 pub(super) static ADMIN: Section =
@@ -122,8 +131,8 @@ pub(super) static ADMIN: Section =
 
 pub(super) static PROCESS: Section = Section {
     header: "[process]",
-    now: &["workers", "state_dir", "log_level", "log_format", "access_log", "shutdown_timeout"],
-    later: &["user", "group", "chroot", "pid_file", "log", "nameservers", "readiness_delay", "sandbox"],
+    now: &["workers", "nameservers", "state_dir", "log_level", "log_format", "access_log", "shutdown_timeout"],
+    later: &["user", "group", "chroot", "pid_file", "log", "readiness_delay", "sandbox"],
 };
 
 /// All sections, for telling where a misplaced key belongs.

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | `load` | the two ways in: [`load`] and [`parse`] |
 //! | `syntax` | the tree with its spans, and what is left of a file that is not TOML |
-//! | `keys`, `words` | every key and every enumerated value, those of later versions included |
+//! | `keys`, `words` | every key, those of later versions included, and every enumerated value |
+//! | `address`, `place`, `ports`, `network`, `duration` | what stands in strings |
 //! | `doc`, `reader` | typed reads that note an error and go on, so that all errors come in one go |
 //! | `schema` | one file a section: tree to [`model`](Config) |
 //! | `cross` | what only shows when sections are held side by side |
@@ -29,6 +30,9 @@ mod load;
 mod mask;
 mod model;
 mod nearest;
+mod network;
+mod place;
+mod ports;
 mod print;
 mod reader;
 mod schema;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::duration;
-use super::model::{Admin, Cluster, Config, Failback, Monitor, Process, Service, Writer};
+use super::model::{Admin, Cluster, Config, Failback, Monitor, NodeKind, NodeSpec, Process, Service, Target, Writer};
 use super::secret::Secret;
 use super::words;
 
@@ -29,12 +29,12 @@ fn print_cluster(out: &mut Toml, cluster: &Cluster) {
     out.section(&format!("cluster.{name}"));
     out.line("nodes = [");
     for node in &cluster.nodes {
-        let (address, name) = (string(&node.address.to_string()), string(&node.name));
-        let (weight, priority) = (node.weight, node.priority);
-        let node = format!("{{ address = {address}, name = {name}, weight = {weight}, priority = {priority} }}");
-        out.line(&format!("    {node},"));
+        out.line(&format!("    {},", inline(node)));
     }
     out.line("]");
+    out.text("discover", words::written(words::DISCOVER, &cluster.discovery.by));
+    out.time("discover_interval", cluster.discovery.interval);
+    out.list("discover_allow", &cluster.discovery.allow);
     out.text("split_brain", words::written(words::SPLIT_BRAIN, &cluster.split_brain));
     out.text("state_uuid", cluster.state_uuid.as_deref().unwrap_or_default());
 
@@ -50,6 +50,8 @@ fn print_cluster(out: &mut Toml, cluster: &Cluster) {
         format_args!("{:?}", cluster.eligibility.max_flow_control_paused.unwrap_or(0.0)),
     );
 
+    out.time("max_replication_lag", cluster.eligibility.max_replication_lag.unwrap_or_default());
+
     print_writer(out, &name, &cluster.writer);
 
     out.section(&format!("cluster.{name}.sessions"));
@@ -59,6 +61,19 @@ fn print_cluster(out: &mut Toml, cluster: &Cluster) {
     out.time("drain_timeout", cluster.sessions.drain_timeout);
     out.time("kill_spread", cluster.sessions.kill_spread);
     out.time("slow_start", cluster.sessions.slow_start);
+}
+
+/// A node as an inline table.
+fn inline(node: &NodeSpec) -> String {
+    let (address, name, zone) = (string(&node.address.to_string()), string(&node.name), string(&node.zone));
+    let (weight, priority, backup) = (node.weight, node.priority, node.backup);
+    let kind = words::written(words::KIND, &node.kind);
+    // No number stands for "any number of them".
+    let limit = node.max_connections.map(|most| format!(", max_connections = {most}")).unwrap_or_default();
+    format!(
+        "{{ address = {address}, name = {name}, weight = {weight}, priority = {priority}, zone = {zone}, \
+         backup = {backup}{limit}, kind = \"{kind}\" }}"
+    )
 }
 
 fn print_writer(out: &mut Toml, cluster: &str, writer: &Writer) {
@@ -86,9 +101,15 @@ fn masked(secret: &Secret) -> &'static str {
 
 fn print_monitor(out: &mut Toml, cluster: &str, monitor: &Monitor) {
     out.section(&format!("cluster.{cluster}.monitor"));
-    out.text("kind", words::written(words::MONITOR_KIND, &()));
-    out.text("user", &monitor.user);
-    out.text("password", masked(&monitor.password));
+    out.text("kind", words::written(words::KIND, &monitor.kind));
+    // Reading them back would say that nothing logs in.
+    if monitor.kind == NodeKind::Tcp {
+        out.line("# user is not set");
+        out.line("# password is not set");
+    } else {
+        out.text("user", &monitor.user);
+        out.text("password", masked(&monitor.password));
+    }
     out.time("interval", monitor.interval);
     out.time("fast_interval", monitor.fast_interval);
     out.time("timeout", monitor.timeout);
@@ -96,6 +117,7 @@ fn print_monitor(out: &mut Toml, cluster: &str, monitor: &Monitor) {
     out.plain("fall", monitor.fall);
     out.time("down_after", monitor.down_after);
     out.plain("port", monitor.port.unwrap_or(0));
+    out.text("send_proxy_protocol", words::written(words::PROXY_OUT, &monitor.send_proxy_protocol));
     out.text("tls", words::written(words::TLS, &monitor.tls.mode));
     out.path("ca", monitor.tls.ca.as_deref());
     out.path("cert", monitor.tls.identity.as_ref().map(|(cert, _)| cert.as_path()));
@@ -104,12 +126,20 @@ fn print_monitor(out: &mut Toml, cluster: &str, monitor: &Monitor) {
 
 fn print_service(out: &mut Toml, service: &Service) {
     out.section(&format!("service.{}", key(&service.name)));
-    let accept: Vec<String> = service.accept.iter().map(|address| string(&address.to_string())).collect();
-    out.line(&format!("accept = [{}]", accept.join(", ")));
-    out.text("cluster", &service.cluster);
-    out.text("role", service.role.as_str());
-    out.text("reader_includes_writer", words::written(words::READER, &service.reader_includes_writer));
-    out.text("balance", words::written(words::BALANCE, &service.balance));
+    out.list("accept", &service.accept);
+    match &service.target {
+        Target::Cluster { cluster, role, includes_writer } => {
+            out.text("cluster", cluster);
+            out.text("role", role.as_str());
+            out.text("reader_includes_writer", words::written(words::READER, includes_writer));
+            out.text("balance", words::written(words::BALANCE, &service.balance));
+            out.text("prefer_zone", service.prefer_zone.as_deref().unwrap_or_default());
+        }
+        Target::Fixed(list) => {
+            out.list("connect", list);
+            out.text("failover", words::written(words::FAILOVER, &service.balance));
+        }
+    }
     out.text("protocol", words::written(words::PROTOCOL, &service.protocol));
     out.plain("attempts", service.attempts);
     out.time("connect_timeout", service.connect_timeout);
@@ -120,6 +150,23 @@ fn print_service(out: &mut Toml, service: &Service) {
     out.time("queue_timeout", service.queue_timeout);
     out.plain("max_connections", service.max_connections);
     out.plain("max_queue", service.max_queue);
+    out.plain("max_connections_per_source", service.max_connections_per_source.unwrap_or(0));
+    out.list("allow", &service.allow);
+    out.list("deny", &service.deny);
+    out.text("proxy_protocol", words::written(words::PROXY_IN, &service.proxy_protocol_from.is_some()));
+    match &service.proxy_protocol_from {
+        Some(from) => out.list("proxy_protocol_from", from),
+        None => out.line("# proxy_protocol_from is not set"),
+    }
+    out.text("send_proxy_protocol", words::written(words::PROXY_OUT, &service.send_proxy_protocol));
+    out.time("first_byte_timeout", service.first_byte_timeout);
+    out.text("source", &service.source.map_or_else(String::new, |ip| ip.to_string()));
+    out.plain("freebind", service.freebind);
+    out.text("socket_mode", &format!("{:04o}", service.socket.mode));
+    match service.socket.owner() {
+        Some(owner) => out.text("socket_owner", &owner),
+        None => out.line("# socket_owner is not set"),
+    }
     out.time("idle_timeout", service.idle_timeout.unwrap_or_default());
     out.time("keepalive", service.keepalive.unwrap_or_default());
     out.time("user_timeout", service.user_timeout.unwrap_or_default());
@@ -141,6 +188,7 @@ fn print_admin(out: &mut Toml, admin: &Admin) {
 fn print_process(out: &mut Toml, process: &Process) {
     out.section("process");
     out.plain("workers", process.workers.unwrap_or(0));
+    out.list("nameservers", &process.nameservers);
     let state_dir = process.state_dir.as_ref().map_or_else(String::new, |dir| dir.path.to_string_lossy().into());
     out.text("state_dir", &state_dir);
     out.text("log_level", words::written(words::LOG_LEVEL, &process.log_level));
@@ -172,6 +220,11 @@ impl Toml {
 
     fn text(&mut self, key: &str, value: &str) {
         self.line(&format!("{key} = {}", string(value)));
+    }
+
+    fn list(&mut self, key: &str, values: &[impl std::fmt::Display]) {
+        let values: Vec<String> = values.iter().map(|value| string(&value.to_string())).collect();
+        self.line(&format!("{key} = [{}]", values.join(", ")));
     }
 
     fn time(&mut self, key: &str, value: Duration) {

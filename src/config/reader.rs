@@ -253,6 +253,11 @@ impl<'a> Table<'a> {
         self.get(key).and_then(|value| value.integer(key, &range)).unwrap_or(default)
     }
 
+    /// A number that has no default.
+    pub(super) fn integer_if_written(&self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        self.get(key).and_then(|value| value.integer(key, &range))
+    }
+
     /// A share of which zero means off.
     pub(super) fn share_or_off(&self, key: &str) -> Option<f64> {
         self.get(key).and_then(|value| value.share(key)).filter(|share| *share > 0.0)
@@ -272,22 +277,15 @@ impl<'a> Table<'a> {
         let refused = Read { value: default, span: Some(value.span), good: false };
         let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let Some(text) = value.string(&format!("one of {}", all.join(", "))) else { return refused };
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, Some(meaning))) => Read { value: *meaning, good: true, ..refused },
-            Some((word, None)) => {
-                self.doc.not_supported(value.span, &format!("{key} = \"{word}\""));
-                refused
-            }
-            None => {
-                let now: Vec<&str> = words.iter().filter(|(_, now)| now.is_some()).map(|(word, _)| *word).collect();
-                let help = match nearest(text, words.iter().map(|(word, _)| *word)) {
-                    Some(word) => format!("did you mean \"{word}\"?"),
-                    None => format!("one of \"{}\"", now.join("\", \"")),
-                };
-                self.doc.error(value.span, format!("`{key}` cannot be {}", quote(text)), Some(help));
-                refused
-            }
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+            return Read { value: *meaning, good: true, ..refused };
         }
+        let help = match nearest(text, words.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("did you mean \"{word}\"?"),
+            None => format!("one of {}", all.join(", ")),
+        };
+        self.doc.error(value.span, format!("`{key}` cannot be {}", quote(text)), Some(help));
+        refused
     }
 }
 

@@ -21,6 +21,7 @@
 //!   changes only when it stops serving.
 
 mod judge;
+mod memory;
 mod orders;
 mod role;
 mod survey;
@@ -33,19 +34,27 @@ use std::time::Instant;
 
 use super::NodeId;
 use super::agreement::{Proposal, Reading, Record};
-use super::node_state::NodeState;
+use super::node_state::{Contact, NodeState};
 use super::observation::{Check, Observation};
 use super::reason::Reason;
-use super::settings::{Settings, Spec};
+use super::settings::{Settings, Sort, Spec};
+
 use super::split::Doubt;
 use super::verdict::{AdminState, Change, ClusterState, Verdict};
 use super::view::{Components, Membership};
+pub use memory::Memory;
 
 /// What can happen to a cluster.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A node was configured or discovered.
     Added(NodeId, Spec),
+    /// Its name does not lead to it any more (true), or does again: it drains, and serves again.
+    Leaving(NodeId, bool),
+    /// It is watched no longer.
+    Removed(NodeId),
+    /// What can be discovered has been, for the first time.
+    Discovered,
     /// A node was checked.
     Observed(NodeId, Observation),
     /// The record of the writer was read.
@@ -109,19 +118,6 @@ pub struct Outcome {
     pub effects: Vec<Effect>,
 }
 
-/// What a restart must not forget. Nodes by their names in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Memory {
-    /// The history that was learned, in lower case.
-    pub history: Option<Box<str>>,
-    /// The component that is served.
-    pub served: BTreeSet<Arc<str>>,
-    /// The writer.
-    pub writer: Option<Arc<str>>,
-    /// Nodes that are not ready by the operator's wish.
-    pub operator: BTreeMap<Arc<str>, AdminState>,
-}
-
 /// What has been ordered about a node's established sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Orders {
@@ -143,6 +139,8 @@ struct Entry {
     asked_since: Option<Instant>,
     /// The orders to drain are the operator's.
     drained: bool,
+    /// Its name does not lead to it any more.
+    leaving: bool,
     /// Its view is out of date.
     stale: Option<Doubt>,
     /// Since when it serves without a break.
@@ -160,6 +158,7 @@ impl Entry {
             asked: false,
             asked_since: None,
             drained: false,
+            leaving: false,
             stale: None,
             serves_since: None,
         }
@@ -169,6 +168,15 @@ impl Entry {
     fn is_open(&self) -> bool {
         self.admin == AdminState::Ready && self.spec.takes_clients
     }
+
+    /// What it is, and says of itself, does not keep it from being the writer.
+    fn may_write(&self) -> bool {
+        match self.spec.sort {
+            Sort::Member => true,
+            Sort::Server => self.state.writable,
+            Sort::Replica | Sort::Port => false,
+        }
+    }
 }
 
 /// A cluster's nodes, observed and judged.
@@ -177,8 +185,12 @@ pub struct Core {
     nodes: BTreeMap<NodeId, Entry>,
     /// Every node fell silent at once and none serves again yet.
     blind: bool,
+    /// Nodes are still to be discovered for the first time.
+    discovering: bool,
     /// When every node had been asked once: before that, who answers first would be the writer for ever.
     settled: Option<Instant>,
+    /// What is remembered of nodes that are not known yet.
+    recalled: Memory,
     /// The history that was learned.
     history: Option<Box<str>>,
     /// The nodes of the component that was served last.
@@ -207,12 +219,19 @@ impl Default for Core {
 }
 
 impl Core {
+    /// A cluster whose nodes are still to be discovered, until [`Event::Discovered`]: beside those that it has.
+    pub fn discovering() -> Self {
+        Self { discovering: true, ..Self::new() }
+    }
+
     /// A cluster without nodes.
     pub fn new() -> Self {
         Self {
             nodes: BTreeMap::new(),
             blind: false,
+            discovering: false,
             settled: None,
+            recalled: Memory::default(),
             history: None,
             served: BTreeSet::new(),
             components: Components { all: Vec::new(), stale: BTreeMap::new(), membership: Membership::Uuid },
@@ -227,59 +246,34 @@ impl Core {
         }
     }
 
-    /// Takes back what was remembered, before the first check. Nodes that are no longer configured are left out.
-    pub fn recall(&mut self, settings: &Settings, memory: &Memory) {
-        let id = |name: &Arc<str>| self.nodes.iter().find(|(_, e)| e.spec.name == *name).map(|(id, _)| *id);
-        // Where `state_uuid` was changed to accept another history, the side that was served and its writer are those
-        // that must not serve any more.
-        let other =
-            settings.state_uuid.as_deref().is_some_and(|ours| memory.history.as_deref().is_some_and(|h| h != ours));
-        if !other {
-            self.history.clone_from(&memory.history);
-            self.served = memory.served.iter().filter_map(id).collect();
-            self.incumbent = memory.writer.as_ref().and_then(id);
-            // Another balancer may have moved it since: then only the record says who it is.
-            self.writer = self.incumbent.filter(|_| !settings.agreed);
-        }
-        let operator: Vec<_> = memory.operator.iter().filter_map(|(name, state)| Some((id(name)?, *state))).collect();
-        for (id, state) in operator {
-            if let Some(entry) = self.nodes.get_mut(&id) {
-                entry.admin = state;
-            }
-        }
-    }
-
-    /// What a restart must not forget. A configured history too: without it nobody would know of which one the rest was
-    /// remembered.
-    pub fn memory(&self, settings: &Settings) -> Memory {
-        let name = |id: &NodeId| self.nodes.get(id).map(|e| Arc::clone(&e.spec.name));
-        let served: BTreeSet<NodeId> = match self.served() {
-            [] => self.served.clone(),
-            now => now.iter().copied().collect(),
-        };
-        let away = self.nodes.values().filter(|e| e.admin != AdminState::Ready);
-        Memory {
-            history: self.history(settings),
-            served: served.iter().filter_map(name).collect(),
-            writer: self.writer.or(self.incumbent).as_ref().and_then(name),
-            operator: away.map(|e| (Arc::clone(&e.spec.name), e.admin)).collect(),
-        }
-    }
-
     /// Takes one event in.
     pub fn step(&mut self, settings: &Settings, now: Instant, event: Event) -> Outcome {
         let mut outcome = Outcome::default();
         match event {
             Event::Added(id, spec) => {
+                outcome.publish = true;
                 self.nodes.entry(id).or_insert_with(|| Entry::new(spec));
+                self.recognise(settings, id);
             }
+            Event::Leaving(id, leaving) => {
+                if let Some(entry) = self.nodes.get_mut(&id) {
+                    entry.leaving = leaving;
+                }
+            }
+            Event::Removed(id) => {
+                outcome.publish = true;
+                self.nodes.remove(&id);
+                self.served.remove(&id);
+                self.incumbent = self.incumbent.filter(|incumbent| *incumbent != id);
+            }
+            Event::Discovered => self.discovering = false,
             Event::Observed(id, observation) => {
                 if let Some(entry) = self.nodes.get_mut(&id) {
                     // A shortage of ours says nothing of who is there; but one that lasts must not hold up everything.
                     let since = *entry.asked_since.get_or_insert(now);
                     let lasting = now.saturating_duration_since(since) >= settings.down_after;
                     entry.asked |= lasting || !matches!(observation.check, Check::NotMade(_));
-                    entry.state.observe(settings, entry.verdict.kind.serves(), observation);
+                    entry.state.observe(settings, entry.spec.sort, entry.verdict.kind.serves(), observation);
                 }
             }
             Event::Recorded(reading) => self.record.read(reading, now),
@@ -307,12 +301,16 @@ impl Core {
             Event::Tick => {}
         }
         let fresh = self.settled.is_none();
-        if fresh && !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked) {
+        if fresh && !self.discovering && !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked) {
             self.settled = Some(now);
+            // But for what an operator wished of a node that may come yet.
+            self.recalled = Memory { operator: std::mem::take(&mut self.recalled.operator), ..Memory::default() };
         }
         self.survey(settings, now, fresh, &mut outcome);
         self.judge(settings, now, &mut outcome);
         self.assign(settings, now, &mut outcome);
+        // Nobody could take over from one that was removed.
+        self.writer = self.writer.filter(|id| self.nodes.contains_key(id));
         self.order(settings, now, &mut outcome);
         // Whose sessions all end is not told of some of them.
         let killed = outcome.effects.iter().filter_map(|e| if let Effect::Kill(id, _) = e { Some(*id) } else { None });
@@ -379,15 +377,19 @@ impl Core {
         self.settled.is_some()
     }
 
-    /// The cluster as a whole.
+    /// The cluster as a whole. Servers by themselves are a primary one where one of them serves.
     pub fn cluster(&self, settings: &Settings) -> ClusterState {
         let known = self.history(settings);
         let ours = |of: &Option<Box<str>>| of.is_none() || known.is_none() || *of == known;
+        let is_galera = self.nodes.values().any(|e| e.spec.sort == Sort::Member);
+        let mut counted = self.nodes.values().filter(|e| !is_galera || e.spec.sort == Sort::Member);
         if self.split.is_some() {
             ClusterState::SplitBrain
-        } else if self.components.all.iter().any(|c| ours(&c.history)) {
+        } else if self.components.all.iter().any(|c| ours(&c.history))
+            || !is_galera && counted.clone().any(|e| e.verdict.kind.serves())
+        {
             ClusterState::Primary
-        } else if self.nodes.values().any(|e| e.state.speaks) {
+        } else if counted.any(|e| e.state.speaks) {
             ClusterState::NoPrimary
         } else {
             ClusterState::Unknown
@@ -403,6 +405,12 @@ impl Core {
     /// Whether a node's list of members is to be read again although nothing seems to have changed.
     pub fn wants_members(&self) -> bool {
         self.doubt.is_some() || !self.components.stale.is_empty()
+    }
+
+    /// Whether anything came from a node when it was asked last.
+    pub fn answers(&self, id: NodeId) -> bool {
+        let contact = self.nodes.get(&id).map(|e| &e.state.contact);
+        matches!(contact, Some(Contact::Answers | Contact::Refuses { .. }))
     }
 
     /// Failed checks of a node in a row.

@@ -5,6 +5,7 @@
 //!
 //! * [`status`]: the rows of one node, parsed; a row that is missing or strange makes the node unfit.
 //! * [`fitness`]: what one node's rows allow by themselves.
+//! * [`server`]: nodes that are no members: servers by themselves, replicas.
 //! * `view`: from all nodes' views to the components there are.
 //! * `split`: which of several components is served.
 //! * `writer`, [`agreement`]: who writes, by what is observed or by the cluster's own record.
@@ -20,6 +21,7 @@ pub mod fitness;
 mod node_state;
 pub mod observation;
 pub mod reason;
+pub mod server;
 mod settings;
 mod split;
 pub mod status;
@@ -31,7 +33,8 @@ pub use self::core::{Core, Effect, Event, Memory, Outcome, Split};
 pub use fitness::{DonorRule, Fitness};
 pub use observation::{Check, LoginFailure, Observation, Unreachable};
 pub use reason::Reason;
-pub use settings::{Settings, Spec};
+pub use server::ServerStatus;
+pub use settings::{Settings, Sort, Spec};
 pub use status::{Listed, Members, NodeStatus};
 pub use verdict::{AdminState, Change, ClusterState, Kind, Slow, Verdict};
 pub use view::Membership;

@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::fitness::{Fitness, judge, judge_unreadable};
 use super::observation::{Check, LoginFailure, Observation, Unreachable};
 use super::reason::Reason;
-use super::settings::Settings;
+use super::server::ServerStatus;
+use super::settings::{Settings, Sort};
 use super::status::NodeStatus;
 use super::verdict::Slow;
 use super::view::View;
@@ -68,6 +69,10 @@ pub(super) struct NodeState {
     pub(super) address: Option<Box<str>>,
     pub(super) slow: Option<Slow>,
     flow: Option<Flow>,
+    /// A server by itself that takes writes, as of its last answer.
+    pub(super) writable: bool,
+    /// When a replica last knew how far behind it was, and how far.
+    reached: Option<(Instant, u64)>,
     /// Better checks in a row than `fitness`, and the least of them.
     rising: Option<Rising>,
     /// Failed checks in a row.
@@ -92,6 +97,8 @@ impl NodeState {
             address: None,
             slow: None,
             flow: None,
+            writable: false,
+            reached: None,
             rising: None,
             failures: 0,
             silent_since: None,
@@ -100,11 +107,11 @@ impl NodeState {
     }
 
     /// Takes one observation in. `serves`: the node serves now.
-    pub(super) fn observe(&mut self, settings: &Settings, serves: bool, observation: Observation) {
+    pub(super) fn observe(&mut self, settings: &Settings, sort: Sort, serves: bool, observation: Observation) {
         match observation.check {
             Check::Answered(status) => {
                 let (fitness, reason) = judge(&status, settings.donor);
-                self.room = has_room(&status, settings.connection_margin);
+                self.room = has_room(status.connections, settings.connection_margin);
                 self.load(settings, observation.begun, &status);
                 self.view = View::of(observation.begun, &status);
                 self.uuid.clone_from(&status.uuid);
@@ -119,11 +126,23 @@ impl NodeState {
                 self.view = None;
                 self.answered(settings, serves, fitness, reason);
             }
+            Check::Server(status) => self.served(settings, sort, serves, observation.begun, &status),
+            Check::Open => self.answered(settings, serves, Fitness::Full, Reason::Open),
             Check::Unreachable { why, sure } => self.silent(settings, observation.begun, why, sure),
             Check::LoginRefused(why) => self.login_refused(why),
             Check::NoEntry(why) => self.no_entry(why),
             Check::NotMade(_) => {}
         }
+    }
+
+    fn served(&mut self, settings: &Settings, sort: Sort, serves: bool, at: Instant, status: &ServerStatus) {
+        if let Some(lag) = status.lag() {
+            self.reached = Some((at, lag));
+        }
+        let (fitness, reason) = status.judge(sort, settings.max_replication_lag, self.reached, at);
+        self.room = has_room(status.connections, settings.connection_margin);
+        self.writable = sort == Sort::Server && status.is_writable();
+        self.answered(settings, serves, fitness, reason);
     }
 
     /// Whether it lags behind, with hysteresis. Flow control pauses all nodes alike: a node that makes the others wait is
@@ -268,6 +287,6 @@ impl NodeState {
     }
 }
 
-fn has_room(status: &NodeStatus, margin: u32) -> bool {
-    status.connections.is_none_or(|(connected, most)| connected.saturating_add(u64::from(margin)) < most)
+fn has_room(connections: Option<(u64, u64)>, margin: u32) -> bool {
+    connections.is_none_or(|(connected, most)| connected.saturating_add(u64::from(margin)) < most)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::server::ServerStatus;
 use super::status::{NodeStatus, Rows, Unreadable};
 
 /// One check.
@@ -21,6 +22,10 @@ pub enum Check {
     Answered(Box<NodeStatus>),
     /// The node answered with rows that cannot.
     Unreadable(Unreadable, Rows),
+    /// A server that is no member answered.
+    Server(Box<ServerStatus>),
+    /// It took the connection, and nothing more was asked.
+    Open,
     /// No answer.
     Unreachable {
         /// Why.

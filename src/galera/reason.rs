@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::observation::{LoginFailure, Unreachable};
+use super::server::Grant;
 
 /// The deciding value of a verdict. `Display` is the short sentence of the status, the log and the ERR packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,32 @@ pub enum Reason {
     Maintenance(String),
     /// `read_only`; its value.
     ReadOnly(String),
+    /// A server by itself that takes writes.
+    Writable,
+    /// One that does not, and replicates nothing.
+    OnlyRead,
+    /// A replica that replicates.
+    Replicates,
+    /// A replica that cannot reach its source, or does not know how far behind it is.
+    SourceLost,
+    /// The same, for longer than it may be behind.
+    SourceLostTooLong,
+    /// The same, and it serves since no better node does.
+    SourceLostLastResort,
+    /// A replica that is too far behind: seconds, and how many it may be.
+    Lagging(u64, Duration),
+    /// A replica that does not replicate; what does not run.
+    ReplicationStopped(String),
+    /// Whether it replicates cannot be seen; the server's words.
+    ReplicationUnreadable(String),
+    /// It is meant to be a replica and is none.
+    NoReplica,
+    /// It takes connections, and more is not asked.
+    Open,
+    /// Its name does not lead to it any more.
+    Left,
+    /// It was given as it is, and nobody watches it.
+    Given,
     /// A row that every Galera node sends is missing.
     RowMissing(&'static str),
     /// A row holds what no known version sends.
@@ -102,6 +130,17 @@ impl Reason {
             Self::RejectsQueries(_) => "reject_queries",
             Self::Maintenance(_) => "pxc_maint_mode",
             Self::ReadOnly(_) => "read_only",
+            Self::Writable => "read_write",
+            Self::OnlyRead => "only_read",
+            Self::Replicates => "replicates",
+            Self::SourceLost | Self::SourceLostTooLong | Self::SourceLostLastResort => "source_lost",
+            Self::Lagging(..) => "replication_lag",
+            Self::ReplicationStopped(_) => "replication_stopped",
+            Self::ReplicationUnreadable(_) => "replication_unreadable",
+            Self::NoReplica => "no_replica",
+            Self::Open => "open",
+            Self::Left => "left",
+            Self::Given => "given",
             Self::RowMissing(_) | Self::RowStrange(..) => "not_galera",
             Self::Unreachable(_) => "unreachable",
             Self::LoginRefused(_) | Self::LoginRefusedLastResort(_) | Self::LoginRefusedMember(_) => "login_refused",
@@ -133,12 +172,26 @@ impl Reason {
             | Self::Undecided
             | Self::Refused
             | Self::Unreachable(_) => Consequence::Down,
-            Self::RejectsQueries(_) | Self::Maintenance(_) | Self::ReadOnly(_) | Self::DonorRejects => {
-                Consequence::Veto
-            }
+            Self::RejectsQueries(_)
+            | Self::Maintenance(_)
+            | Self::ReadOnly(_)
+            | Self::DonorRejects
+            | Self::Lagging(..)
+            | Self::ReplicationStopped(_)
+            | Self::NoReplica
+            | Self::SourceLostTooLong
+            | Self::Left => Consequence::Veto,
             Self::Donor { .. } | Self::DonorLastResort { .. } => Consequence::Donor,
             Self::NotChecked
             | Self::Synced
+            | Self::Writable
+            | Self::OnlyRead
+            | Self::Replicates
+            | Self::SourceLost
+            | Self::SourceLostLastResort
+            | Self::ReplicationUnreadable(_)
+            | Self::Open
+            | Self::Given
             | Self::LoginRefused(_)
             | Self::LoginRefusedLastResort(_)
             | Self::LoginRefusedMember(_)
@@ -188,6 +241,25 @@ impl fmt::Display for Reason {
             Self::RejectsQueries(value) => write!(f, "wsrep_reject_queries={}", short(value)),
             Self::Maintenance(value) => write!(f, "pxc_maint_mode={}", short(value)),
             Self::ReadOnly(value) => write!(f, "read_only={}", short(value)),
+            Self::Writable => f.write_str("takes writes (read_only=OFF)"),
+            Self::OnlyRead => f.write_str("read-only"),
+            Self::Replicates => f.write_str("replicates"),
+            Self::SourceLost => f.write_str("replication cannot reach its source"),
+            Self::SourceLostTooLong => {
+                f.write_str("replication cannot reach its source, perhaps further behind than max_replication_lag")
+            }
+            Self::SourceLostLastResort => {
+                f.write_str("replication cannot reach its source, last resort: no better node serves")
+            }
+            Self::Lagging(seconds, most) => {
+                write!(f, "{seconds} s behind its source (max_replication_lag = {} s)", most.as_secs_f64())
+            }
+            Self::ReplicationStopped(what) => write!(f, "replication stopped ({})", told(what)),
+            Self::ReplicationUnreadable(said) => write!(f, "replication unreadable ({}; {Grant})", told(said)),
+            Self::NoReplica => f.write_str("not a replica"),
+            Self::Open => f.write_str("takes connections"),
+            Self::Left => f.write_str("its name does not lead here any more"),
+            Self::Given => f.write_str("not watched"),
             Self::RowMissing(name) if name.starts_with("wsrep") => write!(f, "not a Galera node ({name} is missing)"),
             Self::RowMissing(name) => write!(f, "the row {name} is missing"),
             Self::RowStrange(name, value) => write!(f, "unknown value {name}={}", short(value)),

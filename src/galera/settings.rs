@@ -37,6 +37,22 @@ pub struct Settings {
     pub failback: Failback,
     /// The writer is the one that the cluster's own record names.
     pub agreed: bool,
+    /// A replica that is further behind is unfit.
+    pub max_replication_lag: Option<Duration>,
+}
+
+/// What a node is to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// A member of a Galera cluster.
+    #[default]
+    Member,
+    /// An asynchronous replica of one: never the writer, and no reason to keep a donor from serving.
+    Replica,
+    /// A MySQL or MariaDB server by itself: a writer unless it is read-only.
+    Server,
+    /// Something that takes connections. Nothing tells a writer there.
+    Port,
 }
 
 /// What a configuration says of one node.
@@ -48,4 +64,8 @@ pub struct Spec {
     pub priority: u32,
     /// Clients are sent to it at all: its weight is not 0.
     pub takes_clients: bool,
+    /// As the writer it comes after all that are none.
+    pub backup: bool,
+    /// What it is.
+    pub sort: Sort,
 }

@@ -20,6 +20,8 @@ pub enum Failback {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) id: NodeId,
+    /// Comes after all that are none.
+    pub(super) backup: bool,
     pub(super) priority: u32,
     /// Since when it serves without a break.
     pub(super) since: Instant,
@@ -65,7 +67,7 @@ pub(super) fn failback_due(candidates: &[Candidate], writer: NodeId, failback: F
     }
 }
 
-/// The larger priority, then the order of the nodes.
+/// No backup, the larger priority, then the order of the nodes.
 fn preferred(candidates: &[Candidate]) -> Option<Candidate> {
-    candidates.iter().copied().max_by_key(|c| (c.priority, Reverse(c.id)))
+    candidates.iter().copied().max_by_key(|c| (!c.backup, c.priority, Reverse(c.id)))
 }

@@ -8,30 +8,38 @@
 //! Everything here runs on the control thread.
 
 mod deadline;
+mod discover;
+mod fixed;
+mod lookup;
 mod members;
 pub mod memory;
 mod monitor;
+mod names;
 mod obey;
 mod operator;
 mod picture;
 pub mod probe;
 mod record;
 mod resolve;
+mod roster;
 mod rules;
 mod seen;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-use crate::config;
+use crate::config::{self, Discover};
 use crate::net::tls::SetupError;
-use crate::pool::{CommandQueue, Commands, PoolCell};
+use crate::pool::{CommandQueue, Commands, NodeId, PoolCell};
 use crate::telemetry::Registry;
 
+pub use fixed::Fixed;
+pub use lookup::{Lookup, LookupError};
 pub use memory::Store;
-pub use resolve::Resolver;
+use roster::Origin;
 pub use rules::{settings, spec};
 pub use watch::ClusterWatch;
 
@@ -46,14 +54,16 @@ pub struct Health {
 }
 
 impl Health {
-    /// Prepares the watch of a cluster, with what is remembered of it; [`Self::start`] begins it.
+    /// Prepares the watch of a cluster, with what is remembered of it; [`Self::start`] begins it. Names of its nodes are
+    /// looked up by `lookup`.
     pub fn new(
         cluster: &Arc<config::Cluster>,
         registry: &Registry,
         memory: Option<&Store>,
+        lookup: &Lookup,
     ) -> Result<Self, SetupError> {
         let keeper = memory.map(|store| store.keeper(&cluster.name));
-        let watch = Arc::new(ClusterWatch::new(cluster, registry, keeper)?);
+        let watch = Arc::new(ClusterWatch::new(cluster, registry, keeper, lookup)?);
         let (commands, queue) = Commands::channel();
         Ok(Self { watch, commands, queue: Some(queue), tasks: JoinSet::new() })
     }
@@ -70,12 +80,16 @@ impl Health {
 
     /// Starts the monitors, on the runtime this is called in.
     pub fn start(&mut self) {
-        for node in self.watch.nodes() {
-            let watch = Arc::clone(&self.watch);
-            self.tasks.spawn(kept_alive(move || monitor::run(Arc::clone(&watch), node.clone())));
-        }
+        let watch = Arc::clone(&self.watch);
+        self.tasks.spawn(monitor_all(watch));
         let watch = Arc::clone(&self.watch);
         self.tasks.spawn(kept_alive(move || Arc::clone(&watch).tick()));
+        let watch = Arc::clone(&self.watch);
+        self.tasks.spawn(kept_alive(move || names::run(Arc::clone(&watch))));
+        if self.watch.rules().config.discovery.by != Discover::Off {
+            let watch = Arc::clone(&self.watch);
+            self.tasks.spawn(kept_alive(move || discover::run(Arc::clone(&watch))));
+        }
         if let Some(queue) = self.queue.take() {
             let watch = Arc::clone(&self.watch);
             let queue = Arc::new(tokio::sync::Mutex::new(queue));
@@ -95,6 +109,37 @@ impl Health {
     /// Waits until every node was checked once; each check has its deadline.
     pub async fn first_round(&self) {
         self.watch.first_round().await;
+    }
+}
+
+/// Keeps a monitor for each node that is watched, and none for others.
+async fn monitor_all(watch: Arc<ClusterWatch>) {
+    let mut changes = watch.roster().changes();
+    let mut monitors = JoinSet::new();
+    let mut of: BTreeMap<NodeId, AbortHandle> = BTreeMap::new();
+    loop {
+        changes.mark_unchanged();
+        let nodes = watch.nodes();
+        of.retain(|id, monitor| {
+            let stays = nodes.iter().any(|n| n.node.id == *id);
+            if !stays {
+                monitor.abort();
+            }
+            stays
+        });
+        for node in nodes.iter().filter(|n| n.origin != Origin::Placeholder) {
+            of.entry(node.node.id).or_insert_with(|| {
+                let (watch, node) = (Arc::clone(&watch), node.clone());
+                monitors.spawn(kept_alive(move || monitor::run(Arc::clone(&watch), node.clone())))
+            });
+        }
+        drop(nodes);
+        tokio::select! {
+            // The sender lives as long as the watch.
+            _ = changes.changed() => {}
+            // One that was ended: nothing is kept of it.
+            Some(_) = monitors.join_next() => {}
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! One node's monitor: when to look, and on which connection.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::deadline::within;
 use super::probe::Kept;
-use super::watch::{ClusterWatch, WatchedNode};
+use super::roster::WatchedNode;
+use super::watch::ClusterWatch;
 use crate::galera::observation::Check;
 use crate::telemetry::Seldom;
 
@@ -22,7 +25,7 @@ const CUT_SHORT_WARNING_EVERY: Duration = Duration::from_secs(60);
 /// is at most one interval old.
 const JITTER: f64 = 0.1;
 
-/// Checks one node for as long as the process lives.
+/// Checks one node for as long as it is watched.
 pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     let mut kept: Option<Kept> = None;
     let mut closed = false;
@@ -35,7 +38,13 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     loop {
         let begun = Instant::now();
         let rules = watch.rules();
-        let prober = rules.prober(&node);
+        let prober = rules.prober(&node, watch.lookup());
+        if node.moved.swap(false, Ordering::Relaxed)
+            && let Some(elsewhere) = kept.take()
+        {
+            // Beside the check: it may hang where it is not needed any more.
+            tokio::spawn(within(rules.config.monitor.timeout, elsewhere.connection.quit()));
+        }
         let probed = prober.check(&mut kept, closed, watch.wants_members()).await;
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
@@ -44,11 +53,11 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
         };
         let in_doubt = watch.observed(&node, probed);
         // Without a kept connection the next check is a login.
-        if let Some(address) = kept.as_ref().map(Kept::address)
+        if let Some(at) = kept.as_ref().map(Kept::at).cloned()
             && node.node.take_login_due()
         {
             // Beside the checks: on a node that hangs it takes its whole deadline.
-            tokio::spawn(async move { prober.log_in_once(address).await });
+            tokio::spawn(async move { prober.log_in_once(at).await });
         }
         let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt || asked));
         // A look that somebody asked for comes no sooner than this after the last one began.
@@ -126,6 +135,7 @@ fn shortened(pace: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::health::Lookup;
     use crate::telemetry::Registry;
 
     #[tokio::test(start_paused = true)]
@@ -133,8 +143,8 @@ mod tests {
         let text = "[cluster.c]\nnodes = [\"127.0.0.1\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
                     [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
         let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
-        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new(), None).unwrap();
-        let node = watch.nodes().pop().unwrap();
+        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new(), None, &Lookup::system()).unwrap();
+        let node = watch.nodes().first().cloned().unwrap();
         let now = Instant::now();
         let (due, soonest) = (now + Duration::from_millis(90), now + Duration::from_millis(100));
         node.node.look.notify_one();

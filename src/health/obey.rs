@@ -139,7 +139,7 @@ impl ClusterWatch {
 
     /// Shows who the writer is.
     pub(super) fn show_writer(&self, core: &Core) {
-        for w in self.nodes() {
+        for w in self.nodes().iter() {
             w.metrics.set_writer(core.writer() == Some(w.node.id));
         }
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::roster::WatchedNode;
 use super::rules::Rules;
 use super::seen::Seen;
-use super::watch::WatchedNode;
 use crate::galera::{Core, NodeId};
 use crate::pool::{Member, Pool, Standing};
 
@@ -23,15 +23,16 @@ pub(super) fn snapshot(
 ) -> Pool {
     let config = &rules.config;
     let member = |n: &WatchedNode| {
-        let id = n.node.id;
-        let spec = config.nodes.iter().find(|s| s.name == n.node.name);
-        let weight = spec.map_or(0, |s| s.weight);
+        let (id, spec) = (n.node.id, &n.spec);
         Member {
             node: Arc::clone(&n.node),
-            address: seen.get(&id).and_then(|s| s.address),
-            weight: ramped(weight, core.serves_since(id), config.sessions.slow_start, now),
-            full_weight: weight,
-            priority: spec.map_or(0, |s| s.priority),
+            addresses: seen.get(&id).map_or_else(Arc::default, |s| Arc::clone(&s.addresses)),
+            weight: ramped(spec.weight, core.serves_since(id), config.sessions.slow_start, now),
+            full_weight: spec.weight,
+            priority: spec.priority,
+            zone: Arc::clone(&spec.zone),
+            backup: spec.backup,
+            max_connections: spec.max_connections,
             admin: core.admin(id),
             verdict: core.verdict(id),
         }

@@ -1,39 +1,47 @@
 //! One check of one node: resolve, connect, log in, ask, read.
 
+mod reading;
+
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
+pub(super) use reading::unreachable;
+use tokio::io::AsyncWriteExt as _;
 
 use super::deadline::within;
+use super::lookup::Lookup;
 use super::members::Listing;
-use super::resolve::Resolver;
-use crate::config::{HostPort, Monitor, Secret};
-use crate::galera::Members;
-use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
-use crate::galera::status::{NodeStatus, Rows, STATUS_QUERY, VARIABLES_QUERY};
-use crate::mysql::{Connection, Credentials, Error, Greeted, Meaning, Phase};
+use super::resolve::resolve;
+use crate::config::{Endpoint, Monitor, Place, ProxyVersion, Secret};
+use crate::galera::Sort;
+use crate::galera::observation::{Check, Observation, Unreachable};
+use crate::galera::server::{
+    NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus, replication_queries,
+};
+use crate::galera::status::{Rows, STATUS_QUERY, VARIABLES_QUERY};
+use crate::mysql::{self, Connection, Credentials, Greeted, Meaning};
+use crate::net::proxy::header;
 use crate::net::tls::{ClientTls, SetupError};
-use crate::net::{Stream, is_local_shortage};
+use crate::net::{self, Stream, is_local_shortage};
+use reading::{failure, read};
 
 /// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
 pub(super) const LAG_TOLERATED: u32 = 4;
 
-/// `ER_UNKNOWN_COM_ERROR` (Galera's "not ready"), `ER_SERVER_SHUTDOWN`, `ER_NORMAL_SHUTDOWN`.
-const GOING_DOWN: [u16; 3] = [1047, 1053, 1077];
-
 /// How a node is checked.
 #[derive(Debug)]
 pub struct Prober {
-    host: String,
-    port: u16,
-    resolver: Arc<Resolver>,
+    place: Place,
+    /// Another port than the place's.
+    port: Option<u16>,
+    sort: Sort,
+    lookup: Lookup,
     user: String,
     password: Secret,
     tls: Option<Arc<ClientTls>>,
+    proxy: Option<ProxyVersion>,
     timeout: Duration,
 }
 
@@ -42,8 +50,8 @@ pub struct Prober {
 pub struct Probed {
     /// For the verdict.
     pub observation: Observation,
-    /// The address that answered, resolved at the last connect.
-    pub address: Option<SocketAddr>,
+    /// Every address of the node, where a connection was made: the one that took it first.
+    pub addresses: Option<Vec<Endpoint>>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -92,34 +100,31 @@ impl Progress {
 pub(super) struct Kept {
     pub(super) connection: Connection,
     pub(super) since: tokio::time::Instant,
-    address: SocketAddr,
+    at: Endpoint,
     listing: Listing,
 }
 
 impl Kept {
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it leads.
+    pub(super) fn at(&self) -> &Endpoint {
+        &self.at
     }
 }
 
 impl Prober {
-    /// Checks `address` as `monitor` says. `tls` was made of `monitor.tls`, once for all nodes; `resolver` is of
-    /// `address`'s host, and the same for all probers of a node.
-    pub fn new(address: &HostPort, monitor: &Monitor, tls: Option<Arc<ClientTls>>, resolver: Arc<Resolver>) -> Self {
+    /// Checks what is at `place`, and of this sort, as `monitor` says. `tls` was made of `monitor.tls`, once for all nodes.
+    pub fn new(place: &Place, sort: Sort, monitor: &Monitor, tls: Option<Arc<ClientTls>>, lookup: &Lookup) -> Self {
         Self {
-            host: address.host.clone(),
-            port: monitor.port.unwrap_or(address.port),
-            resolver,
+            place: place.clone(),
+            port: monitor.port,
+            sort,
+            lookup: lookup.clone(),
             user: monitor.user.clone(),
             password: monitor.password.clone(),
             tls,
+            proxy: monitor.send_proxy_protocol,
             timeout: monitor.timeout,
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn resolver(&self) -> Arc<Resolver> {
-        Arc::clone(&self.resolver)
     }
 
     /// The TLS configuration for all nodes of a monitor.
@@ -136,8 +141,8 @@ impl Prober {
     }
 
     /// A login and nothing else: it clears the server's count of handshakes broken off from our address.
-    pub(super) async fn log_in_once(&self, address: SocketAddr) {
-        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&[address], &Progress::default())).await {
+    pub(super) async fn log_in_once(&self, at: Endpoint) {
+        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&mut vec![at], &Progress::default())).await {
             self.farewell(Some(kept)).await;
         }
     }
@@ -149,8 +154,12 @@ impl Prober {
 
     /// A connection for what is no check. It is the caller who has a deadline.
     pub(super) async fn log_in(&self) -> Result<Connection, Check> {
-        let addresses = self.resolver.resolve(self.port).await?;
-        Ok(self.dial(&addresses, &Progress::default()).await?.connection)
+        let mut addresses = self.resolve().await?;
+        Ok(self.dial(&mut addresses, &Progress::default()).await?.connection)
+    }
+
+    async fn resolve(&self) -> Result<Vec<Endpoint>, Check> {
+        resolve(&self.place, self.port, &self.lookup).await
     }
 
     async fn farewell(&self, kept: Option<Kept>) {
@@ -166,33 +175,34 @@ impl Prober {
     pub(super) async fn check(&self, kept: &mut Option<Kept>, closed: bool, relist: bool) -> Probed {
         let begun = Instant::now();
         let progress = Progress::default();
-        let known = kept.as_ref().map(|k| k.address);
+        let mut addresses = None;
         let mut closed = closed;
         let outcome = within(self.timeout, async {
+            if self.sort == Sort::Port {
+                return self.knock(&mut addresses, &progress).await;
+            }
             let was_kept = kept.is_some();
-            match self.converse(kept, &progress, relist).await {
+            match self.converse(kept, &mut addresses, &progress, relist).await {
                 // Closed by the server in the middle of the question, as a kept connection may be while it is idle.
                 Err(Check::Unreachable { why: Unreachable::Closed(_), .. }) if was_kept => {
                     closed = true;
-                    self.converse(kept, &progress, relist).await
+                    self.converse(kept, &mut addresses, &progress, relist).await
                 }
                 other => other,
             }
         })
         .await;
         let duration = begun.elapsed();
-        let failed = |check| (check, known);
-        let (check, address) = match outcome {
-            Ok(Ok((rows, members, address))) => (read(rows, members), Some(address)),
-            Ok(Err(check)) => failed(check),
+        let check = match outcome {
+            Ok(Ok(check) | Err(check)) => check,
             Err(missed) if missed.lag >= self.timeout / LAG_TOLERATED => {
                 let lag = missed.lag.as_millis();
-                failed(Check::NotMade(format!("this process did not run for {lag} ms")))
+                Check::NotMade(format!("this process did not run for {lag} ms"))
             }
-            Err(_) => failed(unreachable(match progress.step() {
+            Err(_) => unreachable(match progress.step() {
                 Step::Resolve => Unreachable::CannotResolve("no answer in time".to_owned()),
                 step => Unreachable::TimedOut(step.name()),
-            })),
+            }),
         };
         let check = match check {
             Check::Unreachable { why, .. } => {
@@ -201,65 +211,129 @@ impl Prober {
             }
             other => other,
         };
-        Probed { observation: Observation { begun, check }, address, duration }
+        Probed { observation: Observation { begun, check }, addresses, duration }
+    }
+
+    /// Connects and no more.
+    async fn knock(&self, found: &mut Option<Vec<Endpoint>>, progress: &Progress) -> Result<Check, Check> {
+        progress.at(Step::Resolve);
+        let mut addresses = self.resolve().await?;
+        progress.at(Step::Connect);
+        let stream = connect(&mut addresses, self.timeout).await?;
+        *found = Some(addresses);
+        self.introduce(stream).await.map(|_closed| Check::Open)
     }
 
     async fn converse(
         &self,
         kept: &mut Option<Kept>,
+        found: &mut Option<Vec<Endpoint>>,
         progress: &Progress,
         relist: bool,
-    ) -> Result<(Rows, Option<Members>, SocketAddr), Check> {
+    ) -> Result<Check, Check> {
         let mut on = match kept.take() {
             Some(k) => k,
             None => {
                 progress.at(Step::Resolve);
-                let addresses = self.resolver.resolve(self.port).await?;
-                self.dial(&addresses, progress).await?
+                let mut addresses = self.resolve().await?;
+                let on = self.dial(&mut addresses, progress).await?;
+                *found = Some(addresses);
+                on
             }
         };
         progress.at(Step::Query);
-        let mut rows = Rows::new();
-        for query in [STATUS_QUERY, VARIABLES_QUERY] {
-            let answer = match on.connection.query(query).await {
-                Ok(answer) => answer,
-                Err(e) => {
-                    let of_the_account = e.server_error().is_none_or(|e| e.meaning() != Meaning::Other);
-                    // After an ERR packet it is as good as before. But what a server holds against an account (an expired
-                    // password, its quota) it goes on holding against the session when the account is mended.
-                    *kept = Some(on).filter(|on| on.connection.is_usable() && !of_the_account);
-                    return Err(failure(e));
-                }
-            };
-            rows.extend(answer.pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
+        let asked = match self.sort {
+            Sort::Member => ask_member(&mut on, relist).await,
+            Sort::Server | Sort::Replica | Sort::Port => ask_server(&mut on.connection).await,
+        };
+        match asked {
+            Ok(check) => {
+                *kept = Some(on);
+                Ok(check)
+            }
+            Err(e) => {
+                let of_the_account = e.server_error().is_none_or(|e| e.meaning() != Meaning::Other);
+                // After an ERR packet it is as good as before. But what a server holds against an account (an expired
+                // password, its quota) it goes on holding against the session when the account is mended.
+                *kept = Some(on).filter(|on| on.connection.is_usable() && !of_the_account);
+                Err(failure(e))
+            }
         }
-        let members = on.listing.read(&mut on.connection, &rows, relist).await.map_err(failure)?;
-        let address = on.address;
-        *kept = Some(on);
-        Ok((rows, members, address))
     }
 
-    async fn dial(&self, addresses: &[SocketAddr], progress: &Progress) -> Result<Kept, Check> {
+    /// Logs in at the first address that takes a connection, which comes first from then on.
+    async fn dial(&self, addresses: &mut Vec<Endpoint>, progress: &Progress) -> Result<Kept, Check> {
         progress.at(Step::Connect);
-        let (stream, address) = connect(addresses, self.timeout).await?;
+        let stream = connect(addresses, self.timeout).await?;
+        let at = addresses.first().cloned().ok_or_else(|| unreachable(Unreachable::Io("no address".to_owned())))?;
         progress.at(Step::Greeting);
+        let stream = self.introduce(stream).await?;
         let credentials = Credentials { user: &self.user, password: self.password.expose() };
-        let tls = self.tls.as_deref().map(|t| (t, self.host.as_str()));
-        let greeted = Greeted::new(Stream::Tcp(stream)).await.map_err(failure)?;
+        // The name that a server's certificate has for clients of its own host.
+        let name = self.place.host().map_or("localhost", |host| host.host.as_str());
+        let tls = self.tls.as_deref().map(|t| (t, name));
+        let greeted = Greeted::new(stream).await.map_err(failure)?;
         progress.at(Step::Login);
         let connection = greeted.login(credentials, tls).await.map_err(failure)?;
-        Ok(Kept { connection, since: tokio::time::Instant::now(), address, listing: Listing::default() })
+        Ok(Kept { connection, since: tokio::time::Instant::now(), at, listing: Listing::default() })
+    }
+
+    /// Says that the connection speaks for nobody, where the server wants to be told.
+    async fn introduce(&self, mut stream: Stream) -> Result<Stream, Check> {
+        if let Some(version) = self.proxy {
+            let sent = stream.write_all(&header(version, None)).await;
+            sent.map_err(|e| unreachable(Unreachable::Io(e.to_string())))?;
+        }
+        Ok(stream)
     }
 }
 
-/// The first address that takes a connection. One that is silent takes only its share of the check's time: behind a
-/// name with an IPv6 address that leads nowhere the node may be well.
-async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream, SocketAddr), Check> {
+async fn ask(connection: &mut Connection, queries: [&str; 2]) -> Result<Rows, mysql::Error> {
+    let mut rows = Rows::new();
+    for query in queries {
+        let answer = connection.query(query).await?;
+        rows.extend(answer.pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
+    }
+    Ok(rows)
+}
+
+async fn ask_member(on: &mut Kept, relist: bool) -> Result<Check, mysql::Error> {
+    let rows = ask(&mut on.connection, [STATUS_QUERY, VARIABLES_QUERY]).await?;
+    let members = on.listing.read(&mut on.connection, &rows, relist).await?;
+    Ok(read(rows, members))
+}
+
+async fn ask_server(connection: &mut Connection) -> Result<Check, mysql::Error> {
+    let rows = ask(connection, [SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY]).await?;
+    let version = rows.get("version").map_or("", String::as_str);
+    let mut channels = Err(String::new());
+    for query in replication_queries(version) {
+        match connection.query(query).await {
+            Ok(answer) => channels = Ok(answer.named().collect()),
+            Err(e) => match e.server_error() {
+                Some(said) if said.code == NOT_UNDERSTOOD && connection.is_usable() => {
+                    channels = Err(said.to_string());
+                    continue;
+                }
+                // Of rights: the node answers, and this is what it says.
+                Some(said) if connection.is_usable() => channels = Err(said.to_string()),
+                _ => return Err(e),
+            },
+        }
+        break;
+    }
+    Ok(Check::Server(Box::new(ServerStatus::new(rows, channels))))
+}
+
+/// The first address that takes a connection, which is put first. One that is silent takes only its share of the check's
+/// time: behind a name with an IPv6 address that leads nowhere the node may be well.
+async fn connect(addresses: &mut [Endpoint], time: Duration) -> Result<Stream, Check> {
     let share = time / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let mut last = None;
     let mut ours = None;
-    for &address in addresses {
-        let connected = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+    for nth in 0..addresses.len() {
+        let Some(address) = addresses.get(nth) else { break };
+        let connected = match tokio::time::timeout(share, net::connect(address, None)).await {
             Ok(connected) => connected,
             Err(_elapsed) => {
                 last = Some(Unreachable::TimedOut(Step::Connect.name()));
@@ -268,8 +342,9 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream,
         };
         match connected {
             Ok(stream) => {
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, address));
+                let _ = stream.tune(None);
+                addresses.swap(0, nth);
+                return Ok(stream);
             }
             // Of an IPv6 address on a host without it, say; the next one may be another matter.
             Err(e) if is_local_shortage(&e) => ours = Some(e),
@@ -282,49 +357,4 @@ async fn connect(addresses: &[SocketAddr], time: Duration) -> Result<(TcpStream,
         (None, Some(e)) => Check::NotMade(format!("a shortage of this host: {e}")),
         (None, None) => unreachable(Unreachable::Io("no address".to_owned())),
     })
-}
-
-fn read(rows: Rows, members: Option<Members>) -> Check {
-    match NodeStatus::from_rows(rows) {
-        Ok(status) => Check::Answered(Box::new(status.with_members(members))),
-        Err((why, rows)) => Check::Unreadable(why, rows),
-    }
-}
-
-pub(super) fn unreachable(why: Unreachable) -> Check {
-    Check::Unreachable { why, sure: false }
-}
-
-/// What a failed conversation says of the node.
-fn failure(e: Error) -> Check {
-    if e.is_login_refused() {
-        return Check::LoginRefused(login_failure(&e));
-    }
-    let closed = |phase| match phase {
-        Phase::Greeting => "greeting",
-        Phase::Login => "login",
-        Phase::Idle => "idleness",
-        Phase::Command => "query",
-    };
-    match e {
-        // In answer to a query too: MAX_QUERIES_PER_HOUR is a limit of the account, and no fault of the node.
-        Error::Server { ref error, .. } if error.meaning() == Meaning::CannotGetIn => Check::NoEntry(login_failure(&e)),
-        // What else a server answers to a login (a plugin it lacks, an account's rules) is a matter of the account, unless
-        // it says that it is going down or cannot serve.
-        Error::Server { ref error, phase: Phase::Login } if !GOING_DOWN.contains(&error.code) => {
-            Check::LoginRefused(login_failure(&e))
-        }
-        Error::Server { error, .. } => unreachable(Unreachable::Said(error.to_string())),
-        Error::Io { ref source, .. } if is_local_shortage(source) => Check::NotMade(e.to_string()),
-        Error::Io { phase, .. } => unreachable(Unreachable::Closed(closed(phase))),
-        Error::Tls(e) => unreachable(Unreachable::Tls(e.to_string())),
-        other => unreachable(Unreachable::Protocol(other.to_string())),
-    }
-}
-
-fn login_failure(e: &Error) -> LoginFailure {
-    match e.server_error() {
-        Some(server) => LoginFailure { code: server.code, message: server.message.clone() },
-        None => LoginFailure { code: 0, message: e.to_string() },
-    }
 }

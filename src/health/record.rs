@@ -212,7 +212,7 @@ impl Desk {
     async fn log_in(&self, rules: &Rules, node: NodeId) -> Result<Session, Failure> {
         let name = self.name(node);
         let Some((watched, login)) = self.watch.watched(node).zip(login(rules)) else { return Err(Failure::Nobody) };
-        let prober = rules.prober(watched).with_account(&login.user, &login.password);
+        let prober = rules.prober(&watched, self.watch.lookup()).with_account(&login.user, &login.password);
         let mut connection = match prober.log_in().await {
             Ok(connection) => connection,
             Err(check) => {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lookup::Lookup;
 use super::probe::Prober;
-use super::watch::WatchedNode;
-use crate::config;
-use crate::galera::{self, Settings, Spec};
+use super::roster::WatchedNode;
+use crate::config::{self, NodeKind};
+use crate::galera::{self, Settings, Sort, Spec};
 use crate::net::tls::{ClientTls, SetupError};
 
 /// Read anew for each check, so that it can change in place.
@@ -23,8 +24,9 @@ impl Rules {
     }
 
     /// A prober of one node.
-    pub(super) fn prober(&self, of: &WatchedNode) -> Prober {
-        Prober::new(&of.node.address, &self.config.monitor, self.tls.clone(), Arc::clone(&of.resolver))
+    pub(super) fn prober(&self, of: &WatchedNode, lookup: &Lookup) -> Prober {
+        let sort = sort(&self.config.monitor, of.spec.kind);
+        Prober::new(&of.spec.address, sort, &self.config.monitor, self.tls.clone(), lookup)
     }
 
     /// Time from one check to the next.
@@ -60,10 +62,27 @@ pub fn settings(config: &config::Cluster) -> Settings {
             config::Failback::After(time) => galera::Failback::After(time),
         },
         agreed: config.writer.agreement == config::Agreement::Cluster,
+        max_replication_lag: eligibility.max_replication_lag,
     }
 }
 
 /// What the core is told of a node.
-pub fn spec(node: &config::NodeSpec) -> Spec {
-    Spec { name: Arc::clone(&node.name), priority: node.priority, takes_clients: node.weight > 0 }
+pub fn spec(node: &config::NodeSpec, monitor: &config::Monitor) -> Spec {
+    Spec {
+        name: Arc::clone(&node.name),
+        priority: node.priority,
+        takes_clients: node.weight > 0,
+        backup: node.backup,
+        sort: sort(monitor, node.kind),
+    }
+}
+
+/// What a node is to a cluster that is watched like this.
+fn sort(monitor: &config::Monitor, node: NodeKind) -> Sort {
+    match (monitor.kind, node) {
+        (NodeKind::Galera, NodeKind::Galera) => Sort::Member,
+        (NodeKind::Galera, NodeKind::Mysql) => Sort::Replica,
+        (NodeKind::Mysql, _) | (_, NodeKind::Mysql) => Sort::Server,
+        (NodeKind::Tcp, _) | (_, NodeKind::Tcp) => Sort::Port,
+    }
 }

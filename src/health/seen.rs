@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::probe::Probed;
-use super::watch::WatchedNode;
-use crate::config::HostPort;
+use super::resolve::literal;
+use super::roster::WatchedNode;
+use crate::config::{Endpoint, Place};
 use crate::galera;
 use crate::galera::observation::Check;
 use crate::galera::status::Rows;
@@ -18,7 +19,8 @@ const NOT_MADE_WARNING_EVERY: Duration = Duration::from_secs(10);
 /// For snapshots and the status.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    pub(super) address: Option<SocketAddr>,
+    /// Where it can be connected to, what took the last connection first.
+    pub(super) addresses: Arc<[Endpoint]>,
     pub(super) checked: bool,
     /// The last check's login was refused.
     pub(super) refused: bool,
@@ -33,9 +35,10 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new() -> Self {
+    /// A node given by address needs no check to be found.
+    pub(super) fn new(place: &Place) -> Self {
         Self {
-            address: None,
+            addresses: literal(place).into_iter().collect(),
             checked: false,
             refused: false,
             not_made: Seldom::new(NOT_MADE_WARNING_EVERY),
@@ -54,6 +57,8 @@ impl Seen {
                 self.rows = Arc::new(status.rows.clone());
                 self.size = status.cluster_size.filter(|_| status.cluster_status == "Primary");
             }
+            Check::Server(status) => self.rows = Arc::new(status.rows.clone()),
+            Check::Open => {}
             Check::Unreadable(_, rows) => {
                 self.rows = Arc::new(rows.clone());
                 self.size = None;
@@ -78,23 +83,27 @@ impl Seen {
                 self.paused = Some((paused, now));
             }
         }
-        // The data port at the address that the check reached.
-        let port = watched.node.address.port;
-        let address = probed.address.map(|a| SocketAddr::new(a.ip(), port)).or(self.address);
-        let address = address.or_else(|| literal(&watched.node.address));
-        std::mem::replace(&mut self.address, address) != address
+        probed.addresses.as_ref().is_some_and(|found| self.found(watched, found))
     }
-}
 
-/// A node given by address needs no check to be found.
-fn literal(address: &HostPort) -> Option<SocketAddr> {
-    Some(SocketAddr::new(address.host.parse().ok()?, address.port))
+    /// Keeps where the node was found. True: it was elsewhere before.
+    pub(super) fn found(&mut self, watched: &WatchedNode, addresses: &[Endpoint]) -> bool {
+        // The data port at the addresses that the check goes to.
+        let of_data = |found: &Endpoint| match (found, watched.spec.address.host()) {
+            (Endpoint::Tcp(address), Some(host)) => Endpoint::Tcp(SocketAddr::new(address.ip(), host.port)),
+            _ => found.clone(),
+        };
+        let addresses: Arc<[Endpoint]> = addresses.iter().map(of_data).collect();
+        let changed = self.addresses != addresses;
+        self.addresses = addresses;
+        changed
+    }
 }
 
 /// What a check that brought no good answer met, for the status.
 pub(super) fn error_of(check: &Check) -> Option<String> {
     match check {
-        Check::Answered(_) => None,
+        Check::Answered(_) | Check::Server(_) | Check::Open => None,
         Check::Unreadable(why, _) => Some(galera::fitness::judge_unreadable(why).1.to_string()),
         Check::Unreachable { why: galera::Unreachable::CannotResolve(how), .. } => {
             Some(format!("cannot resolve: {how}"))
@@ -108,7 +117,7 @@ pub(super) fn error_of(check: &Check) -> Option<String> {
 /// Its label in the metrics.
 pub(super) fn failure_label(check: &Check) -> Option<&'static str> {
     match check {
-        Check::Answered(_) => None,
+        Check::Answered(_) | Check::Server(_) | Check::Open => None,
         Check::Unreadable(..) => Some("not_galera"),
         Check::Unreachable { .. } => Some("unreachable"),
         Check::LoginRefused(_) => Some("login_refused"),

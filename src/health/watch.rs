@@ -2,32 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use super::lookup::Lookup;
 use super::memory::Keeper;
 use super::picture::{next_step, snapshot};
 use super::probe::Probed;
-use super::resolve::Resolver;
+use super::roster::{Origin, Roster, WatchedNode};
 use super::rules::{Rules, spec};
 use super::seen::{Seen, error_of, failure_label};
-use crate::config;
+use crate::config::{self, Discover, Endpoint, NodeSpec};
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outcome};
+use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Reason};
 use crate::net::tls::SetupError;
-use crate::pool::{Node, NodeReport, PoolCell, ProbeReport};
-use crate::telemetry::{ClusterMetrics, NodeMetrics, Registry};
-
-/// A node and its series.
-#[derive(Debug, Clone)]
-pub(super) struct WatchedNode {
-    pub(super) node: Arc<Node>,
-    pub(super) resolver: Arc<Resolver>,
-    pub(super) metrics: Arc<NodeMetrics>,
-}
+use crate::pool::{Cause, NodeReport, PoolCell, ProbeReport, Vacancies};
+use crate::telemetry::{ClusterMetrics, Registry};
 
 /// One cluster's nodes, judged together.
 #[derive(Debug)]
@@ -35,8 +28,9 @@ pub struct ClusterWatch {
     name: Arc<str>,
     rules: ArcSwap<Rules>,
     pool: Arc<PoolCell>,
-    nodes: Vec<WatchedNode>,
+    roster: Roster,
     metrics: ClusterMetrics,
+    lookup: Lookup,
     state: Mutex<State>,
     /// The core's deadline may have moved.
     moved: Notify,
@@ -45,8 +39,8 @@ pub struct ClusterWatch {
     /// The latest wish to change the writer's record, until somebody takes it up.
     proposal: Mutex<Option<Proposal>>,
     proposed: Notify,
-    /// Nodes that were checked at least once.
-    checked: watch::Sender<usize>,
+    /// Tells of each node that was checked for the first time, and of the end of the first discovery.
+    begun: watch::Sender<u64>,
     /// Where what a restart must not forget is kept.
     keeper: Option<Keeper>,
 }
@@ -55,6 +49,8 @@ pub struct ClusterWatch {
 struct State {
     core: Core,
     seen: BTreeMap<NodeId, Seen>,
+    /// What can be discovered has been, for the first time.
+    discovered: bool,
     /// By what members are told apart, as the log says.
     membership: Option<Membership>,
     /// What the keeper has.
@@ -66,38 +62,37 @@ impl ClusterWatch {
         config: &Arc<config::Cluster>,
         registry: &Registry,
         keeper: Option<Keeper>,
+        lookup: &Lookup,
     ) -> Result<Self, SetupError> {
         let metrics = ClusterMetrics::new(registry, Arc::clone(&config.name));
-        let nodes: Vec<WatchedNode> = (0..)
-            .zip(&config.nodes)
-            .map(|(id, spec)| WatchedNode {
-                resolver: Arc::new(Resolver::new(&spec.address.host)),
-                node: Arc::new(Node::new(NodeId(id), Arc::clone(&spec.name), spec.address.clone())),
-                metrics: Arc::new(metrics.node(Arc::clone(&spec.name))),
-            })
-            .collect();
-        let mut core = Core::new();
+        let vacancies: Arc<Vacancies> = Arc::default();
+        let roster = Roster::new(Arc::clone(&vacancies));
+        let by = config.discovery.by;
+        let mut core = if by == Discover::Off { Core::new() } else { Core::discovering() };
         let rules = Rules::new(config)?;
         let now = Instant::now();
-        for (n, configured) in nodes.iter().zip(&config.nodes) {
-            core.step(&rules.core, now, Event::Added(n.node.id, spec(configured)));
+        for seed in &config.nodes {
+            let origin = if by == Discover::Dns { Origin::Placeholder } else { Origin::Configured };
+            let node = roster.add(seed.clone(), origin, &metrics);
+            core.step(&rules.core, now, Event::Added(node.node.id, spec(seed, &config.monitor)));
         }
         let kept = keeper.as_ref().map(Keeper::load).unwrap_or_default();
         core.recall(&rules.core, &kept);
-        let seen = nodes.iter().map(|n| (n.node.id, Seen::new())).collect();
-        let pool = snapshot(&rules, &nodes, &core, &seen, now);
+        let seen = roster.nodes().iter().map(|n| (n.node.id, Seen::new(&n.spec.address))).collect();
+        let pool = snapshot(&rules, &roster.nodes(), &core, &seen, now);
         Ok(Self {
             name: Arc::clone(&config.name),
             rules: ArcSwap::from_pointee(rules),
-            pool: Arc::new(PoolCell::new(pool)),
-            nodes,
+            pool: Arc::new(PoolCell::new(pool, vacancies)),
+            roster,
             metrics,
-            state: Mutex::new(State { core, seen, membership: None, kept }),
+            lookup: lookup.clone(),
+            state: Mutex::new(State { core, seen, discovered: by == Discover::Off, membership: None, kept }),
             moved: Notify::new(),
             mended: Notify::new(),
             proposal: Mutex::new(None),
             proposed: Notify::new(),
-            checked: watch::Sender::new(0),
+            begun: watch::Sender::new(0),
             keeper,
         })
     }
@@ -110,8 +105,16 @@ impl ClusterWatch {
         Arc::clone(&self.pool)
     }
 
-    pub(super) fn nodes(&self) -> Vec<WatchedNode> {
-        self.nodes.clone()
+    pub(super) fn nodes(&self) -> Arc<Vec<WatchedNode>> {
+        self.roster.nodes()
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(super) fn lookup(&self) -> &Lookup {
+        &self.lookup
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {
@@ -120,7 +123,7 @@ impl ClusterWatch {
 
     /// Makes every monitor look now.
     pub(super) fn look(&self) {
-        self.nodes.iter().for_each(|n| n.node.look.notify_one());
+        self.nodes().iter().for_each(|n| n.node.look.notify_one());
     }
 
     /// The history that a node's Primary component holds.
@@ -136,7 +139,7 @@ impl ClusterWatch {
     pub(super) fn unchecked(&self) -> Vec<Arc<str>> {
         let state = self.state();
         let checked = |id| state.seen.get(&id).is_some_and(|s| s.checked);
-        self.nodes.iter().filter(|n| !checked(n.node.id)).map(|n| Arc::clone(&n.node.name)).collect()
+        self.nodes().iter().filter(|n| !checked(n.node.id)).map(|n| Arc::clone(&n.node.name)).collect()
     }
 
     /// Resolves when a login succeeded while others were being refused: the account may be mended.
@@ -145,9 +148,83 @@ impl ClusterWatch {
     }
 
     pub(super) async fn first_round(&self) {
-        let all = self.nodes.len();
         // The sender lives as long as we do.
-        let _ = self.checked.subscribe().wait_for(|n| *n >= all).await;
+        let _ = self.begun.subscribe().wait_for(|_| self.state().discovered && self.unchecked().is_empty()).await;
+    }
+
+    /// Waits until every node was checked once, or for this long.
+    pub(super) async fn all_checked(&self, most: Duration) {
+        let mut begun = self.begun.subscribe();
+        let all = begun.wait_for(|_| self.unchecked().is_empty());
+        // Who is late is met at a later look.
+        let _ = tokio::time::timeout(most, all).await;
+    }
+
+    /// Takes a node in that was not configured.
+    pub(super) fn admit(&self, node: NodeSpec, origin: Origin) -> WatchedNode {
+        let mut state = self.state();
+        let rules = self.rules();
+        let now = Instant::now();
+        let told = spec(&node, &rules.config.monitor);
+        let node = self.roster.add(node, origin, &self.metrics);
+        tracing::info!(cluster = &*self.name, node = %node.node.name, address = %node.spec.address, "node discovered");
+        state.seen.insert(node.node.id, Seen::new(&node.spec.address));
+        let outcome = state.core.step(&rules.core, now, Event::Added(node.node.id, told));
+        self.perform(&rules, &mut state, outcome, false, now);
+        self.moved.notify_one();
+        node
+    }
+
+    /// Forgets a node that is gone for good.
+    pub(super) fn dismiss(&self, node: &WatchedNode) {
+        let id = node.node.id;
+        let mut state = self.state();
+        let rules = self.rules();
+        let now = Instant::now();
+        tracing::info!(cluster = &*self.name, node = %node.node.name, "node forgotten");
+        let outcome = state.core.step(&rules.core, now, Event::Removed(id));
+        state.seen.remove(&id);
+        self.roster.remove(id);
+        node.metrics.forget();
+        // It has drained. What is left has no owner from now on.
+        node.node.switch.kill(Cause::Verdict(Reason::Left), Duration::ZERO);
+        self.perform(&rules, &mut state, outcome, false, now);
+        self.begun.send_modify(|n| *n = n.wrapping_add(1));
+        self.moved.notify_one();
+    }
+
+    /// What can be discovered has been, for the first time.
+    pub(super) fn discovered(&self) {
+        if std::mem::replace(&mut self.state().discovered, true) {
+            return;
+        }
+        self.happened(Event::Discovered);
+        self.begun.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// A name leads there now. Checks and clients go there from now on.
+    pub(super) fn found(&self, watched: &WatchedNode, addresses: &[Endpoint]) {
+        let mut state = self.state();
+        let elsewhere = state.seen.get_mut(&watched.node.id).is_some_and(|seen| {
+            let Some(at) = seen.addresses.first().cloned() else { return false };
+            // Where the check is connected stays the first.
+            let mut addresses = addresses.to_vec();
+            addresses.sort_by_key(|found| *found != at);
+            seen.found(watched, &addresses);
+            !seen.addresses.contains(&at)
+        });
+        if elsewhere {
+            let now = Instant::now();
+            self.pool.publish(snapshot(&self.rules(), &self.nodes(), &state.core, &state.seen, now));
+            watched.moved.store(true, std::sync::atomic::Ordering::Relaxed);
+            watched.node.look.notify_one();
+        }
+    }
+
+    /// A look at the nodes and what is known of them.
+    pub(super) fn with_seen<T>(&self, look: impl FnOnce(&Core, &BTreeMap<NodeId, Seen>) -> T) -> T {
+        let state = self.state();
+        look(&state.core, &state.seen)
     }
 
     /// A panic while the lock was held would leave a state that is whole all the same: the core's step touches
@@ -164,7 +241,7 @@ impl ClusterWatch {
         let State { core, seen, .. } = &mut *state;
         let check = &probed.observation.check;
         let error = error_of(check);
-        let good = matches!(check, Check::Answered(_));
+        let good = matches!(check, Check::Answered(_) | Check::Server(_) | Check::Open);
         let mut publish = false;
         if let Some(seen) = seen.get_mut(&id) {
             publish |= seen.note(watched, &probed, ended);
@@ -181,7 +258,7 @@ impl ClusterWatch {
                 self.mended.notify_waiters();
             }
             if made && !std::mem::replace(&mut seen.checked, true) {
-                self.checked.send_modify(|n| *n += 1);
+                self.begun.send_modify(|n| *n = n.wrapping_add(1));
             }
         }
         if let Some(reason) = failure_label(check) {
@@ -282,7 +359,7 @@ impl ClusterWatch {
     }
 
     fn next_step(&self) -> Option<Instant> {
-        next_step(&self.rules(), &self.nodes, &self.state().core, Instant::now())
+        next_step(&self.rules(), &self.nodes(), &self.state().core, Instant::now())
     }
 
     /// True: it was time for something. `step`: when a returning node's share was to grow.
@@ -308,7 +385,7 @@ impl ClusterWatch {
         }
         // Before any order: who is sent away by it picks from the new snapshot.
         if outcome.publish || publish {
-            self.pool.publish(snapshot(rules, &self.nodes, &state.core, &state.seen, now));
+            self.pool.publish(snapshot(rules, &self.nodes(), &state.core, &state.seen, now));
             self.show_writer(&state.core);
             self.tell_membership(&state.core, &mut state.membership);
         }
@@ -331,28 +408,11 @@ impl ClusterWatch {
         }
     }
 
-    pub(super) fn watched(&self, id: NodeId) -> Option<&WatchedNode> {
-        self.nodes.iter().find(|n| n.node.id == id)
+    pub(super) fn watched(&self, id: NodeId) -> Option<WatchedNode> {
+        self.roster.get(id)
     }
 
     pub(super) fn metrics(&self) -> &ClusterMetrics {
         &self.metrics
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each prober with its own would begin a look-up a check where the resolver hangs.
-    #[test]
-    fn all_checks_of_a_node_share_its_resolver() {
-        let text = "[cluster.c]\nnodes = [\"db1.invalid\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
-                    [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
-        let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
-        let watch = ClusterWatch::new(&config.clusters[0], &Registry::new(), None).unwrap();
-        let node = watch.nodes().pop().unwrap();
-        let resolver = || watch.rules().prober(&node).resolver();
-        assert!(Arc::ptr_eq(&resolver(), &resolver()));
     }
 }

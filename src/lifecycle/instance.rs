@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use super::handle::Handle;
 use crate::admin::{self, ClusterView, RunState, ServiceView, View};
-use crate::config::{self, AdminSocket, Config};
+use crate::config::{self, AdminSocket, Config, Discover, Listen, SocketAccess, Target};
 use crate::health::memory::OpenError;
-use crate::health::{Health, Store};
+use crate::health::{Fixed, Health, Lookup, Store};
 use crate::net::tls::SetupError;
-use crate::net::{Listener, Listeners, SocketFile, UnixError, bind_unix};
+use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, SocketFile, UnixError, bind_unix};
 use crate::pool::Wanted;
 use crate::service::{Service, Workers};
 use crate::telemetry::{Registry, ServiceMetrics};
@@ -37,22 +37,22 @@ const RESOLVER_THREADS: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listening socket could not be made.
-    #[error("service {service:?}: cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("service {service:?}: cannot listen on {address}: {source}")]
     Listen {
         /// Whose.
         service: String,
         /// Where.
-        address: SocketAddr,
+        address: Listen,
         /// Why.
-        source: io::Error,
+        source: ListenError,
     },
     /// The admin address could not be bound.
-    #[error("[admin] cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("[admin] cannot listen on {address}: {source}")]
     Admin {
         /// Where.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        source: ListenError,
     },
     /// The admin socket that was asked for could not be had.
     #[error("[admin] cannot listen on unix:{}: {source}", path.display())]
@@ -78,15 +78,6 @@ pub enum StartError {
     Threads(#[source] io::Error),
 }
 
-fn hint(e: &io::Error) -> &'static str {
-    match e.kind() {
-        io::ErrorKind::AddrInUse => " (another process listens there: see `ss -ltnp`)",
-        io::ErrorKind::AddrNotAvailable => " (this host does not hold that address)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
-        _ => "",
-    }
-}
-
 /// One Galeway.
 #[derive(Debug)]
 pub struct Instance;
@@ -96,32 +87,52 @@ impl Instance {
     ///
     /// Clients that connect meanwhile wait in the kernel's queue. Must not be called on an async runtime's thread
     /// that the caller cannot block: it does blocking system calls, but waits for no network.
-    pub fn start(config: &Config) -> Result<Handle, StartError> {
+    ///
+    /// `inherited`: sockets that whoever started the process has bound.
+    pub fn start(config: &Config, inherited: Inherited) -> Result<Handle, StartError> {
         let registry = Registry::new();
+        let lookup = match config.process.nameservers.as_slice() {
+            [] => Lookup::system(),
+            servers => Lookup::with(servers),
+        };
         let memory = config.process.state_dir.as_ref().map(Store::open).transpose()?.flatten();
         let mut healths = Vec::new();
         let mut pools = BTreeMap::new();
         for cluster in &config.clusters {
-            let health = Health::new(cluster, &registry, memory.as_ref())
+            let health = Health::new(cluster, &registry, memory.as_ref(), &lookup)
                 .map_err(|source| StartError::Tls { cluster: cluster.name.to_string(), source })?;
             pools.insert(Arc::clone(&cluster.name), health.pool());
             healths.push(health);
         }
         let (stopping, _) = watch::channel(false);
         let (closing, _) = watch::channel(false);
-        let mut listeners = Listeners::default();
+        let mut listeners = Listeners::new(inherited);
+        let mut fixed = Vec::new();
         let mut services = Vec::new();
         let mut views = Vec::new();
         for settings in &config.services {
-            // Resolution of the configuration has refused a service without its cluster.
-            let Some(pool) = pools.get(&settings.cluster).map(Arc::clone) else { continue };
+            let (pool, target) = match &settings.target {
+                Target::Cluster { cluster, role, .. } => {
+                    // The configuration's reading has refused a service without its cluster.
+                    let Some(pool) = pools.get(cluster).map(Arc::clone) else { continue };
+                    registry.serves(&settings.name, cluster);
+                    (pool, format!("{cluster}/{}", role.as_str()))
+                }
+                Target::Fixed(places) => {
+                    let targets = Fixed::new(settings, places, &lookup);
+                    let pool = targets.pool();
+                    fixed.push(targets);
+                    (pool, places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+                }
+            };
             let accepting = listen(settings, &mut listeners)?;
             let metrics = Arc::new(ServiceMetrics::new(&registry, Arc::clone(&settings.name)));
             views.push(ServiceView {
                 name: Arc::clone(&settings.name),
-                accept: accepting.iter().map(|l| l.local()).collect(),
-                target: format!("{}/{}", settings.cluster, settings.role.as_str()),
-                wanted: Wanted { role: settings.role, includes_writer: settings.reader_includes_writer },
+                accept: accepting.iter().map(|l| l.local().clone()).collect(),
+                target,
+                is_fixed: matches!(settings.target, Target::Fixed(_)),
+                wanted: Wanted::of(&settings.target),
                 pool: Arc::clone(&pool),
                 metrics: Arc::clone(&metrics),
             });
@@ -148,6 +159,7 @@ impl Instance {
         let workers = Arc::new(Workers::start(worker_count(config)).map_err(StartError::Threads)?);
         let control = Control {
             healths,
+            fixed,
             admin,
             socket,
             view: Arc::clone(&view),
@@ -183,21 +195,29 @@ impl Instance {
 }
 
 fn listen(settings: &config::Service, listeners: &mut Listeners) -> Result<Vec<Arc<Listener>>, StartError> {
-    let mut bind = |&address: &SocketAddr| {
-        let name = || settings.name.to_string();
-        let listener = listeners.get(address, settings.keepalive);
-        listener.map_err(|source| StartError::Listen { service: name(), address, source })
-    };
-    settings.accept.iter().map(&mut bind).collect()
+    let binding = Binding { keepalive: settings.keepalive, freebind: settings.freebind, access: &settings.socket };
+    let mut all = Vec::new();
+    for address in &settings.accept {
+        let bound = listeners.get(address, binding);
+        let service = || settings.name.to_string();
+        all.extend(bound.map_err(|source| StartError::Listen {
+            service: service(),
+            address: address.clone(),
+            source,
+        })?);
+    }
+    Ok(all)
 }
 
 fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    Listener::bind(address, None).map(Listener::into_std).map_err(|source| StartError::Admin { address, source })
+    let bound = Listener::bind(address, None, false).and_then(Listener::into_tcp);
+    bound.map_err(|source| StartError::Admin { address, source: source.into() })
 }
 
 /// The admin socket. Nobody asked for the default one: that it cannot be had is no reason not to start.
 fn bind_socket(socket: &AdminSocket) -> Result<Option<(UnixListener, SocketFile)>, StartError> {
-    match bind_unix(&socket.path, SOCKET_MODE) {
+    let access = SocketAccess { mode: SOCKET_MODE, ..SocketAccess::default() };
+    match bind_unix(&socket.path, &access) {
         Ok(bound) => Ok(Some(bound)),
         Err(source) if socket.written => Err(StartError::Socket { path: socket.path.clone(), source }),
         Err(why) => {
@@ -224,12 +244,17 @@ fn worker_count(config: &Config) -> usize {
 }
 
 fn first_round_limit(config: &Config) -> Duration {
-    config.clusters.iter().map(|c| c.monitor.timeout).max().unwrap_or_default() + FIRST_ROUND_SLACK
+    let round = |c: &Arc<config::Cluster>| {
+        // What is discovered is checked after what is configured.
+        if c.discovery.by == Discover::Off { c.monitor.timeout } else { c.monitor.timeout * 2 }
+    };
+    config.clusters.iter().map(round).max().unwrap_or_default() + FIRST_ROUND_SLACK
 }
 
 /// What the control thread runs.
 struct Control {
     healths: Vec<Health>,
+    fixed: Vec<Fixed>,
     admin: Option<std::net::TcpListener>,
     socket: Option<UnixListener>,
     view: Arc<View>,
@@ -260,9 +285,15 @@ impl Control {
         for health in &mut self.healths {
             health.start();
         }
+        for targets in &mut self.fixed {
+            targets.start();
+        }
         let rounds = async {
             for health in &self.healths {
                 health.first_round().await;
+            }
+            for targets in &self.fixed {
+                targets.first_round().await;
             }
         };
         if tokio::time::timeout(self.first_round, rounds).await.is_err() {

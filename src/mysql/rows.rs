@@ -1,5 +1,7 @@
 //! The answer to a text query.
 
+use std::collections::BTreeMap;
+
 use mysql_common::io::ParseBuf;
 
 /// The answer to a query, bounded: at most [`super::MAX_PACKET`] bytes, [`Rows::MAX_COLUMNS`] columns and
@@ -24,6 +26,14 @@ impl Rows {
         self.rows.iter().filter_map(|row| match row.as_slice() {
             [Some(name), value, ..] => Some((name.as_str(), value.as_deref().unwrap_or_default())),
             _ => None,
+        })
+    }
+
+    /// Each row by its columns' names in lower case; NULL is left out.
+    pub fn named(&self) -> impl Iterator<Item = BTreeMap<String, String>> {
+        self.rows.iter().map(|row| {
+            let cells = self.columns.iter().zip(row);
+            cells.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), value.clone()?))).collect()
         })
     }
 
@@ -108,6 +118,8 @@ mod tests {
         assert_eq!(rows.pairs().collect::<Vec<_>>(), [("wsrep_ready", "ON"), ("x", "")]);
         assert_eq!(rows.value(), Some("wsrep_ready"));
         assert_eq!(rows.get(0, "value"), Some("ON"));
+        assert_eq!(rows.named().map(|row| row.len()).collect::<Vec<_>>(), [2, 1, 1], "NULL is left out");
+        assert_eq!(rows.named().next().and_then(|row| row.get("value").cloned()).as_deref(), Some("ON"));
         assert_eq!((rows.get(1, "Value"), rows.get(7, "Value"), rows.get(0, "nope")), (None, None, None));
     }
 

@@ -5,28 +5,76 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::stream::tune;
+use super::inherited::{Inherited, InheritedError};
+use super::stream::{Detached, Peer, Stream, tune};
+use super::unix::{SocketFile, UnixError, bind_unix};
+use crate::config::{Listen, SocketAccess};
 
 /// Connections that the kernel completes before we accept them. It caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A bound, listening, non-blocking TCP socket.
+/// Why a listening socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Of TCP: the operating system's word.
+    #[error("{_0}{}", hint(_0))]
+    Tcp(#[from] io::Error),
+    /// Of a Unix socket.
+    #[error("{0}")]
+    Unix(#[from] UnixError),
+    /// Of a socket that was to be inherited.
+    #[error("{0}")]
+    Inherited(#[from] InheritedError),
+}
+
+fn hint(e: &io::Error) -> &'static str {
+    match e.kind() {
+        io::ErrorKind::AddrInUse => " (another process listens there: see `ss -ltnp`)",
+        io::ErrorKind::AddrNotAvailable => {
+            " (this host does not hold that address; `freebind = true` binds it all the same)"
+        }
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
+        _ => "",
+    }
+}
+
+/// How sockets are bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding<'a> {
+    /// TCP keepalive of accepted connections.
+    pub keepalive: Option<Duration>,
+    /// Binds addresses that this host does not hold.
+    pub freebind: bool,
+    /// Of Unix sockets.
+    pub access: &'a SocketAccess,
+}
+
+/// A bound, listening, non-blocking socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    local: SocketAddr,
+    socket: Bound,
+    local: Listen,
+    /// Removed with the socket; none where the socket was inherited.
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl Listener {
-    /// Binds and listens. `[::]` takes IPv6 clients only. Port 0 lets the kernel pick; see [`Self::local`]. Accepted
-    /// connections have no Nagle delay, and TCP keepalive as given.
-    pub fn bind(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
+    /// Binds and listens on TCP. `[::]` takes IPv6 clients only. Port 0 lets the kernel pick; see [`Self::local`].
+    /// Accepted connections have no Nagle delay, and TCP keepalive as given.
+    pub fn bind(address: SocketAddr, keepalive: Option<Duration>, freebind: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         if address.is_ipv6() {
             // Whatever the host's bindv6only says: 0.0.0.0 is a listener of its own.
@@ -34,31 +82,74 @@ impl Listener {
         }
         // Without it a restart fails for as long as old connections stay in TIME_WAIT.
         socket.set_reuse_address(true)?;
+        match address {
+            SocketAddr::V4(_) if freebind => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) if freebind => socket.set_freebind_v6(true)?,
+            _ => {}
+        }
         tune(&SockRef::from(&socket), keepalive)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);
-        let local = socket.local_addr()?;
-        Ok(Self { socket, local })
+        let local = Listen::Tcp(socket.local_addr()?);
+        Ok(Self { socket: Bound::Tcp(socket), local, _file: None })
+    }
+
+    fn bind_unix(listen: &Listen, path: &std::path::Path, access: &SocketAccess) -> Result<Self, UnixError> {
+        let (socket, file) = bind_unix(path, access)?;
+        Ok(Self { socket: Bound::Unix(socket), local: listen.clone(), _file: Some(file) })
+    }
+
+    /// One that somebody else has bound.
+    pub(super) fn inherit(socket: Bound, keepalive: Option<Duration>) -> io::Result<Self> {
+        let local = match &socket {
+            Bound::Tcp(s) => {
+                s.set_nonblocking(true)?;
+                tune(&SockRef::from(s), keepalive)?;
+                Listen::Tcp(s.local_addr()?)
+            }
+            Bound::Unix(s) => {
+                s.set_nonblocking(true)?;
+                // One without a path, in the abstract name space, has nothing better to be called by.
+                let path = s.local_addr()?.as_pathname().map_or_else(|| "@".into(), std::path::Path::to_owned);
+                Listen::Unix(path.into())
+            }
+        };
+        Ok(Self { socket, local, _file: None })
     }
 
     /// Where it listens.
-    pub fn local(&self) -> SocketAddr {
-        self.local
+    pub fn local(&self) -> &Listen {
+        &self.local
     }
 
     /// The socket itself, for who accepts on it alone.
-    pub fn into_std(self) -> TcpListener {
-        self.socket
+    ///
+    /// # Errors
+    /// Where it is not TCP.
+    pub fn into_tcp(self) -> io::Result<TcpListener> {
+        match self.socket {
+            Bound::Tcp(socket) => Ok(socket),
+            Bound::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// What waits in the kernel's queue now, non-blocking; an error is one connection's. It ends where the queue is
     /// empty, or was longer than it can have been.
-    pub fn queued(&self) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
-        let accept = || {
-            let (stream, peer) = self.socket.accept()?;
-            stream.set_nonblocking(true)?;
-            Ok((stream, peer))
+    pub fn queued(&self) -> impl Iterator<Item = io::Result<(Detached, Peer)>> {
+        let accept = || match &self.socket {
+            Bound::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Detached::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Bound::Unix(socket) => {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                let credentials = rustix::net::sockopt::socket_peercred(&stream)?;
+                let pid = Some(credentials.pid.as_raw_pid());
+                Ok((Detached::Unix(stream), Peer::Unix { uid: credentials.uid.as_raw(), pid }))
+            }
         };
         (0..BACKLOG).map(move |_| accept()).take_while(|taken: &io::Result<_>| match taken {
             Ok(_) => true,
@@ -67,31 +158,76 @@ impl Listener {
     }
 
     /// A view of the same socket for the runtime this is called in.
-    pub fn acceptor(&self) -> io::Result<tokio::net::TcpListener> {
-        tokio::net::TcpListener::from_std(self.socket.try_clone()?)
+    pub fn acceptor(&self) -> io::Result<Acceptor> {
+        match &self.socket {
+            Bound::Tcp(s) => tokio::net::TcpListener::from_std(s.try_clone()?).map(Acceptor::Tcp),
+            Bound::Unix(s) => tokio::net::UnixListener::from_std(s.try_clone()?).map(Acceptor::Unix),
+        }
+    }
+}
+
+/// Accepts connections on one runtime.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// TCP.
+    Tcp(tokio::net::TcpListener),
+    /// A Unix socket.
+    Unix(tokio::net::UnixListener),
+}
+
+impl Acceptor {
+    /// The next connection. Dropped before it is ready it loses none.
+    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                let credentials = stream.peer_cred()?;
+                Ok((Stream::Unix(stream), Peer::Unix { uid: credentials.uid(), pid: credentials.pid() }))
+            }
+        }
     }
 }
 
 /// The listening sockets of an instance, by the address that was asked for.
 #[derive(Debug, Default)]
-pub struct Listeners(BTreeMap<SocketAddr, Arc<Listener>>);
+pub struct Listeners {
+    held: BTreeMap<Listen, Vec<Arc<Listener>>>,
+    inherited: Inherited,
+}
 
 impl Listeners {
-    /// The socket of an address; bound now, if it is not held yet. Each use of port 0 is a socket of its own, which is
-    /// then held under the port that the kernel picked.
-    pub fn get(&mut self, address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Arc<Listener>> {
-        if let Some(held) = self.0.get(&address) {
-            return Ok(Arc::clone(held));
+    /// None yet, but those that were inherited.
+    pub fn new(inherited: Inherited) -> Self {
+        Self { held: BTreeMap::new(), inherited }
+    }
+
+    /// The sockets of an address; bound now, if they are not held yet. Each use of port 0 is a socket of its own, which is
+    /// then held under the port that the kernel picked. Of an inherited name there may be several.
+    pub fn get(&mut self, listen: &Listen, binding: Binding<'_>) -> Result<Vec<Arc<Listener>>, ListenError> {
+        if let Some(held) = self.held.get(listen) {
+            return Ok(held.clone());
         }
-        let listener = Arc::new(Listener::bind(address, keepalive)?);
-        let key = if address.port() == 0 { listener.local() } else { address };
-        self.0.insert(key, Arc::clone(&listener));
-        Ok(listener)
+        let bound = match listen {
+            Listen::Tcp(address) => vec![Listener::bind(*address, binding.keepalive, binding.freebind)?],
+            Listen::Unix(path) => vec![Listener::bind_unix(listen, path, binding.access)?],
+            Listen::Inherited(name) => self.inherited.take(name, binding.keepalive)?,
+        };
+        let bound: Vec<Arc<Listener>> = bound.into_iter().map(Arc::new).collect();
+        let key = match (listen, bound.first()) {
+            (Listen::Tcp(address), Some(first)) if address.port() == 0 => first.local().clone(),
+            _ => listen.clone(),
+        };
+        self.held.insert(key, bound.clone());
+        Ok(bound)
     }
 
     /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
     pub fn release(&mut self) {
-        self.0.clear();
+        self.held.clear();
     }
 }
 

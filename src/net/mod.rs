@@ -1,14 +1,19 @@
 //! Addresses, listeners, TLS configurations and the relay. Knows no MySQL.
 
+mod connect;
+mod inherited;
 mod listener;
+pub mod proxy;
 mod relay;
 mod stream;
 mod tcp_info;
 pub mod tls;
 mod unix;
 
-pub use listener::{Listener, Listeners, is_local_shortage};
+pub use connect::connect;
+pub use inherited::Inherited;
+pub use listener::{Binding, ListenError, Listener, Listeners, is_local_shortage};
 pub use relay::{End, Meter, Side, Timers, Wire, relay};
-pub use stream::Stream;
+pub use stream::{Detached, Peer, Stream};
 pub use tcp_info::Outstanding;
 pub use unix::{SocketFile, UnixError, bind_unix};

@@ -3,14 +3,17 @@
 //! A session, the relay and the monitor handle [`Stream`]s and never ask which kind one is, so that TLS and Unix
 //! sockets are one more variant and not one more code path.
 
+use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// A connected byte stream.
@@ -18,8 +21,63 @@ use tokio_rustls::client::TlsStream;
 pub enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
     /// TLS that we opened as a client. Boxed: its state is larger than everything else of a session.
     TlsClient(Box<TlsStream<TcpStream>>),
+}
+
+/// Who is at the other end of an accepted connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A process of this host, on a Unix socket: its user, and its number where the kernel tells.
+    Unix {
+        /// Its effective user.
+        uid: u32,
+        /// Its process.
+        pid: Option<i32>,
+    },
+}
+
+impl Peer {
+    /// Its address, an IPv4 one as such also where it came over an IPv6 socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { uid, pid: Some(pid) } => write!(f, "unix:uid={uid},pid={pid}"),
+            Self::Unix { uid, pid: None } => write!(f, "unix:uid={uid}"),
+        }
+    }
+}
+
+/// A plain connection that belongs to no runtime: on its way from one worker to another.
+#[derive(Debug)]
+pub enum Detached {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Hands it to the runtime that this is called in.
+    pub fn attach(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(s) => TcpStream::from_std(s).map(Stream::Tcp),
+            Self::Unix(s) => UnixStream::from_std(s).map(Stream::Unix),
+        }
+    }
 }
 
 impl Stream {
@@ -27,12 +85,22 @@ impl Stream {
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(s) => Some(s),
+            Self::Unix(_) => None,
             Self::TlsClient(s) => Some(s.get_ref().0),
         }
     }
 
+    /// Takes a plain connection off its runtime.
+    pub fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(s) => s.into_std().map(Detached::Tcp),
+            Self::Unix(s) => s.into_std().map(Detached::Unix),
+            Self::TlsClient(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Closes with a reset instead of an orderly end: what is still in the send buffer is thrown away, and no
-    /// TIME_WAIT is left behind.
+    /// TIME_WAIT is left behind. A Unix socket knows no reset; its peer sees one all the same where bytes of its are unread.
     ///
     /// Only ever after the other side's own reset or on a kill: after an orderly end it loses data.
     pub fn abort(self) {
@@ -45,6 +113,56 @@ impl Stream {
     /// Sets what every relayed connection has: no Nagle delay, and TCP keepalive where it is given.
     pub fn tune(&self, keepalive: Option<Duration>) -> io::Result<()> {
         self.tcp().map_or(Ok(()), |s| tune(&SockRef::from(s), keepalive))
+    }
+
+    /// Waits until there is something to read, and says how many bytes of it fit into one; 0 is the end of data. Takes
+    /// nothing.
+    pub async fn peek(&self) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.peek(&mut [0]).await,
+            Self::TlsClient(s) => s.get_ref().0.peek(&mut [0]).await,
+            Self::Unix(s) => loop {
+                s.readable().await?;
+                let look = || {
+                    let mut byte = [0_u8];
+                    let (seen, _) = rustix::net::recv(s, &mut byte, rustix::net::RecvFlags::PEEK)?;
+                    Ok(seen)
+                };
+                match s.try_io(tokio::io::Interest::READABLE, look) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    seen => return seen,
+                }
+            },
+        }
+    }
+
+    /// Whether the peer has ended its direction or the connection is broken, as the kernel knows already although bytes that
+    /// came before are unread.
+    pub fn has_ended(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let fd = match self {
+            Self::Tcp(s) => s.as_fd(),
+            Self::TlsClient(s) => s.get_ref().0.as_fd(),
+            Self::Unix(s) => s.as_fd(),
+        };
+        let mut of = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+        let asked = poll(&mut of, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let [of] = &of;
+        asked.is_ok() && of.revents().intersects(ended)
+    }
+
+    /// Resolves when the connection has broken; its orderly end is none.
+    pub async fn broken(&self) {
+        use tokio::io::Interest;
+        let ready = match self {
+            Self::Tcp(s) => s.ready(Interest::ERROR).await,
+            Self::TlsClient(s) => s.get_ref().0.ready(Interest::ERROR).await,
+            Self::Unix(s) => s.ready(Interest::ERROR).await,
+        };
+        if ready.is_ok_and(|ready| !ready.is_error()) {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -68,6 +186,7 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
             Self::TlsClient(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
@@ -75,6 +194,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Self::Unix(s) => Pin::new(s).poll_flush(cx),
             Self::TlsClient(s) => Pin::new(s).poll_flush(cx),
         }
     }
@@ -82,6 +202,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Self::TlsClient(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
@@ -91,6 +212,7 @@ impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Self::TlsClient(s) => Pin::new(s).poll_read(cx, buf),
         }
     }

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::config::SocketAccess;
+
 /// Connections that the kernel completes before we accept them.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 4096;
 
 /// How long another process may take to make its own socket in the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +37,17 @@ pub enum UnixError {
     /// Another process holds the directory's lock.
     #[error("another process has locked the directory for more than a second")]
     Locked,
+    /// The owner that was asked for does not exist: a user or a group.
+    #[error("there is no {0} {1:?} on this host")]
+    Nobody(&'static str, String),
+    /// The file could not be given to its owner.
+    #[error("cannot give the socket to {to}: {source} (only root may give a file away)")]
+    Owner {
+        /// `USER:GROUP`.
+        to: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system's word.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -57,13 +70,16 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on `path`, whose file has this mode from the moment that anybody can connect. The socket is non-blocking.
+/// Listens on `path`, whose file has this mode and owner from the moment that anybody can connect. The socket is
+/// non-blocking.
 ///
 /// The file of a process that is gone is replaced; one that is answered at, and one that is no socket, never.
 ///
 /// # Errors
 /// See [`UnixError`].
-pub fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), UnixError> {
+pub fn bind_unix(path: &Path, access: &SocketAccess) -> Result<(UnixListener, SocketFile), UnixError> {
+    let owner = access.user.as_deref().map(user).transpose()?;
+    let group = access.group.as_deref().map(group).transpose()?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Two that start at once could each find the other's socket, bound and not yet listening, stale.
     let _lock = lock(directory)?;
@@ -71,9 +87,25 @@ pub fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), U
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile { path: path.to_owned(), made: identity(path)? };
-    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    if owner.is_some() || group.is_some() {
+        std::os::unix::fs::chown(path, owner, group)
+            .map_err(|source| UnixError::Owner { to: access.owner().unwrap_or_default(), source })?;
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(access.mode))?;
     socket.listen(BACKLOG)?;
     Ok((UnixListener::from(std::os::fd::OwnedFd::from(socket)), file))
+}
+
+/// A user's number, from the number or the name.
+fn user(name: &str) -> Result<u32, UnixError> {
+    let found = || nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    name.parse().ok().or_else(found).ok_or_else(|| UnixError::Nobody("user", name.to_owned()))
+}
+
+/// A group's number, likewise.
+fn group(name: &str) -> Result<u32, UnixError> {
+    let found = || nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
+    name.parse().ok().or_else(found).ok_or_else(|| UnixError::Nobody("group", name.to_owned()))
 }
 
 /// Holds the directory until it is dropped.
@@ -147,7 +179,7 @@ mod tests {
     #[test]
     fn the_file_has_the_mode_and_goes_with_its_owner() {
         let dir = Dir::new();
-        let (_listener, file) = bind_unix(&dir.socket(), 0o660).unwrap();
+        let (_listener, file) = bind_unix(&dir.socket(), &SocketAccess::default()).unwrap();
         assert_eq!(std::fs::metadata(dir.socket()).unwrap().mode() & 0o7777, 0o660);
         UnixStream::connect(dir.socket()).unwrap();
         drop(file);
@@ -159,7 +191,7 @@ mod tests {
         let dir = Dir::new();
         drop(UnixListener::bind(dir.socket()).unwrap());
         assert!(dir.socket().exists());
-        let _held = bind_unix(&dir.socket(), 0o660).unwrap();
+        let _held = bind_unix(&dir.socket(), &SocketAccess::default()).unwrap();
         UnixStream::connect(dir.socket()).unwrap();
     }
 
@@ -171,7 +203,7 @@ mod tests {
         living.listen(0).unwrap();
         let mut clients = Vec::new();
         for _ in 0..3 {
-            assert!(matches!(bind_unix(&dir.socket(), 0o660), Err(UnixError::Taken)));
+            assert!(matches!(bind_unix(&dir.socket(), &SocketAccess::default()), Err(UnixError::Taken)));
             let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
             let _ = client.connect(&SockAddr::unix(dir.socket()).unwrap());
             clients.push(client);
@@ -182,19 +214,19 @@ mod tests {
     fn no_file_but_a_socket_is_ever_removed() {
         let dir = Dir::new();
         std::fs::write(dir.socket(), "precious").unwrap();
-        assert!(matches!(bind_unix(&dir.socket(), 0o660), Err(UnixError::NotASocket)));
+        assert!(matches!(bind_unix(&dir.socket(), &SocketAccess::default()), Err(UnixError::NotASocket)));
         assert_eq!(std::fs::read_to_string(dir.socket()).unwrap(), "precious");
         std::fs::rename(dir.socket(), dir.0.join("kept")).unwrap();
         std::os::unix::fs::symlink(dir.0.join("kept"), dir.socket()).unwrap();
-        assert!(matches!(bind_unix(&dir.socket(), 0o660), Err(UnixError::NotASocket)));
+        assert!(matches!(bind_unix(&dir.socket(), &SocketAccess::default()), Err(UnixError::NotASocket)));
     }
 
     #[test]
     fn the_end_removes_no_file_of_a_successor() {
         let dir = Dir::new();
-        let (listener, file) = bind_unix(&dir.socket(), 0o660).unwrap();
+        let (listener, file) = bind_unix(&dir.socket(), &SocketAccess::default()).unwrap();
         std::fs::rename(dir.socket(), dir.0.join("old")).unwrap();
-        let _successor = bind_unix(&dir.socket(), 0o660).unwrap();
+        let _successor = bind_unix(&dir.socket(), &SocketAccess::default()).unwrap();
         drop((listener, file));
         UnixStream::connect(dir.socket()).unwrap();
     }
@@ -202,7 +234,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named() {
         let dir = Dir::new();
-        let said = bind_unix(&dir.0.join("none/a.sock"), 0o660).unwrap_err().to_string();
+        let said = bind_unix(&dir.0.join("none/a.sock"), &SocketAccess::default()).unwrap_err().to_string();
         assert!(said.starts_with("there is no directory ") && said.contains("none"), "{said}");
     }
 
@@ -213,7 +245,7 @@ mod tests {
         let tries: Vec<_> = (0..8)
             .map(|_| {
                 let path = dir.socket();
-                std::thread::spawn(move || bind_unix(&path, 0o660))
+                std::thread::spawn(move || bind_unix(&path, &SocketAccess::default()))
             })
             .collect();
         let held: Vec<_> = tries.into_iter().filter_map(|t| t.join().unwrap().ok()).collect();

@@ -1,4 +1,6 @@
-//! Picking one node of a snapshot. Pure: the same snapshot, counters and ticket give the same node.
+//! Picking one node of a snapshot. Pure: the same snapshot, counters and question give the same node.
+
+use std::net::IpAddr;
 
 use super::snapshot::{Member, Pool, Wanted};
 use crate::config::Balance;
@@ -28,67 +30,209 @@ impl Tried {
     }
 }
 
-/// Picks a member that is wanted, serves and was not tried. `ticket` is the connection's number at the service.
-///
-/// A node without room comes after every node with room; among those the writer that is a reader's last resort comes after
-/// the readers, a slow node after one that is not, and a suspect one last: it is still picked where nothing better is left, since a node that fails some clients beats none.
-pub fn pick(pool: &Pool, wanted: Wanted, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
-    let rank = |i: usize, member: &Member| rank(member) + 4 * u8::from(pool.is_last_resort(i, wanted));
-    let candidates = || pool.members.iter().enumerate().filter(|(i, _)| pool.fits(*i, wanted) && !tried.contains(*i));
-    let best = candidates().map(|(i, m)| rank(i, m)).min()?;
-    match balance {
-        Balance::RoundRobin => {
-            let best_is = |i: usize| pool.members.get(i).is_some_and(|m| rank(i, m) == best);
-            let fits = |i: usize| !tried.contains(i) && pool.fits(i, wanted) && best_is(i);
-            let mine = usize::from(*pool.turns.get(ticket.checked_rem(pool.turns.len())?)?);
-            if fits(mine) {
-                return Some(mine);
-            }
-            // The turns of a node that is passed over go round among the others, by their weights: its successor alone
-            // would get double its share just when one node less carries the load.
-            let others = || pool.turns.iter().map(|&i| usize::from(i)).filter(|&i| fits(i));
-            let round = ticket.checked_div(pool.turns.len())?;
-            others().nth(round.checked_rem(others().count())?)
-        }
-        Balance::LeastConnections => {
-            let fits = candidates().filter(|(i, m)| rank(*i, m) == best).count();
-            // Ties go round: each ticket looks from another member on.
-            let start = ticket.checked_rem(fits)?;
-            let mut chosen: Option<(usize, usize, u16)> = None;
-            let wheel = candidates().filter(|(i, m)| rank(*i, m) == best);
-            for (i, m) in wheel.clone().skip(start).chain(wheel.take(start)) {
-                let load = m.node.active() + 1;
-                // load / weight compared without dividing.
-                let better = chosen.is_none_or(|(_, least, weight)| {
-                    load.saturating_mul(usize::from(weight)) < least.saturating_mul(usize::from(m.weight))
-                });
-                if better {
-                    chosen = Some((i, load, m.weight));
-                }
-            }
-            chosen.map(|(i, ..)| i)
-        }
+/// What a client asks of a pick.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Which nodes.
+    pub wanted: Wanted,
+    /// How one of them is picked.
+    pub balance: Balance,
+    /// Nodes of this zone come before others that are as good.
+    pub zone: Option<&'a str>,
+    /// The connection's number at the service.
+    pub ticket: usize,
+    /// Of the client, see [`source_key`].
+    pub source: u64,
+}
+
+/// What [`Balance::Source`] goes by. An IPv4 address is the same one in its IPv6 form; clients without an address, those
+/// of Unix sockets, are one client.
+pub fn source_key(client: Option<IpAddr>) -> u64 {
+    match client.map(|ip| ip.to_canonical()) {
+        None => key_of(&[]),
+        Some(IpAddr::V4(ip)) => key_of(&ip.octets()),
+        Some(IpAddr::V6(ip)) => key_of(&ip.octets()),
     }
 }
 
+/// A number that spreads names and addresses, the same in every process and version: balancers beside each other must
+/// send a client to the same node. FNV-1a, mixed.
+pub(super) fn key_of(bytes: &[u8]) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    mix(bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME)))
+}
+
+/// Each bit of the result depends on each bit of `x` (the finalizer of SplitMix64).
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The best of a class of members: their rank, how many there are, and the first.
+#[derive(Clone, Copy)]
+struct Best {
+    rank: u8,
+    count: usize,
+    first: usize,
+}
+
+/// Picks a member that is wanted, serves, has a place and was not tried.
+///
+/// A backup is picked only where no other member serves that was not tried; that those are full is no reason to send
+/// somebody to it. Of the rest the lower rank wins: a node without room comes after every node with room; among those the
+/// writer that is a reader's last resort comes after the readers, a slow node after one that is not, then a suspect one, which
+/// is still picked where nothing better is left, since a node that fails some clients beats none; and of equals those of
+/// another zone come last.
+pub fn pick(pool: &Pool, ask: &Ask<'_>, tried: &Tried) -> Option<usize> {
+    let open = |i: usize, m: &Member| pool.suits(i, m, ask.wanted) && !tried.contains(i);
+    let rank = |i: usize, m: &Member| rank(pool, ask, i, m);
+    let mut regular = false;
+    let (mut best, mut spare): (Option<Best>, Option<Best>) = (None, None);
+    for (i, m) in pool.members.iter().enumerate().filter(|(i, m)| open(*i, m)) {
+        regular |= !m.backup;
+        if m.is_full() {
+            continue;
+        }
+        let class = if m.backup { &mut spare } else { &mut best };
+        let (rank, so_far) = (rank(i, m), class.map_or(u8::MAX, |b| b.rank));
+        match class {
+            Some(b) if rank == so_far => b.count += 1,
+            _ if rank < so_far => *class = Some(Best { rank, count: 1, first: i }),
+            _ => {}
+        }
+    }
+    let best = if regular { best } else { spare }?;
+    let among = pool
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(i, m)| m.backup != regular && open(*i, m) && !m.is_full() && rank(*i, m) == best.rank);
+    let picked = match ask.balance {
+        Balance::First => Some(best.first),
+        Balance::RoundRobin => in_turn(pool, ask.ticket, among),
+        Balance::LeastConnections => least_loaded(among, ask.ticket.checked_rem(best.count)?, best.count),
+        Balance::Random => better_of_two(among, ask.ticket),
+        Balance::Source => at_home(among, ask.source),
+    };
+    // Counters move while they are read: what was the best a moment ago is good enough.
+    picked.or(Some(best.first))
+}
+
 /// Lower is better.
-fn rank(member: &Member) -> u8 {
+fn rank(pool: &Pool, ask: &Ask<'_>, index: usize, member: &Member) -> u8 {
     let verdict = &member.verdict;
-    u8::from(!verdict.room) * 8 + u8::from(verdict.slow.is_some()) * 2 + u8::from(member.node.is_suspect())
+    u8::from(!verdict.room) * 16
+        + u8::from(pool.is_last_resort(index, ask.wanted)) * 8
+        + u8::from(verdict.slow.is_some()) * 4
+        + u8::from(member.node.is_suspect()) * 2
+        + u8::from(ask.zone.is_some_and(|zone| zone != &*member.zone))
+}
+
+/// The member whose turn it is. The turns of a node that is passed over go round among the others, by their weights: its
+/// successor alone would get double its share just when one node less carries the load.
+fn in_turn<'a>(
+    pool: &Pool,
+    ticket: usize,
+    mut among: impl Iterator<Item = (usize, &'a Member)> + Clone,
+) -> Option<usize> {
+    let mine = usize::from(*pool.turns.get(ticket.checked_rem(pool.turns.len())?)?);
+    if among.clone().any(|(i, _)| i == mine) {
+        return Some(mine);
+    }
+    let round = u64::try_from(ticket.checked_div(pool.turns.len())?).ok()?;
+    let total = total(among.clone());
+    // Every point once in `total` rounds, and neighbours far apart.
+    let stride = (total.saturating_mul(618) / 1000..).find(|s| *s > 0 && gcd(*s, total) == 1)?;
+    let point = round.checked_rem(total)?.wrapping_mul(stride).checked_rem(total)?;
+    at_point(&mut among, point)
+}
+
+/// The member with the fewest sessions for its weight. Ties go round: each ticket looks from another member on.
+fn least_loaded<'a>(among: impl Iterator<Item = (usize, &'a Member)>, start: usize, count: usize) -> Option<usize> {
+    let loaded = among.enumerate().map(|(nth, (i, m))| {
+        let place = (nth + count - start).checked_rem(count).unwrap_or(0);
+        (i, Load::of(m), place)
+    });
+    loaded.min_by(|(_, a, a_place), (_, b, b_place)| a.compare(b).then(a_place.cmp(b_place))).map(|(i, ..)| i)
+}
+
+/// Sessions, this one included, for a weight.
+struct Load {
+    sessions: u64,
+    weight: u64,
+}
+
+impl Load {
+    fn of(member: &Member) -> Self {
+        let sessions = u64::try_from(member.node.active()).unwrap_or(u64::MAX).saturating_add(1);
+        Self { sessions, weight: u64::from(member.weight) }
+    }
+
+    /// Without dividing.
+    fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        self.sessions.saturating_mul(other.weight).cmp(&other.sessions.saturating_mul(self.weight))
+    }
+}
+
+/// Draws two members in proportion to their weights and takes the less loaded one.
+fn better_of_two<'a>(among: impl Iterator<Item = (usize, &'a Member)> + Clone, ticket: usize) -> Option<usize> {
+    let draw = mix(u64::try_from(ticket).unwrap_or(u64::MAX));
+    let one = drawn(among.clone(), draw)?;
+    let Some(other) = drawn(among.clone().filter(|(i, _)| *i != one), mix(draw)) else { return Some(one) };
+    let load = |of| among.clone().find(|(i, _)| *i == of).map(|(_, m)| Load::of(m));
+    // Of equals the one that was drawn first: its place in the list must not count.
+    let is_better = load(other)?.compare(&load(one)?).is_lt();
+    Some(if is_better { other } else { one })
+}
+
+/// The member at a random place of the weights.
+fn drawn<'a>(mut among: impl Iterator<Item = (usize, &'a Member)> + Clone, draw: u64) -> Option<usize> {
+    let scaled = u128::from(draw) * u128::from(total(among.clone()));
+    at_point(&mut among, u64::try_from(scaled >> 64).ok()?)
+}
+
+/// The member that a client always gets: the highest of all scores that it has with them (weighted rendezvous hashing, Schindelhauer
+/// and Schomaker, 2005). A member that leaves sends its own clients elsewhere and nobody else's.
+fn at_home<'a>(among: impl Iterator<Item = (usize, &'a Member)>, source: u64) -> Option<usize> {
+    let score = |m: &Member| {
+        // From 0 to 1, both excluded: 2^-54 is added.
+        let share = ((mix(source ^ m.node.key) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        f64::from(m.weight) / -share.ln()
+    };
+    among.map(|(i, m)| (i, score(m))).max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(i, _)| i)
+}
+
+fn total<'a>(among: impl Iterator<Item = (usize, &'a Member)>) -> u64 {
+    among.map(|(_, m)| u64::from(m.weight)).sum()
+}
+
+/// The member whose part of the weights, laid end to end, holds this point.
+fn at_point<'a>(among: &mut impl Iterator<Item = (usize, &'a Member)>, point: u64) -> Option<usize> {
+    let mut end = 0;
+    among
+        .find(|(_, m)| {
+            end += u64::from(m.weight);
+            point < end
+        })
+        .map(|(i, _)| i)
 }
 
 /// The order of turns for round-robin: smooth weighted, so that a heavy node's turns are spread and not in a row.
 /// Weights are divided by their greatest common divisor, so three equal nodes make three turns.
 pub(super) fn schedule(members: &[Member]) -> Vec<u16> {
-    let weights: Vec<(u16, i64)> = members
+    let weights: Vec<(u16, u64)> = members
         .iter()
         .enumerate()
         .filter(|(_, m)| m.serves())
-        .filter_map(|(i, m)| Some((u16::try_from(i).ok()?, i64::from(m.weight))))
+        .filter_map(|(i, m)| Some((u16::try_from(i).ok()?, u64::from(m.weight))))
         .collect();
     let divisor = weights.iter().fold(0, |a, &(_, w)| gcd(a, w));
-    let Some(total) = weights.iter().map(|&(_, w)| w).sum::<i64>().checked_div(divisor) else { return Vec::new() };
-    let mut credit: Vec<(u16, i64, i64)> = weights.into_iter().map(|(i, w)| (i, w / divisor, 0)).collect();
+    let weights = weights.into_iter().filter_map(|(i, w)| Some((i, i64::try_from(w.checked_div(divisor)?).ok()?)));
+    let mut credit: Vec<(u16, i64, i64)> = weights.map(|(i, w)| (i, w, 0)).collect();
+    let total: i64 = credit.iter().map(|(_, w, _)| w).sum();
     let mut turns = Vec::new();
     for _ in 0..total {
         for (_, weight, c) in &mut credit {
@@ -102,7 +246,7 @@ pub(super) fn schedule(members: &[Member]) -> Vec<u16> {
     turns
 }
 
-fn gcd(a: i64, b: i64) -> i64 {
+fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -12,8 +12,8 @@ mod switch;
 
 // They name a node and a cluster's state in a snapshot; the data plane knows nothing else of the galera room.
 pub use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
-pub use balance::{Tried, pick};
+pub use balance::{Ask, Tried, pick, source_key};
 pub use command::{Answer, Command, CommandQueue, Commands, Refusal};
 pub use node::{ActiveSession, Node, NodeReport, ProbeReport};
-pub use snapshot::{Member, Pool, PoolCell, Standing, Wanted};
+pub use snapshot::{Member, Pool, PoolCell, Standing, Vacancies, Wanted};
 pub use switch::{Cause, KillSwitch, Lease, Order};

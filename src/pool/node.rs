@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use super::balance::key_of;
+use super::snapshot::Vacancies;
 use super::switch::KillSwitch;
-use crate::config::HostPort;
+use crate::config::Place;
 use crate::galera::NodeId;
 use crate::galera::status::Rows;
 
@@ -28,8 +30,10 @@ pub struct Node {
     pub id: NodeId,
     /// Label in messages, API and metrics.
     pub name: Arc<str>,
-    /// As configured.
-    pub address: HostPort,
+    /// As configured, or as it was found.
+    pub address: Place,
+    /// Spreads clients by their address; of its name, so that it is the same everywhere.
+    pub(super) key: u64,
     /// Ends its sessions.
     pub switch: KillSwitch,
     /// Wakes its monitor.
@@ -47,6 +51,8 @@ pub struct Node {
     /// The suspicion below is not as new: asked on every session's way, so that only a failure costs a lock.
     has_failed: AtomicBool,
     suspicion: Mutex<Suspicion>,
+    /// Those of its cluster.
+    vacancies: Arc<Vacancies>,
 }
 
 /// How long a node stays at the back.
@@ -91,9 +97,10 @@ pub struct ProbeReport {
 
 impl Node {
     /// A node without sessions, not yet checked.
-    pub fn new(id: NodeId, name: Arc<str>, address: HostPort) -> Self {
+    pub fn new(id: NodeId, name: Arc<str>, address: Place, vacancies: Arc<Vacancies>) -> Self {
         Self {
             id,
+            key: key_of(name.as_bytes()),
             name,
             address,
             switch: KillSwitch::default(),
@@ -109,7 +116,12 @@ impl Node {
             suspect: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             suspicion: Mutex::new(Suspicion::none()),
+            vacancies,
         }
+    }
+
+    pub(super) fn is_full(&self, most: u32) -> bool {
+        self.active() >= usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     /// Sessions now, those that are still connecting included.
@@ -199,10 +211,13 @@ impl Node {
         due
     }
 
-    /// Counts a session as active until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> ActiveSession {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        ActiveSession { node: Arc::clone(self), established: false, writes: false }
+    /// Counts a session as active until the guard is dropped. `None` where there are as many as there may be.
+    pub fn enter(self: &Arc<Self>, most: Option<u32>) -> Option<ActiveSession> {
+        let most_active = most.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        // One step, not two: of clients that come together none may be one too many.
+        let room = |n| Some(n + 1).filter(|_| n < most_active);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(ActiveSession { node: Arc::clone(self), limited: most.is_some(), established: false, writes: false })
     }
 }
 
@@ -210,6 +225,8 @@ impl Node {
 #[derive(Debug)]
 pub struct ActiveSession {
     node: Arc<Node>,
+    /// Others may wait for its place.
+    limited: bool,
     established: bool,
     writes: bool,
 }
@@ -241,6 +258,9 @@ impl Drop for ActiveSession {
         if self.writes {
             self.node.writing.fetch_sub(1, Ordering::Relaxed);
         }
+        if self.limited {
+            self.node.vacancies.tell();
+        }
     }
 }
 
@@ -249,7 +269,8 @@ mod tests {
     use super::*;
 
     fn node() -> Node {
-        Node::new(NodeId(0), "db1".into(), HostPort { host: "db1".to_owned(), port: 3306 })
+        let address = Place::Host("db1".parse().unwrap());
+        Node::new(NodeId(0), "db1".into(), address, Arc::default())
     }
 
     #[test]
@@ -264,11 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn a_node_takes_no_more_than_it_may_and_tells_when_a_place_is_free() {
+        let vacancies = Arc::new(Vacancies::default());
+        let address = Place::Host("db1".parse().unwrap());
+        let node = Arc::new(Node::new(NodeId(0), "db1".into(), address, Arc::clone(&vacancies)));
+        let mut told = vacancies.0.subscribe();
+        let sessions: Vec<_> = (0..3).filter_map(|_| node.enter(Some(2))).collect();
+        assert_eq!((sessions.len(), node.is_full(2)), (2, true));
+        assert!(!told.has_changed().unwrap());
+        drop(sessions);
+        assert!(told.has_changed().unwrap() && !node.is_full(1));
+        told.mark_unchanged();
+        drop(node.enter(None));
+        assert!(!told.has_changed().unwrap(), "nobody waits for a place where there is no end of them");
+    }
+
+    #[test]
     fn a_session_that_was_greeted_wipes_the_slate() {
         let node = Arc::new(node());
         node.count_failed();
         assert!(node.clear_suspect());
-        node.enter().establish(false);
+        node.enter(None).unwrap().establish(false);
         node.count_failed();
         assert!(node.clear_suspect(), "a first failure again");
     }

@@ -1,6 +1,5 @@
 //! The immutable picture of a cluster that every pick is made from.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,7 +7,7 @@ use tokio::sync::watch;
 
 use super::balance::schedule;
 use super::node::Node;
-use crate::config::{ReaderRule, Role};
+use crate::config::{Endpoint, ReaderRule, Role, Target};
 use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
 
 /// One node within a snapshot.
@@ -16,14 +15,20 @@ use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
 pub struct Member {
     /// The node.
     pub node: Arc<Node>,
-    /// Where to connect; `None` while its name does not resolve.
-    pub address: Option<SocketAddr>,
+    /// Where to connect, the first that takes a connection; none while its name does not resolve.
+    pub addresses: Arc<[Endpoint]>,
     /// Share of new sessions, 0 to 256; of a node that has just returned, its share for now.
     pub weight: u16,
     /// Its configured share.
     pub full_weight: u16,
     /// The larger is preferred as the writer.
     pub priority: u32,
+    /// Where it is.
+    pub zone: Arc<str>,
+    /// It gets clients only while no other node serves.
+    pub backup: bool,
+    /// Sessions at once; `None` = as many as come.
+    pub max_connections: Option<u32>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// Whether it may serve, and why.
@@ -34,7 +39,12 @@ impl Member {
     /// New sessions may be sent here.
     pub fn serves(&self) -> bool {
         let may = self.verdict.kind.serves() && self.admin == AdminState::Ready;
-        may && self.weight > 0 && self.address.is_some()
+        may && self.weight > 0 && !self.addresses.is_empty()
+    }
+
+    /// It has all the sessions that it may have.
+    pub fn is_full(&self) -> bool {
+        self.max_connections.is_some_and(|most| self.node.is_full(most))
     }
 }
 
@@ -78,6 +88,16 @@ pub struct Wanted {
     pub includes_writer: ReaderRule,
 }
 
+impl Wanted {
+    /// Those of a service's target.
+    pub fn of(target: &Target) -> Self {
+        match target {
+            Target::Cluster { role, includes_writer, .. } => Self { role: *role, includes_writer: *includes_writer },
+            Target::Fixed(_) => Self { role: Role::Any, includes_writer: ReaderRule::Always },
+        }
+    }
+}
+
 /// A cluster at one moment.
 #[derive(Debug)]
 pub struct Pool {
@@ -101,8 +121,13 @@ impl Pool {
         Self { cluster, members, standing, writer, turns }
     }
 
-    /// Whether this member has the role and serves.
+    /// Whether this member has the role and serves. It may be full: then a client waits for it.
     pub fn fits(&self, index: usize, wanted: Wanted) -> bool {
+        self.members.get(index).is_some_and(|member| self.suits(index, member, wanted))
+    }
+
+    /// The same where the member is at hand.
+    pub(super) fn suits(&self, index: usize, member: &Member, wanted: Wanted) -> bool {
         let is_writer = self.writer == Some(index);
         let has_role = match (wanted.role, wanted.includes_writer) {
             (Role::Any, _) => true,
@@ -111,7 +136,7 @@ impl Pool {
             // As a last resort it fits as well: after all others.
             (Role::Reader, ReaderRule::LastResort | ReaderRule::Always) => true,
         };
-        has_role && self.members.get(index).is_some_and(Member::serves)
+        has_role && member.serves()
     }
 
     /// The writer among readers that are wanted before it.
@@ -133,6 +158,9 @@ impl Pool {
                 AdminState::Maintenance => "under maintenance".to_owned(),
                 AdminState::Ready if serves && m.weight == 0 => "weight 0".to_owned(),
                 AdminState::Ready if !m.serves() => m.verdict.reason.to_string(),
+                AdminState::Ready if self.fits(i, wanted) && m.is_full() => {
+                    format!("full (max_connections = {})", m.max_connections.unwrap_or_default())
+                }
                 AdminState::Ready if self.fits(i, wanted) => {
                     otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
                 }
@@ -147,17 +175,33 @@ impl Pool {
     }
 }
 
+/// Tells of places that become free on the nodes of a cluster which have only so many.
+#[derive(Debug, Default)]
+pub struct Vacancies(pub(super) watch::Sender<u64>);
+
+impl Vacancies {
+    pub(super) fn tell(&self) {
+        self.0.send_modify(|n| *n = n.wrapping_add(1));
+    }
+}
+
 /// Where the current snapshot is found.
 #[derive(Debug)]
 pub struct PoolCell {
     current: ArcSwap<Pool>,
     generation: watch::Sender<u64>,
+    vacancies: Arc<Vacancies>,
 }
 
 impl PoolCell {
-    /// Starts with `pool`.
-    pub fn new(pool: Pool) -> Self {
-        Self { current: ArcSwap::from_pointee(pool), generation: watch::Sender::new(0) }
+    /// Starts with `pool`, whose nodes were made with these `vacancies`.
+    pub fn new(pool: Pool, vacancies: Arc<Vacancies>) -> Self {
+        Self { current: ArcSwap::from_pointee(pool), generation: watch::Sender::new(0), vacancies }
+    }
+
+    /// Hears of every place that becomes free on a node that has only so many.
+    pub fn vacancies(&self) -> watch::Receiver<u64> {
+        self.vacancies.0.subscribe()
     }
 
     /// The current snapshot. An owned one: a guard must not live across an await.

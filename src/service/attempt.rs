@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Protocol, Role, Service as Settings};
+use super::welcome::Client;
+use crate::config::{Endpoint, Protocol, Role, Service as Settings};
 use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
-use crate::net::{Stream, is_local_shortage};
-use crate::pool::{ActiveSession, Lease, Node, Order, PoolCell, Wanted};
+use crate::net::proxy::header;
+use crate::net::{Stream, connect, is_local_shortage};
+use crate::pool::{ActiveSession, Lease, Member, Node, Order, PoolCell, Wanted};
 use crate::telemetry::AttemptResult;
 
 /// A node that greeted.
@@ -91,26 +91,40 @@ pub(super) struct Patience {
     pub(super) greeting: Duration,
 }
 
-/// Connects to `node` and waits for its greeting.
+/// How nodes are connected to on behalf of one client.
+pub(super) struct Dial<'a> {
+    pub(super) settings: &'a Settings,
+    /// Tells the node who the client is; empty where nothing does.
+    header: Vec<u8>,
+}
+
+impl<'a> Dial<'a> {
+    pub(super) fn new(settings: &'a Settings, client: &Client, stream: &Stream) -> Self {
+        let say = |version| header(version, client.addresses(stream));
+        Self { settings, header: settings.send_proxy_protocol.map(say).unwrap_or_default() }
+    }
+}
+
+/// Connects to `member` and waits for its greeting.
 ///
 /// It was picked from a snapshot that may be old: a client may have waited on other nodes since. So the lease is taken
 /// first, then the snapshot of now is asked, and both again after the greeting. A verdict is published before sessions
 /// are ended by it, so it is either seen in the snapshot or ends the lease.
 pub(super) async fn attempt(
     pool: &PoolCell,
-    node: &Arc<Node>,
-    address: SocketAddr,
-    settings: &Settings,
+    member: &Member,
+    active: ActiveSession,
+    dial: &Dial<'_>,
     patience: &Patience,
 ) -> Result<Established, Failure> {
-    let wanted = wanted(settings);
+    let node = &member.node;
+    let wanted = wanted(dial.settings);
     let mut lease = node.switch.lease(wanted.role == Role::Writer);
     if !serves(pool, node, wanted) {
         return Err(Failure::Withdrawn);
     }
-    let active = node.enter();
     let (stream, greeting) = tokio::select! {
-        r = greeted(node, address, settings, patience) => r?,
+        r = greeted(node, &member.addresses, dial, patience) => r?,
         () = withdrawn(pool, node, wanted, &mut lease) => return Err(Failure::Withdrawn),
     };
     if is_withdrawn(pool, node, wanted, &mut lease) {
@@ -122,7 +136,7 @@ pub(super) async fn attempt(
 
 /// Which nodes a service wants.
 pub(super) fn wanted(settings: &Settings) -> Wanted {
-    Wanted { role: settings.role, includes_writer: settings.reader_includes_writer }
+    Wanted::of(&settings.target)
 }
 
 fn serves(pool: &PoolCell, node: &Node, wanted: Wanted) -> bool {
@@ -161,31 +175,56 @@ impl Drop for Unfinished<'_> {
 
 async fn greeted(
     node: &Node,
-    address: SocketAddr,
-    settings: &Settings,
+    addresses: &[Endpoint],
+    dial: &Dial<'_>,
     patience: &Patience,
 ) -> Result<(Stream, Box<[u8]>), Failure> {
-    let connected = timeout_at(Instant::now() + patience.connect, TcpStream::connect(address)).await;
-    let stream = match connected {
-        Ok(Ok(stream)) => Stream::Tcp(stream),
-        Ok(Err(e)) if is_local_shortage(&e) => return Err(Failure::Local(e)),
-        // Connected and reset before we looked.
-        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionReset => return Err(Failure::Closed),
-        Ok(Err(e)) => return Err(Failure::Io(e)),
-        Err(_elapsed) => return Err(Failure::Connect(patience.connect)),
-    };
+    let settings = dial.settings;
+    let mut stream = connected(addresses, settings, patience).await?;
     let mut unfinished = Unfinished(Some(node));
     stream.tune(settings.keepalive).map_err(Failure::Io)?;
-    let result = match settings.protocol {
-        Protocol::Tcp => Ok((stream, Box::default())),
-        Protocol::Mysql => match timeout_at(Instant::now() + patience.greeting, first_packet(stream)).await {
-            Ok(result) => result,
-            Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
-        },
+    let result = match timeout_at(Instant::now() + patience.greeting, async {
+        if !dial.header.is_empty() {
+            stream.write_all(&dial.header).await.map_err(lost)?;
+        }
+        match settings.protocol {
+            Protocol::Tcp => Ok((stream, Box::default())),
+            Protocol::Mysql => first_packet(stream).await,
+        }
+    })
+    .await
+    {
+        Ok(result) => result,
+        Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
     };
     // From here on the server has ended it itself, or the session answers for the handshake.
     unfinished.0 = None;
     result
+}
+
+/// The first of a node's addresses that takes a connection. One that is silent takes only its share of the time: behind a
+/// name with an IPv6 address that leads nowhere the node may be well.
+async fn connected(addresses: &[Endpoint], settings: &Settings, patience: &Patience) -> Result<Stream, Failure> {
+    let begun = Instant::now();
+    let share = patience.connect / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+    let (mut last, mut ours) = (None, None);
+    for (nth, address) in (1..).zip(addresses) {
+        match timeout_at(begun + share * nth, connect(address, settings.source)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            // Of an IPv6 address on a host without it, say; the next one may be another matter.
+            Ok(Err(e)) if is_local_shortage(&e) => ours = Some(Failure::Local(e)),
+            Ok(Err(e)) => last = Some(lost(e)),
+            Err(_elapsed) => last = Some(Failure::Connect(patience.connect)),
+        }
+    }
+    let none = || Failure::Local(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address"));
+    Err(last.or(ours).unwrap_or_else(none))
+}
+
+/// The network's error on the way to the greeting.
+fn lost(e: io::Error) -> Failure {
+    // Connected and reset before we looked.
+    if e.kind() == io::ErrorKind::ConnectionReset { Failure::Closed } else { Failure::Io(e) }
 }
 
 async fn first_packet(mut stream: Stream) -> Result<(Stream, Box<[u8]>), Failure> {
@@ -204,8 +243,7 @@ async fn first_packet(mut stream: Stream) -> Result<(Stream, Box<[u8]>), Failure
         match stream.read_buf(&mut bytes).await {
             Ok(0) => return Err(Failure::Closed),
             Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(Failure::Closed),
-            Err(e) => return Err(Failure::Io(e)),
+            Err(e) => return Err(lost(e)),
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Services: from an accepted connection to its close.
 //!
 //! ```text
-//!  worker ── accept ──► session ── search: slot, pick, connect, greeting, next node ──► relay ──► access log
-//!                                     └─ nothing found: refuse (ERR packet) ──────────────────────┘
+//!  worker ─ accept ─► session ─ welcome ─► search: slot, turn, pick, connect, greeting, next node ─► relay ─► access log
+//!                                  └───────────┴─ nothing found: refuse (ERR packet) ───────────────────────┘
 //! ```
 //!
 //! Each worker is a thread with a current-thread runtime; a session never leaves the worker it was given to.
 
 mod attempt;
+mod queue;
 mod refuse;
 mod search;
 mod session;
+mod sources;
+mod trail;
+mod welcome;
 mod worker;
 
 use std::sync::Arc;
@@ -22,6 +26,8 @@ use crate::config;
 use crate::pool::PoolCell;
 use crate::telemetry::ServiceMetrics;
 
+use queue::Queue;
+use sources::Sources;
 pub use worker::Workers;
 
 /// What every session of one service shares.
@@ -29,12 +35,18 @@ pub use worker::Workers;
 pub struct Service {
     /// The current settings; a session reads them once.
     pub settings: ArcSwap<config::Service>,
-    /// The cluster's snapshots.
+    /// The snapshots of its target.
     pub pool: Arc<PoolCell>,
     /// Its counts.
     pub metrics: Arc<ServiceMetrics>,
     /// Sessions that may still begin.
     slots: Arc<Semaphore>,
+    /// Clients that may still be waited for to say who they are.
+    nameless: Semaphore,
+    /// Who waits for a node.
+    queue: Arc<Queue>,
+    /// How many clients each address has.
+    sources: Arc<Sources>,
     /// True once Galeway stops: who still waits for a node is turned away.
     stopping: watch::Receiver<bool>,
 }
@@ -48,6 +60,15 @@ impl Service {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let slots = usize::try_from(settings.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { settings: ArcSwap::new(settings), pool, metrics, slots: Arc::new(Semaphore::new(slots)), stopping }
+        Self {
+            settings: ArcSwap::new(settings),
+            pool,
+            metrics,
+            slots: Arc::new(Semaphore::new(slots)),
+            nameless: Semaphore::new(slots),
+            queue: Arc::default(),
+            sources: Arc::default(),
+            stopping,
+        }
     }
 }

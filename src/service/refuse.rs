@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::Service;
 use super::attempt::wanted;
 use super::search::Nothing;
-use crate::config::{Protocol, Service as Settings};
+use crate::config::{Protocol, Service as Settings, Target};
 use crate::mysql::{ERR_TEXT_MAX, err_packet};
 use crate::net::Stream;
 use crate::telemetry::Rejection;
@@ -29,10 +29,10 @@ const TOO_MANY: (u16, [u8; 5]) = (1040, *b"08004");
 
 /// Answers in place of a greeting and closes. Returns what was said.
 pub(super) async fn refuse(mut client: Stream, service: &Service, settings: &Settings, nothing: &Nothing) -> String {
-    let (code, state, text) = answer(service, settings, nothing);
-    if nothing.rejection == Rejection::ClientGone {
-        return text;
-    }
+    let (code, state, text) = match answer(service, settings, nothing) {
+        Answer::Silence(why) => return why,
+        Answer::Error(code, state, text) => (code, state, text),
+    };
     match settings.protocol {
         Protocol::Tcp => client.abort(),
         Protocol::Mysql => {
@@ -46,23 +46,43 @@ pub(super) async fn refuse(mut client: Stream, service: &Service, settings: &Set
     text
 }
 
-fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> (u16, [u8; 5], String) {
-    let no_node = || {
-        let head =
-            format!("galeway: no node of cluster \"{}\" can serve role {}: ", settings.cluster, settings.role.as_str());
-        listed(head, &nothing.trail.reasons(&service.pool.load(), wanted(settings)))
-    };
+enum Answer {
+    /// An ERR packet.
+    Error(u16, [u8; 5], String),
+    /// The connection's end; for the log, why.
+    Silence(String),
+}
+
+fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> Answer {
+    let error = |(code, state), text| Answer::Error(code, state, text);
     match (nothing.rejection, &nothing.passed_on) {
         (Rejection::NoNode | Rejection::QueueFull, Some(e)) => {
-            (e.code, e.sqlstate.unwrap_or(*b"HY000"), e.message.clone())
+            Answer::Error(e.code, e.sqlstate.unwrap_or(*b"HY000"), e.message.clone())
         }
-        (Rejection::NoNode | Rejection::QueueFull, None) => (NO_NODE.0, NO_NODE.1, no_node()),
+        (Rejection::NoNode | Rejection::QueueFull, None) => {
+            let head = match &settings.target {
+                Target::Cluster { cluster, role, .. } => {
+                    format!("galeway: no node of cluster \"{cluster}\" can serve role {}: ", role.as_str())
+                }
+                Target::Fixed(_) => format!("galeway: no address of service \"{}\" can be reached: ", settings.name),
+            };
+            error(NO_NODE, listed(head, &nothing.trail.reasons(&service.pool.load(), wanted(settings))))
+        }
         (Rejection::TooManyConnections, _) => {
             let most = settings.max_connections;
-            (TOO_MANY.0, TOO_MANY.1, format!("galeway: too many connections (max_connections = {most})"))
+            error(TOO_MANY, format!("galeway: too many connections (max_connections = {most})"))
         }
-        (Rejection::Shutdown, _) => (NO_NODE.0, NO_NODE.1, "galeway: stopping".to_owned()),
-        (Rejection::ClientGone, _) => (NO_NODE.0, NO_NODE.1, "the client left".to_owned()),
+        (Rejection::TooManyOfSource, _) => {
+            let most = settings.max_connections_per_source.unwrap_or_default();
+            error(
+                TOO_MANY,
+                format!("galeway: too many connections of your address (max_connections_per_source = {most})"),
+            )
+        }
+        (Rejection::Shutdown, _) => error(NO_NODE, "galeway: stopping".to_owned()),
+        (Rejection::ClientGone, _) => Answer::Silence("the client left".to_owned()),
+        // Whoever is not meant to be here is told nothing.
+        (Rejection::Denied | Rejection::BadHeader | Rejection::SlowHeader, _) => Answer::Silence(nothing.why.clone()),
     }
 }
 

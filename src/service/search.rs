@@ -1,22 +1,25 @@
-//! The search for a node that greets: slot, pick, attempt, next node, wait for the next snapshot.
+//! The search for a node that greets: slot, turn, pick, attempt, next node, wait for news.
 //!
 //! `queue_timeout`, counted from accept, bounds all of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Service;
-use super::attempt::{Established, Failure, Patience, attempt, wanted};
+use super::attempt::{Dial, Established, Failure, Patience, attempt, wanted};
+use super::trail::Trail;
+use super::welcome::{Client, TurnedAway};
 use crate::config::{Protocol, Service as Settings};
 use crate::mysql::ServerError;
-use crate::pool::{NodeId, Pool, Tried, Wanted, pick};
-use crate::telemetry::{AttemptResult, Gauged, Rejection};
+use crate::net::Stream;
+use crate::pool::{ActiveSession, Ask, NodeId, Pool, Tried, pick, source_key};
+use crate::telemetry::{AttemptResult, Gauged, Rejection, RouteMetrics};
+
+/// How often a client that spoke before its time is looked after.
+const LOOK_AFTER: Duration = Duration::from_millis(250);
 
 /// Pause after a round in which every node failed. It doubles, and is never exactly the same: many clients that wait
 /// must not knock on an overloaded node's door together, each time its check says that it lives.
@@ -35,51 +38,16 @@ pub(super) struct Found {
 /// Why it found nothing.
 pub(super) struct Nothing {
     pub(super) rejection: Rejection,
+    /// More about that, where the word does not tell.
+    pub(super) why: String,
     /// The code that every node of the last round sent in place of its greeting, if it was one.
     pub(super) passed_on: Option<ServerError>,
     pub(super) trail: Trail,
 }
 
-/// What happened on the way, for messages.
-#[derive(Debug, Default)]
-pub(super) struct Trail {
-    pub(super) attempts: u32,
-    /// The last failure of each node that was tried.
-    failures: HashMap<NodeId, String>,
-    /// In order, for the access log; bounded.
-    pub(super) log: String,
-}
-
-impl Trail {
-    /// The access log shows this much of a long search.
-    const LOG_MOST: usize = 400;
-
-    /// And this much of one failure: a server's own text must not crowd the other nodes out of the answer.
-    const FAILURE_MOST: usize = 120;
-
-    fn failed(&mut self, name: &str, id: NodeId, failure: &Failure) {
-        let mut text = failure.to_string();
-        if text.len() > Self::FAILURE_MOST {
-            text.truncate(text.floor_char_boundary(Self::FAILURE_MOST));
-            text.push('…');
-        }
-        if self.log.len() < Self::LOG_MOST {
-            if !self.log.is_empty() {
-                self.log.push_str("; ");
-            }
-            self.log.push_str(name);
-            self.log.push_str(": ");
-            self.log.push_str(&text);
-        }
-        // Another verdict is nothing that the node did to this client, and says its reason itself.
-        if !matches!(failure, Failure::Withdrawn) {
-            self.failures.insert(id, text);
-        }
-    }
-
-    /// Why no node of `pool` serves, each in words.
-    pub(super) fn reasons(&self, pool: &Pool, wanted: Wanted) -> Vec<String> {
-        pool.reasons(wanted, |node| self.failures.get(&node.id).cloned())
+impl From<TurnedAway> for Nothing {
+    fn from(TurnedAway { rejection, why }: TurnedAway) -> Self {
+        Self { rejection, why, passed_on: None, trail: Trail::default() }
     }
 }
 
@@ -88,7 +56,8 @@ impl Trail {
 pub(super) async fn search(
     service: &Arc<Service>,
     settings: &Settings,
-    client: &TcpStream,
+    stream: &Stream,
+    client: &Client,
     ticket: usize,
     accepted: Instant,
 ) -> Result<Box<Found>, Box<Nothing>> {
@@ -96,6 +65,8 @@ pub(super) async fn search(
         service,
         settings,
         ticket,
+        source: source_key(client.ip()),
+        dial: Dial::new(settings, client, stream),
         deadline: accepted + settings.queue_timeout,
         trail: Trail::default(),
         passed_on: None,
@@ -106,13 +77,13 @@ pub(super) async fn search(
         // In this order: a node that has greeted must not be thrown away for a client that leaves at once.
         biased;
         found = search.run() => found,
-        () = gone(client, settings.protocol) => Err(Rejection::ClientGone),
+        () = gone(stream, settings.protocol) => Err(Rejection::ClientGone),
         _ = stopping.wait_for(|s| *s) => Err(Rejection::Shutdown),
     };
     let Search { trail, passed_on, .. } = search;
     match outcome {
         Ok((established, slot)) => Ok(Box::new(Found { established, slot, trail })),
-        Err(rejection) => Err(Box::new(Nothing { rejection, passed_on, trail })),
+        Err(rejection) => Err(Box::new(Nothing { rejection, why: String::new(), passed_on, trail })),
     }
 }
 
@@ -120,17 +91,24 @@ struct Search<'a> {
     service: &'a Arc<Service>,
     settings: &'a Settings,
     ticket: usize,
+    source: u64,
+    dial: Dial<'a>,
     deadline: Instant,
     trail: Trail,
     passed_on: Option<ServerError>,
     queued: Option<Gauged>,
 }
 
+/// The first node of a round, with a place on it.
+struct Turn {
+    pool: Arc<Pool>,
+    index: usize,
+    place: ActiveSession,
+}
+
 /// How a round over one snapshot ended.
 enum Round {
     Found(Established),
-    /// No node serves.
-    Empty,
     /// Those that serve failed.
     Failed,
     /// The verdict of one changed while it was asked.
@@ -142,27 +120,22 @@ enum Round {
 impl Search<'_> {
     async fn run(&mut self) -> Result<(Established, OwnedSemaphorePermit), Rejection> {
         let slot = self.slot().await?;
-        let mut news = self.service.pool.subscribe();
         let mut pause = PAUSE_FIRST;
         loop {
-            news.mark_unchanged();
-            let pool = self.service.pool.load();
-            let round = self.round(&pool).await;
-            drop(pool);
+            let Turn { pool, index, place } = self.turn().await?;
+            let round = self.round(&pool, index, place).await;
             match round {
                 Round::Found(established) => return Ok((established, slot)),
                 // Nobody failed: there is a new snapshot, and perhaps a better node.
-                Round::Withdrawn if news.has_changed().unwrap_or(false) => continue,
+                Round::Withdrawn if !Arc::ptr_eq(&pool, &self.service.pool.load()) => continue,
                 _ => {}
             }
             self.enqueue(Rejection::QueueFull)?;
+            // Out of the line meanwhile: it holds up nobody.
             let wait = async {
-                if !matches!(round, Round::Empty) {
-                    sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-                }
+                sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
                 if !matches!(round, Round::Local) {
-                    // The sender lives as long as the service.
-                    let _ = news.changed().await;
+                    self.better_than(&pool).await;
                 }
             };
             if timeout_at(self.deadline, wait).await.is_err() {
@@ -172,7 +145,25 @@ impl Search<'_> {
         }
     }
 
-    /// Waits for one of `max_connections`.
+    /// Resolves when there is a newer snapshot than `old`, or a node with room that has not failed this client.
+    async fn better_than(&self, old: &Arc<Pool>) {
+        let mut news = self.service.pool.subscribe();
+        let mut vacancies = self.service.pool.vacancies();
+        loop {
+            let now = self.service.pool.load();
+            if !Arc::ptr_eq(old, &now) || self.pick_among(&now, &self.failed(&now, &Tried::default())).is_some() {
+                return;
+            }
+            drop(now);
+            // The senders live as long as the service.
+            tokio::select! {
+                _ = news.changed() => {}
+                _ = vacancies.changed() => {}
+            }
+        }
+    }
+
+    /// Waits for one of `max_connections`; who came first is first.
     async fn slot(&mut self) -> Result<OwnedSemaphorePermit, Rejection> {
         let slots = Arc::clone(&self.service.slots);
         if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
@@ -195,19 +186,67 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Tries distinct nodes of one snapshot.
-    async fn round(&mut self, pool: &Pool) -> Round {
+    /// Waits for a node that can be tried, behind those who came before and wait as well.
+    async fn turn(&mut self) -> Result<Turn, Rejection> {
         if Instant::now() >= self.deadline {
             // What the last round learned stands.
-            return Round::Failed;
+            return Err(Rejection::NoNode);
         }
+        if !self.service.queue.is_before(self.ticket)
+            && let Some(turn) = self.begin()
+        {
+            return Ok(turn);
+        }
+        self.passed_on = None;
+        self.enqueue(Rejection::QueueFull)?;
+        let place = self.service.queue.join(self.ticket);
+        let waited = timeout_at(self.deadline, async {
+            place.first().await;
+            let mut news = self.service.pool.subscribe();
+            let mut vacancies = self.service.pool.vacancies();
+            loop {
+                if let Some(turn) = self.begin() {
+                    return turn;
+                }
+                // The senders live as long as the service.
+                tokio::select! {
+                    _ = news.changed() => {}
+                    _ = vacancies.changed() => {}
+                }
+            }
+        });
+        waited.await.map_err(|_elapsed| Rejection::NoNode)
+    }
+
+    /// Picks a first node from the snapshot of now; `None`: there is none, or none with room.
+    fn begin(&self) -> Option<Turn> {
+        let pool = self.service.pool.load();
+        let (index, place) = self.enter(&pool, &Tried::default())?;
+        Some(Turn { pool, index, place })
+    }
+
+    /// Picks a node and takes a place there.
+    fn enter(&self, pool: &Pool, tried: &Tried) -> Option<(usize, ActiveSession)> {
+        loop {
+            let index = self.pick(pool, tried)?;
+            let member = pool.members.get(index)?;
+            // Another client may have taken the last place since: then the next pick sees that it is full.
+            if let Some(place) = member.node.enter(member.max_connections) {
+                return Some((index, place));
+            }
+        }
+    }
+
+    /// Tries distinct nodes of one snapshot, this one first.
+    async fn round(&mut self, pool: &Pool, index: usize, place: ActiveSession) -> Round {
+        let mut next = Some((index, place));
         let mut tried = Tried::default();
         let mut codes: Vec<ServerError> = Vec::new();
         let (mut shortage, mut withdrawn) = (false, false);
         let most = usize::try_from(self.settings.attempts).unwrap_or(usize::MAX);
-        while tried.len() < most && Instant::now() < self.deadline {
-            let Some(index) = self.pick(pool, &tried) else { break };
-            let Some((member, address)) = pool.members.get(index).and_then(|m| Some((m, m.address?))) else { break };
+        while let Some((index, place)) = next.take()
+            && let Some(member) = pool.members.get(index)
+        {
             tried.add(index);
             let is_last = self.pick_among(pool, &tried).is_none();
             if self.trail.attempts > 0 {
@@ -222,7 +261,7 @@ impl Search<'_> {
             let mut outcome = Counted { route: &route, result: AttemptResult::ClientGone };
             let asked = tokio::select! {
                 biased;
-                asked = attempt(&self.service.pool, &member.node, address, self.settings, &patience) => asked,
+                asked = attempt(&self.service.pool, member, place, &self.dial, &patience) => asked,
                 () = self.fresh_node(member.node.id, started), if is_last => {
                     Err(Failure::Greeting(self.settings.greeting_timeout))
                 }
@@ -249,6 +288,9 @@ impl Search<'_> {
                     }
                 }
             }
+            if tried.len() < most && Instant::now() < self.deadline {
+                next = self.enter(pool, &tried);
+            }
         }
         // One answer of all of them is the servers' own word; a mixture is ours to tell.
         let same = codes.windows(2).all(|w| matches!(w, [a, b] if a.code == b.code));
@@ -257,8 +299,6 @@ impl Search<'_> {
             Round::Local
         } else if withdrawn {
             Round::Withdrawn
-        } else if tried.is_empty() {
-            Round::Empty
         } else {
             Round::Failed
         }
@@ -267,16 +307,30 @@ impl Search<'_> {
     /// Nodes that have not failed this client come first: what it was in a round before may hold still, and with few
     /// `attempts` the same nodes would be tried for ever.
     fn pick(&self, pool: &Pool, tried: &Tried) -> Option<usize> {
+        if self.trail.attempts == 0 {
+            return self.pick_among(pool, tried);
+        }
+        self.pick_among(pool, &self.failed(pool, tried)).or_else(|| self.pick_among(pool, tried))
+    }
+
+    /// Those, and the members that have failed this client before.
+    fn failed(&self, pool: &Pool, tried: &Tried) -> Tried {
         let mut failed = tried.clone();
-        for (index, _) in pool.members.iter().enumerate().filter(|(_, m)| self.trail.failures.contains_key(&m.node.id))
-        {
+        for (index, _) in pool.members.iter().enumerate().filter(|(_, m)| self.trail.has_failed(m.node.id)) {
             failed.add(index);
         }
-        self.pick_among(pool, &failed).or_else(|| self.pick_among(pool, tried))
+        failed
     }
 
     fn pick_among(&self, pool: &Pool, tried: &Tried) -> Option<usize> {
-        pick(pool, wanted(self.settings), self.settings.balance, self.ticket, tried)
+        let ask = Ask {
+            wanted: wanted(self.settings),
+            balance: self.settings.balance,
+            zone: self.settings.prefer_zone.as_deref(),
+            ticket: self.ticket,
+            source: self.source,
+        };
+        pick(pool, &ask, tried)
     }
 
     /// Resolves once the node that was asked at `since` has had its `greeting_timeout` and another one serves that
@@ -286,7 +340,7 @@ impl Search<'_> {
         let mut news = self.service.pool.subscribe();
         let fresh = |pool: &Pool| {
             pool.members.iter().enumerate().any(|(i, m)| {
-                let new = m.node.id != asked && !self.trail.failures.contains_key(&m.node.id);
+                let new = m.node.id != asked && !self.trail.has_failed(m.node.id);
                 new && pool.fits(i, wanted(self.settings))
             })
         };
@@ -306,7 +360,7 @@ impl Search<'_> {
 }
 
 struct Counted<'a> {
-    route: &'a crate::telemetry::RouteMetrics,
+    route: &'a RouteMetrics,
     result: AttemptResult,
 }
 
@@ -318,21 +372,18 @@ impl Drop for Counted<'_> {
 
 /// Resolves when the client has left. A MySQL client says nothing before the greeting, so its end of data means that
 /// it left; with protocol tcp an end of data is part of the conversation, and only a broken connection counts.
-async fn gone(client: &TcpStream, protocol: Protocol) {
+async fn gone(client: &Stream, protocol: Protocol) {
     match protocol {
         Protocol::Mysql => {
             // The socket is asked, and not its readiness: with tokio 1.54 a FIN was seen to come as readable and not
             // as read-closed.
-            if client.peek(&mut [0]).await.is_ok_and(|n| n > 0) {
-                // It spoke first (a scanner, or a client of another protocol). Its end can no longer be seen without
-                // reading what it sent; the deadline ends this wait.
-                std::future::pending::<()>().await;
+            if client.peek().await.is_ok_and(|n| n > 0) {
+                // It spoke first (a scanner, or a client of another protocol), and what it said lies before its end.
+                while !client.has_ended() {
+                    sleep(LOOK_AFTER).await;
+                }
             }
         }
-        Protocol::Tcp => {
-            if client.ready(Interest::ERROR).await.is_ok_and(|ready| !ready.is_error()) {
-                std::future::pending::<()>().await;
-            }
-        }
+        Protocol::Tcp => client.broken().await,
     }
 }

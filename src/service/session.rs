@@ -1,24 +1,23 @@
 //! One session, from accept to close.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Service;
 use super::attempt::Established;
 use super::refuse::{part, refuse};
-use super::search::{Found, search};
+use super::search::{Found, Nothing, search};
+use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
-use crate::net::{End, Meter, Side, Stream, Timers, Wire, relay};
+use crate::net::{End, Meter, Peer, Side, Stream, Timers, Wire, relay};
 use crate::pool::{Cause, Lease, Node, Order};
 use crate::telemetry::access::Access;
-use crate::telemetry::{CloseReason, Rejection, ServiceMetrics};
+use crate::telemetry::{CloseReason, ServiceMetrics};
 
 /// A client's end of data is held back from a MySQL server for this long: it closes by itself after COM_QUIT, and so
 /// the TIME_WAIT is its own and not one of our ports.
@@ -28,13 +27,13 @@ const HOLD_FIN: Duration = Duration::from_millis(200);
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Serves one accepted connection.
-pub(super) async fn serve(service: Arc<Service>, client: TcpStream, peer: SocketAddr, accepted: std::time::Instant) {
+pub(super) async fn serve(service: Arc<Service>, mut stream: Stream, peer: Peer, accepted: std::time::Instant) {
     let settings = service.settings.load_full();
     let ticket = usize::try_from(service.metrics.accepted()).unwrap_or(0);
     let mut record = Record {
         service: &service,
         settings: &settings,
-        client: peer,
+        client: Client::new(peer),
         accepted: accepted.into(),
         waited: Duration::ZERO,
         attempts: 0,
@@ -44,23 +43,25 @@ pub(super) async fn serve(service: Arc<Service>, client: TcpStream, peer: Socket
         end: ("internal_error", "galeway"),
         detail: String::new(),
     };
-    let client = Stream::Tcp(client);
-    // Boxed: the search's state is large and short-lived, and a session's future is the memory it costs while idle.
-    let found = match client.tcp() {
-        Some(tcp) => Box::pin(search(&service, &settings, tcp, ticket, record.accepted)).await,
-        None => return,
-    };
+    // Boxed: its state and the search's are large and short-lived, and a session's future is the memory it costs while idle.
+    let found = Box::pin(async {
+        let (client, source) = welcome(&service, &settings, &mut stream, peer, record.accepted)
+            .await
+            .map_err(|away| Box::new(Nothing::from(away)))?;
+        let found = search(&service, &settings, &stream, &client, ticket, record.accepted).await;
+        record.client = client;
+        Ok::<_, Box<Nothing>>((found?, source))
+    })
+    .await;
     record.waited = record.accepted.elapsed();
     match found {
-        Ok(found) => relayed(&service, &settings, client, found, &mut record).await,
+        // The guard goes with the session: its address has one client less then.
+        Ok((found, _source)) => relayed(&service, &settings, stream, found, &mut record).await,
         Err(nothing) => {
             service.metrics.reject(nothing.rejection);
             record.attempts = nothing.trail.attempts;
-            record.end = (nothing.rejection.label(), "galeway");
-            if nothing.rejection == Rejection::ClientGone {
-                record.end.1 = "client";
-            }
-            record.detail = Box::pin(refuse(client, &service, &settings, &nothing)).await;
+            record.end = (nothing.rejection.label(), nothing.rejection.whose());
+            record.detail = Box::pin(refuse(stream, &service, &settings, &nothing)).await;
         }
     }
 }
@@ -78,7 +79,7 @@ async fn relayed(
     record.attempts = trail.attempts;
     record.trail = trail.log;
     record.node = Some(Arc::clone(&node));
-    active.establish(settings.role == Role::Writer);
+    active.establish(settings.role() == Role::Writer);
     let in_service = service.metrics.enter();
     let route = service.metrics.route(&node.name).enter();
     let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };
@@ -296,7 +297,7 @@ impl Meter for Bytes<'_> {
 struct Record<'a> {
     service: &'a Service,
     settings: &'a Settings,
-    client: SocketAddr,
+    client: Client,
     accepted: Instant,
     waited: Duration,
     attempts: u32,
@@ -314,9 +315,11 @@ impl Drop for Record<'_> {
         let (end, by) = self.end;
         let detail = [self.trail.as_str(), self.detail.as_str()];
         let detail = detail.iter().filter(|d| !d.is_empty()).copied().collect::<Vec<_>>().join("; ");
+        let via = self.client.via();
         Access {
             service: &self.settings.name,
-            client: Some(self.client),
+            client: &self.client,
+            via: via.as_ref().map(|via| via as &dyn std::fmt::Display),
             node: self.node.as_deref().map(|n| &*n.name),
             duration,
             wait: self.waited,
@@ -348,14 +351,14 @@ mod tests {
                     [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\n";
         let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
         let settings = Arc::clone(&config.services[0]);
-        let pool = Arc::new(PoolCell::new(Pool::new("c".into(), Vec::new(), Standing::unknown())));
+        let pool = Arc::new(PoolCell::new(Pool::new("c".into(), Vec::new(), Standing::unknown()), Arc::default()));
         let metrics = Arc::new(ServiceMetrics::new(&Registry::new(), "s".into()));
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         let service = Arc::new(Service::new(settings, pool, metrics, stopping));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let peer = client.local_addr().unwrap();
-        let size = std::mem::size_of_val(&serve(service, client, peer, std::time::Instant::now()));
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = Peer::Tcp(client.local_addr().unwrap());
+        let size = std::mem::size_of_val(&serve(service, Stream::Tcp(client), peer, std::time::Instant::now()));
         println!("a session's future takes {size} bytes");
         assert!(size <= FUTURE_MOST, "{size} bytes");
     }

@@ -6,7 +6,6 @@
 //! connections stay where they were accepted, which costs nothing.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,13 +14,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle as JoinTask;
 
 use super::Service;
 use super::session::serve;
-use crate::net::{Listener, is_local_shortage};
+use crate::net::{Detached, Listener, Peer, Stream, is_local_shortage};
 use crate::telemetry::Seldom;
 
 /// A worker may be ahead of the least busy one by this many sessions, and an eighth of that one's.
@@ -38,8 +36,8 @@ const SHORTAGE_WARNING_EVERY: Duration = Duration::from_secs(10);
 
 /// An accepted connection that has no runtime yet.
 struct Incoming {
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
+    stream: Detached,
+    peer: Peer,
     service: Arc<Service>,
     accepted: Instant,
     /// Counted on its worker from the moment it is placed: a burst would otherwise all be handed to the worker that
@@ -52,15 +50,16 @@ enum Command {
     Attach { listener: Arc<Listener>, service: Arc<Service>, until: watch::Receiver<bool>, accepting: Counted },
 }
 
+/// One worker, as the others see it.
 #[derive(Debug)]
-struct Peer {
+struct Station {
     commands: mpsc::Sender<Command>,
     sessions: AtomicUsize,
     /// Listeners it accepts on, or is about to.
     accepting: AtomicUsize,
 }
 
-impl Peer {
+impl Station {
     fn new(commands: mpsc::Sender<Command>) -> Self {
         Self { commands, sessions: AtomicUsize::new(0), accepting: AtomicUsize::new(0) }
     }
@@ -69,7 +68,7 @@ impl Peer {
 /// The worker threads.
 #[derive(Debug)]
 pub struct Workers {
-    peers: Arc<[Peer]>,
+    stations: Arc<[Station]>,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -77,19 +76,19 @@ pub struct Workers {
 impl Workers {
     /// Starts `count` threads.
     pub fn start(count: usize) -> io::Result<Self> {
-        let (peers, inboxes): (Vec<_>, Vec<_>) = (0..count)
+        let (stations, inboxes): (Vec<_>, Vec<_>) = (0..count)
             .map(|_| {
                 let (commands, inbox) = mpsc::channel(HANDED_OVER);
-                (Peer::new(commands), inbox)
+                (Station::new(commands), inbox)
             })
             .unzip();
-        let peers: Arc<[Peer]> = peers.into();
+        let stations: Arc<[Station]> = stations.into();
         let stop = watch::Sender::new(false);
         let mut threads = Vec::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
             let mut stopped = stop.subscribe();
-            let worker = Worker { peers: Arc::clone(&peers), index };
+            let worker = Worker { stations: Arc::clone(&stations), index };
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
@@ -101,27 +100,27 @@ impl Workers {
             })?;
             threads.push(thread);
         }
-        Ok(Self { peers, stop, threads: Mutex::new(threads) })
+        Ok(Self { stations, stop, threads: Mutex::new(threads) })
     }
 
     /// Accepts for `service` on `listener` until `until` turns true.
     pub async fn attach(&self, listener: &Arc<Listener>, service: &Arc<Service>, until: &watch::Receiver<bool>) {
-        for (index, peer) in self.peers.iter().enumerate() {
+        for (index, station) in self.stations.iter().enumerate() {
             let (listener, service, until) = (Arc::clone(listener), Arc::clone(service), until.clone());
-            let accepting = Counted::accepting(&self.peers, index);
+            let accepting = Counted::accepting(&self.stations, index);
             // A closed channel is a worker that has stopped, which accepts nothing anyway.
-            let _ = peer.commands.send(Command::Attach { listener, service, until, accepting }).await;
+            let _ = station.commands.send(Command::Attach { listener, service, until, accepting }).await;
         }
     }
 
     /// Whether any worker accepts still.
     pub fn accepting(&self) -> bool {
-        self.peers.iter().any(|p| p.accepting.load(Ordering::SeqCst) > 0)
+        self.stations.iter().any(|p| p.accepting.load(Ordering::SeqCst) > 0)
     }
 
     /// Sessions on each worker, those that wait for a node included.
     pub fn sessions(&self) -> Vec<usize> {
-        self.peers.iter().map(|p| p.sessions.load(Ordering::Relaxed)).collect()
+        self.stations.iter().map(|p| p.sessions.load(Ordering::Relaxed)).collect()
     }
 
     /// Ends the threads, and with them every session that is left.
@@ -137,7 +136,7 @@ impl Workers {
 
 #[derive(Clone)]
 struct Worker {
-    peers: Arc<[Peer]>,
+    stations: Arc<[Station]>,
     index: usize,
 }
 
@@ -188,7 +187,7 @@ impl Worker {
     /// Takes what the kernel has completed already: closing the socket would reset those clients.
     fn take_the_rest(&self, listener: &Listener, service: &Arc<Service>) {
         for taken in listener.queued() {
-            match taken.and_then(|(s, peer)| Ok((TcpStream::from_std(s)?, peer))) {
+            match taken.and_then(|(stream, peer)| Ok((stream.attach()?, peer))) {
                 Ok((stream, peer)) => self.place(stream, peer, Arc::clone(service)),
                 // One that left already, or a shortage: the next may do better.
                 Err(e) => tracing::debug!(address = %listener.local(), error = %e, "a queued connection was lost"),
@@ -197,26 +196,26 @@ impl Worker {
     }
 
     /// Keeps a connection, or hands it to the least busy worker where this one is well ahead of it.
-    fn place(&self, stream: TcpStream, peer: SocketAddr, service: Arc<Service>) {
+    fn place(&self, stream: Stream, peer: Peer, service: Arc<Service>) {
         let accepted = Instant::now();
-        let load = |p: &Peer| p.sessions.load(Ordering::Relaxed);
-        let mine = self.peers.get(self.index).map_or(0, load);
-        let least_busy = self.peers.iter().enumerate().min_by_key(|(_, p)| load(p));
+        let load = |p: &Station| p.sessions.load(Ordering::Relaxed);
+        let mine = self.stations.get(self.index).map_or(0, load);
+        let least_busy = self.stations.iter().enumerate().min_by_key(|(_, p)| load(p));
         let Some((index, other)) = least_busy.filter(|(_, p)| mine > load(p) + SLACK + load(p) / 8) else {
-            let session = Counted::session(&self.peers, self.index);
+            let session = Counted::session(&self.stations, self.index);
             return spawn(stream, peer, service, accepted, session);
         };
         // Takes it off this worker's runtime; the other one registers it with its own.
-        let stream = match stream.into_std() {
+        let stream = match stream.detach() {
             Ok(s) => s,
             Err(e) => return tracing::warn!(client = %peer, error = %e, "cannot hand a connection over: closed"),
         };
-        let session = Counted::session(&self.peers, index);
+        let session = Counted::session(&self.stations, index);
         let incoming = Incoming { stream, peer, service, accepted, session };
         if let Err(e) = other.commands.try_send(Command::Serve(incoming))
             && let Command::Serve(mut incoming) = e.into_inner()
         {
-            incoming.session = Counted::session(&self.peers, self.index);
+            incoming.session = Counted::session(&self.stations, self.index);
             incoming.spawn();
         }
     }
@@ -226,14 +225,14 @@ impl Incoming {
     /// Serves it in the runtime this is called in.
     fn spawn(self) {
         let Self { stream, peer, service, accepted, session } = self;
-        match TcpStream::from_std(stream) {
+        match stream.attach() {
             Ok(stream) => spawn(stream, peer, service, accepted, session),
             Err(e) => tracing::warn!(client = %peer, error = %e, "cannot watch an accepted connection: closed"),
         }
     }
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, service: Arc<Service>, accepted: Instant, session: Counted) {
+fn spawn(stream: Stream, peer: Peer, service: Arc<Service>, accepted: Instant, session: Counted) {
     // Nobody waits for it: it ends by itself, and a panic has been logged by the process's hook.
     drop(guarded(session, serve(service, stream, peer, accepted)));
 }
@@ -262,31 +261,31 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
 
 /// Counts something on a worker until it is dropped, by a panic too.
 struct Counted {
-    peers: Arc<[Peer]>,
+    stations: Arc<[Station]>,
     index: usize,
-    of: fn(&Peer) -> &AtomicUsize,
+    of: fn(&Station) -> &AtomicUsize,
 }
 
 impl Counted {
-    fn session(peers: &Arc<[Peer]>, index: usize) -> Self {
-        Self::enter(peers, index, |p| &p.sessions)
+    fn session(stations: &Arc<[Station]>, index: usize) -> Self {
+        Self::enter(stations, index, |p| &p.sessions)
     }
 
-    fn accepting(peers: &Arc<[Peer]>, index: usize) -> Self {
-        Self::enter(peers, index, |p| &p.accepting)
+    fn accepting(stations: &Arc<[Station]>, index: usize) -> Self {
+        Self::enter(stations, index, |p| &p.accepting)
     }
 
-    fn enter(peers: &Arc<[Peer]>, index: usize, of: fn(&Peer) -> &AtomicUsize) -> Self {
-        if let Some(p) = peers.get(index) {
+    fn enter(stations: &Arc<[Station]>, index: usize, of: fn(&Station) -> &AtomicUsize) -> Self {
+        if let Some(p) = stations.get(index) {
             of(p).fetch_add(1, Ordering::SeqCst);
         }
-        Self { peers: Arc::clone(peers), index, of }
+        Self { stations: Arc::clone(stations), index, of }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if let Some(p) = self.peers.get(self.index) {
+        if let Some(p) = self.stations.get(self.index) {
             (self.of)(p).fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -298,15 +297,15 @@ mod tests {
 
     #[test]
     fn a_session_that_panics_ends_alone_and_gives_its_count_back() {
-        let peers: Arc<[Peer]> = [Peer::new(mpsc::channel(1).0)].into();
+        let stations: Arc<[Station]> = [Station::new(mpsc::channel(1).0)].into();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let count = || peers.first().map_or(0, |p| p.sessions.load(Ordering::Relaxed));
+        let count = || stations.first().map_or(0, |p| p.sessions.load(Ordering::Relaxed));
         runtime.block_on(async {
-            let other = guarded(Counted::session(&peers, 0), async move {
+            let other = guarded(Counted::session(&stations, 0), async move {
                 let _ = gone.await;
             });
-            let faulty = guarded(Counted::session(&peers, 0), async { panic!("a fault of ours") });
+            let faulty = guarded(Counted::session(&stations, 0), async { panic!("a fault of ours") });
             assert_eq!(count(), 2);
             assert!(faulty.await.is_err_and(|e| e.is_panic()));
             assert_eq!(count(), 1, "the other one lives on the same thread");

@@ -1,15 +1,16 @@
 //! The access log: one event of target `access` for each closed connection.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// What is said of one connection. No field can hold a secret or a query.
-#[derive(Debug)]
 pub struct Access<'a> {
     /// The service that accepted it.
     pub service: &'a str,
-    /// Who connected.
-    pub client: Option<SocketAddr>,
+    /// Who connected; where a PROXY header said so, who connected there.
+    pub client: &'a dyn Display,
+    /// Who sent that header.
+    pub via: Option<&'a dyn Display>,
     /// The node it was relayed to; `None` if it never reached one.
     pub node: Option<&'a str>,
     /// From accept to close.
@@ -36,7 +37,8 @@ impl Access<'_> {
         tracing::info!(
             target: "access",
             service = self.service,
-            client = self.client.map(tracing::field::display),
+            client = %self.client,
+            via = self.via.map(tracing::field::display),
             node = self.node,
             duration_ms = millis(self.duration),
             wait_ms = millis(self.wait),

@@ -50,6 +50,7 @@ impl ClusterMetrics {
             cluster: Arc::clone(&self.cluster),
             node,
         };
+        self.registry.remember(&self.cluster, &metrics.node);
         metrics.set_state(None);
         metrics.set_eligible(false);
         metrics.set_writer(false);
@@ -115,6 +116,11 @@ impl NodeMetrics {
     /// Sessions that were ended.
     pub fn count_killed(&self, reason: &'static str, sessions: u64) {
         self.count(names::SESSIONS_KILLED, reason, sessions);
+    }
+
+    /// The node is watched no longer: its series vanish.
+    pub fn forget(&self) {
+        self.registry.forget(&self.cluster, &self.node);
     }
 
     fn count(&self, metric: names::Metric, reason: &str, n: u64) {

@@ -7,11 +7,13 @@ pub mod access;
 mod cluster;
 pub mod logging;
 pub mod names;
+mod outcome;
 mod registry;
 mod seldom;
 mod service;
 
 pub use cluster::{ClusterMetrics, NodeMetrics};
+pub use outcome::{AttemptResult, CloseReason, Rejection};
 pub use registry::Registry;
 pub use seldom::Seldom;
-pub use service::{ActiveRoute, AttemptResult, CloseReason, Gauged, Rejection, RouteMetrics, ServiceMetrics};
+pub use service::{ActiveRoute, Gauged, RouteMetrics, ServiceMetrics};

@@ -1,6 +1,7 @@
 //! One instance's metrics.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -12,6 +13,7 @@ use super::names::{self, Kind, Metric};
 pub struct Registry {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    gone: Arc<Mutex<Gone>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -48,7 +50,7 @@ impl Registry {
             }
         }
         let handle = recorder.handle();
-        let registry = Self { recorder: Arc::new(recorder), handle };
+        let registry = Self { recorder: Arc::new(recorder), handle, gone: Arc::default() };
         registry.gauge(names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         registry
     }
@@ -68,14 +70,65 @@ impl Registry {
         self.recorder.register_histogram(&key(metric, labels), &METADATA)
     }
 
+    /// The service sends its clients to this cluster: its series of a node go with the node.
+    pub fn serves(&self, service: &str, cluster: &str) {
+        self.gone().services.push((service.to_owned(), cluster.to_owned()));
+    }
+
+    /// The node is watched no longer: none of its series is shown. The recorder has no way to drop single series, so they
+    /// cost their memory on, some hundred bytes each, until the process ends.
+    pub fn forget(&self, cluster: &str, node: &str) {
+        let mut gone = self.gone();
+        let labels = gone.labels(cluster, node);
+        gone.hidden.extend(labels);
+    }
+
+    /// Takes that back.
+    pub fn remember(&self, cluster: &str, node: &str) {
+        let mut gone = self.gone();
+        for labels in gone.labels(cluster, node) {
+            gone.hidden.remove(&labels);
+        }
+    }
+
+    fn gone(&self) -> MutexGuard<'_, Gone> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
-        self.handle.render()
+        let text = self.handle.render();
+        let gone = self.gone();
+        if gone.hidden.is_empty() {
+            return text;
+        }
+        let is_shown = |line: &&str| !gone.hidden.iter().any(|all| all.iter().all(|label| line.contains(label)));
+        text.split_inclusive('\n').filter(is_shown).collect()
     }
 
     /// To be called every few seconds: without it histograms keep every sample until somebody asks.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+}
+
+/// Series that are not shown.
+#[derive(Debug, Default)]
+struct Gone {
+    /// Each service and its cluster.
+    services: Vec<(String, String)>,
+    /// Labels, as a series shows them: one that has both is hidden.
+    hidden: BTreeSet<[String; 2]>,
+}
+
+impl Gone {
+    /// Those of all series of a node.
+    fn labels(&self, cluster: &str, node: &str) -> Vec<[String; 2]> {
+        let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let label = |key: &str, value: &str| format!("{key}=\"{}\"", escaped(value));
+        let services =
+            self.services.iter().filter(|(_, of)| of == cluster).map(|(service, _)| label("service", service));
+        std::iter::once(label("cluster", cluster)).chain(services).map(|by| [by, label("node", node)]).collect()
     }
 }
 
@@ -101,6 +154,28 @@ mod tests {
                 assert!(text.contains(&format!("# HELP {}", m.name)), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn series_of_what_is_gone_vanish_and_come_back_with_it() {
+        let registry = Registry::new();
+        registry.serves("s", "c");
+        registry.serves("other", "another");
+        for node in ["db1", "db11", "a\"b"] {
+            registry.gauge(names::NODE_ELIGIBLE, &[("cluster", "c"), ("node", node)]).set(1.0);
+            for service in ["s", "other"] {
+                registry.gauge(names::ACTIVE, &[("service", service), ("node", node)]).set(1.0);
+            }
+        }
+        let shown = |of: &str, node: &str| registry.render().contains(&format!("{of},node=\"{node}\"}} 1"));
+        let (cluster, service, other) = ("cluster=\"c\"", "service=\"s\"", "service=\"other\"");
+        assert!(shown(cluster, "a\\\"b"));
+        registry.forget("c", "db1");
+        registry.forget("c", "a\"b");
+        assert!(!shown(cluster, "db1") && shown(cluster, "db11") && !shown(cluster, "a\\\"b"));
+        assert!(!shown(service, "db1") && shown(service, "db11") && shown(other, "db1"), "{}", registry.render());
+        registry.remember("c", "db1");
+        assert!(shown(cluster, "db1") && shown(service, "db1"));
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn in_process(node: &FakeNode) -> Handle {
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let text = Settings::default().text(&[("n1".to_owned(), node.addr())], local(0), local(0));
     let config = config::parse(&text, Path::new("here.toml")).unwrap().config;
-    let handle = Instance::start(&config).unwrap();
+    let handle = Instance::start(&config, galeway::net::Inherited::default()).unwrap();
     assert!(handle.wait_accepting(LONG));
     handle
 }
@@ -176,7 +176,10 @@ fn in_process(node: &FakeNode) -> Handle {
 fn two_instances_in_one_process_share_nothing() {
     let nodes = [FakeNode::start("a"), FakeNode::start("b")];
     let [a, b] = nodes.each_ref().map(in_process);
-    let accept = |handle: &Handle| handle.view().services[0].accept[0];
+    let accept = |handle: &Handle| match handle.view().services[0].accept[0] {
+        config::Listen::Tcp(address) => address,
+        ref other => panic!("{other}"),
+    };
     assert_ne!(accept(&a), accept(&b));
     let sessions: Vec<_> = (0..3).map(|_| Conn::app(accept(&a), LONG).unwrap()).collect();
     let status = |handle: &Handle| -> Value {

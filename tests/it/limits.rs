@@ -62,9 +62,9 @@ fn long_sessions_spread_over_the_workers() {
     let settings = Settings { process: "workers = 2", ..Settings::default() };
     let text = settings.text(&[("n1".to_owned(), node.addr())], local, local);
     let config = config::parse(&text, std::path::Path::new("here.toml")).unwrap().config;
-    let handle = Instance::start(&config).unwrap();
+    let handle = Instance::start(&config, galeway::net::Inherited::default()).unwrap();
     assert!(handle.wait_accepting(LONG));
-    let accept = handle.view().services[0].accept[0];
+    let config::Listen::Tcp(accept) = handle.view().services[0].accept[0] else { panic!("TCP was configured") };
     // One after the other, as pools open them, and then all at once.
     for burst in [false, true] {
         let sessions: Vec<_> = if burst {

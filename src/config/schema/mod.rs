@@ -1,17 +1,22 @@
 //! From the tree to the model, a file for each kind of section.
 
+mod accept;
 mod cluster;
 mod monitor;
+mod networks;
+mod node;
 mod process;
+mod proxy;
 mod secret;
 mod service;
+mod target;
 mod writer;
 
 use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::cross::{self, ClusterPlaces, ServicePlaces};
+use super::cross::{AdminPlaces, ClusterPlaces, ServicePlaces, Whole};
 use super::diagnostic::Span;
 use super::doc::Doc;
 use super::keys;
@@ -26,9 +31,9 @@ pub(super) fn read(doc: &Doc<'_>, tree: &DeTable<'_>) -> Config {
         root.named("cluster", &keys::CLUSTER).into_iter().map(|(name, table)| cluster::read(name, &table)).collect();
     let services: Vec<_> =
         root.named("service", &keys::SERVICE).into_iter().map(|(name, table)| service::read(name, &table)).collect();
-    let (admin, listen) = match root.table("admin", &keys::ADMIN) {
+    let (admin, admin_places) = match root.table("admin", &keys::ADMIN) {
         Some(table) => process::admin(&table),
-        None => (Admin::default(), None),
+        None => (Admin::default(), AdminPlaces::default()),
     };
     let process = root.table("process", &keys::PROCESS).map_or_else(Process::default, |table| process::process(&table));
 
@@ -40,7 +45,8 @@ pub(super) fn read(doc: &Doc<'_>, tree: &DeTable<'_>) -> Config {
         admin,
         process,
     };
-    cross::check(doc, &config, &cluster_places, &service_places, listen);
+    let (clusters, services) = (&cluster_places, &service_places);
+    Whole { doc, config: &config, clusters, services, admin: admin_places }.check();
     if !root.has("service") {
         doc.missing(
             None,

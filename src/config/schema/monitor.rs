@@ -5,49 +5,47 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::diagnostic::Span;
 use super::super::duration;
 use super::super::keys;
-use super::super::model::{Monitor, MonitorTls, TlsMode};
+use super::super::model::{Monitor, MonitorTls, NodeKind, TlsMode};
 use super::super::reader::{Read, SOME_TIME, Table, Value};
 use super::super::secret::Secret;
 use super::super::source::quote;
 use super::super::words;
 use super::secret;
 
-pub(super) fn read(cluster: &str, above: &Table<'_>) -> Monitor {
-    let without_login = Monitor::new("", Secret::default());
+/// The section, and what of it other sections have to fit to.
+pub(super) struct Watched {
+    pub(super) monitor: Monitor,
+    pub(super) kind: Read<NodeKind>,
+    pub(super) tls: Read<TlsMode>,
+    /// Where another port than the nodes' own is written.
+    pub(super) port: Option<Span>,
+}
+
+pub(super) fn read(cluster: &str, above: &Table<'_>) -> Watched {
+    let default = Monitor::new("", Secret::default());
     let Some(table) = above.table("monitor", &keys::MONITOR) else {
         if !above.has("monitor") {
             let help = format!("add [cluster.{cluster}.monitor] with user = \"…\" and password_file = \"…\"");
             let message = format!("cluster {} has no monitor: a Galera check has to log in", quote(cluster));
             above.doc.missing(Some(above.span), message, help);
         }
-        return without_login;
+        let kind = Read { value: default.kind, span: None, good: false };
+        let tls = Read { value: default.tls.mode, span: None, good: false };
+        return Watched { monitor: default, kind, tls, port: None };
     };
-    let doc = table.doc;
-    let kind = table.choice("kind", (), words::MONITOR_KIND);
-    let user = match table.get("user") {
-        Some(value) => {
-            let user = value.string("the name of an account").unwrap_or_default();
-            if user.is_empty() && value.inner.is_str() {
-                let help =
-                    "a Galera check has to log in; SELECT on mysql.wsrep_cluster_members is all the account needs"
-                        .to_owned();
-                doc.error(value.span, "`user` is empty", Some(help));
-            }
-            user.to_owned()
-        }
-        None => {
-            // Only a Galera check is known to need a login; another kind is refused for its own sake already.
-            if kind.good {
-                let help = "write user = \"…\"; SELECT on mysql.wsrep_cluster_members is all the account needs";
-                doc.missing(Some(table.span), "the monitor has no `user`: a Galera check has to log in", help);
-            }
-            String::new()
-        }
+    let kind = table.choice("kind", default.kind, words::KIND);
+    let (user, password, tls, files) = if kind.value == NodeKind::Tcp {
+        no_login(&table);
+        (String::new(), Secret::default(), Read { value: TlsMode::Off, span: None, good: true }, MonitorTls::default())
+    } else {
+        let user = user(&table, kind);
+        let (tls, files) = tls(&table);
+        (user, secret::read(&table), tls, files)
     };
 
-    let default = without_login;
     let interval = table.duration("interval", default.interval, SOME_TIME);
     let mut fast_interval = table.duration("fast_interval", default.fast_interval, SOME_TIME);
     if fast_interval.span.is_none() {
@@ -58,18 +56,57 @@ pub(super) fn read(cluster: &str, above: &Table<'_>) -> Monitor {
     let down_after = table.duration("down_after", default.down_after, SOME_TIME);
     intervals(&table, interval, fast_interval, timeout, down_after);
 
-    let port = table.integer("port", 0, 0..=65535);
-    Monitor {
+    let port = u16::try_from(table.integer("port", 0, 0..=65535)).ok().filter(|port| *port != 0);
+    let monitor = Monitor {
+        kind: kind.value,
         user,
-        password: secret::read(&table),
+        password,
         interval: interval.value,
         fast_interval: fast_interval.value,
         timeout: timeout.value,
         rise: table.integer("rise", default.rise, 1..=1000),
         fall: table.integer("fall", default.fall, 1..=1000),
         down_after: down_after.value,
-        port: u16::try_from(port).ok().filter(|port| *port != 0),
-        tls: tls(&table),
+        port,
+        tls: files,
+        send_proxy_protocol: table.choice("send_proxy_protocol", default.send_proxy_protocol, words::PROXY_OUT).value,
+    };
+    Watched { monitor, kind, tls, port: port.and_then(|_| table.key_span("port")) }
+}
+
+/// The account of a check that logs in.
+fn user(table: &Table<'_>, kind: Read<NodeKind>) -> String {
+    let (what, grant) = match kind.value {
+        NodeKind::Mysql => ("MySQL", "USAGE is all the account needs; on replicas SLAVE MONITOR or REPLICATION CLIENT"),
+        _ => ("Galera", "SELECT on mysql.wsrep_cluster_members is all the account needs"),
+    };
+    let Some(value) = table.get("user") else {
+        // A kind that was refused may have been one that does not log in.
+        if kind.good {
+            let message = format!("the monitor has no `user`: a {what} check has to log in");
+            table.doc.missing(Some(table.span), message, format!("write user = \"…\"; {grant}"));
+        }
+        return String::new();
+    };
+    let user = value.string("the name of an account").unwrap_or_default();
+    if user.is_empty() && value.inner.is_str() {
+        let help = format!("a {what} check has to log in; {grant}");
+        table.doc.error(value.span, "`user` is empty", Some(help));
+    }
+    user.to_owned()
+}
+
+/// Notes each key of the login, which a check of kind tcp does not have.
+fn no_login(table: &Table<'_>) {
+    let written = |key: &str| {
+        let plain = key == "tls" && table.get(key).is_some_and(|value| value.inner.as_str() == Some("off"));
+        table.key_span(key).filter(|_| !plain)
+    };
+    for key in ["user", "password", "password_file", "password_env", "tls", "ca", "cert", "key"] {
+        if let Some(span) = written(key) {
+            let help = "a node that takes the connection is well, and nothing logs in; leave it out".to_owned();
+            table.doc.error(span, format!("`{key}` is not used with kind = \"tcp\""), Some(help));
+        }
     }
 }
 
@@ -101,7 +138,7 @@ fn intervals(
     }
 }
 
-fn tls(table: &Table<'_>) -> MonitorTls {
+fn tls(table: &Table<'_>) -> (Read<TlsMode>, MonitorTls) {
     let doc = table.doc;
     let mode = table.choice("tls", TlsMode::Off, words::TLS);
     let ca = file(table, "ca");
@@ -127,7 +164,7 @@ fn tls(table: &Table<'_>) -> MonitorTls {
             doc.error(span, format!("`{one}` is not used with tls = \"off\""), Some(help));
         }
     }
-    MonitorTls { mode: mode.value, ca, identity: cert.zip(key) }
+    (mode, MonitorTls { mode: mode.value, ca, identity: cert.zip(key) })
 }
 
 /// The path of a file that can be read now; its content is for whoever uses it.

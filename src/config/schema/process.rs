@@ -1,35 +1,36 @@
 //! `[admin]` and `[process]`.
 
-use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::super::cross::AdminPlaces;
 use super::super::defaults::{ADMIN_SOCKET, STATE_DIR};
-use super::super::diagnostic::Span;
 use super::super::model::{Admin, AdminSocket, Process, StateDir};
+use super::super::place::{can_hold_socket, short_enough};
 use super::super::reader::{ANY_TIME, Table, Value};
 use super::super::source::quote;
 use super::super::words;
+use super::accept::local;
 use super::secret;
-use super::service::listen;
 
-/// The longest path of a Unix socket: `sun_path` of unix(7), without the zero byte at its end.
-const LONGEST_SOCKET: usize = 107;
+/// Where a name server listens that is written without a port (RFC 1035 4.2).
+const DNS_PORT: u16 = 53;
 
-/// `[admin]`, and where its address is written.
-pub(super) fn admin(table: &Table<'_>) -> (Admin, Option<(SocketAddr, Span)>) {
+/// `[admin]`, and where its addresses are written.
+pub(super) fn admin(table: &Table<'_>) -> (Admin, AdminPlaces) {
     let mut admin = Admin::default();
-    let mut place = None;
+    let mut places = AdminPlaces::default();
     if let Some(value) = table.get("listen") {
         let off = value.inner.as_str() == Some("");
-        place = if off { None } else { listen(value, "an address, \"IP:PORT\", or \"\" for none") };
-        admin.listen = place.map(|(address, _)| address);
+        let read = if off { None } else { local(&value, "an address, \"IP:PORT\", or \"\" for none") };
+        (admin.listen, places.listen) = read.unzip();
     }
     if let Some(value) = table.get("socket") {
         admin.socket = socket(&value);
+        places.socket = Some(value.span);
     }
     admin.token = secret::token(table);
-    (admin, place)
+    (admin, places)
 }
 
 /// A path, and whether it is another than the default: who writes the default down asks for what holds anyway.
@@ -46,21 +47,8 @@ fn path(value: &Value<'_>, expected: &str, default: &str) -> Option<(PathBuf, bo
 
 fn socket(value: &Value<'_>) -> Option<AdminSocket> {
     let (path, written) = path(value, "the path of a socket, or \"\" for none", ADMIN_SOCKET)?;
-    let shown = quote(&path.to_string_lossy());
-    let directory = path.parent().filter(|_| path.file_name().is_some());
-    let length = path.as_os_str().as_bytes().len();
-    if length > LONGEST_SOCKET {
-        let message = format!("{shown} is {length} bytes long: the path of a socket has at most {LONGEST_SOCKET}");
-        value.doc.error(value.span, message, None);
-    } else if path.is_dir() || directory.is_none() {
-        value.doc.error(value.span, format!("{shown} is a directory: the socket needs a name in it"), None);
-    } else if let Some(directory) = directory
-        && written
-        && !directory.is_dir()
-    {
-        let shown = quote(&directory.to_string_lossy());
-        let help = "make it, owned by the user that Galeway runs as".to_owned();
-        value.doc.error(value.span, format!("there is no directory {shown} for the socket"), Some(help));
+    if let Err(malformed) = short_enough(&path).and_then(|()| can_hold_socket(&path, written)) {
+        value.doc.malformed(value.span, malformed);
     }
     Some(AdminSocket { path, written })
 }
@@ -86,6 +74,7 @@ pub(super) fn process(table: &Table<'_>) -> Process {
     let workers = table.integer("workers", default.workers.unwrap_or(0), 0..=1024);
     Process {
         workers: (workers != 0).then_some(workers),
+        nameservers: table.get("nameservers").map_or_else(Vec::new, |value| nameservers(&value)),
         state_dir: match table.get("state_dir") {
             Some(value) => state_dir(&value),
             None => default.state_dir,
@@ -95,4 +84,30 @@ pub(super) fn process(table: &Table<'_>) -> Process {
         access_log: table.boolean("access_log", default.access_log),
         shutdown_timeout: table.duration("shutdown_timeout", default.shutdown_timeout, ANY_TIME).value,
     }
+}
+
+/// Who is asked for names, in their order.
+fn nameservers(value: &Value<'_>) -> Vec<SocketAddr> {
+    let Some(array) = value.array() else {
+        value.wrong_type("a list of name servers such as [\"10.0.0.2:53\"]", None);
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for item in value.items(array) {
+        let Some(text) = item.string("a name server, \"IP:PORT\"") else { continue };
+        let written = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT)));
+        match written.ok().filter(|server| server.port() != 0 && !server.ip().is_unspecified()) {
+            Some(server) if found.contains(&server) => {
+                let message = format!("{} is in this list already", quote(&server.to_string()));
+                value.doc.error(item.span, message, None);
+            }
+            Some(server) => found.push(server),
+            None => {
+                let help =
+                    "write \"IP:PORT\", \"[IPV6]:PORT\" or an IP address for port 53; names are not looked up here";
+                value.doc.error(item.span, format!("{} is no name server", quote(text)), Some(help.to_owned()));
+            }
+        }
+    }
+    found
 }

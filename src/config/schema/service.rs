@@ -1,18 +1,18 @@
 //! `[service.NAME]`.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::address::parse_listen;
 use super::super::cross::ServicePlaces;
-use super::super::diagnostic::Span;
 use super::super::duration;
-use super::super::model::{Protocol, ReaderRule, Role, Service};
-use super::super::reader::{ANY_TIME, Read, SOME_TIME, Table, Value};
-use super::super::source::quote;
+use super::super::model::{Protocol, Service};
+use super::super::reader::{ANY_TIME, Read, SOME_TIME, Table};
 use super::super::words;
+use super::accept::{accept, freebind, socket};
+use super::networks::networks;
+use super::node::zone;
+use super::{proxy, target};
 
 /// Room for any machine, and far from where sums of counters end.
 const MOST_CLIENTS: u32 = 10_000_000;
@@ -24,23 +24,14 @@ const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 const USER_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 86_400);
 
 pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
-    let doc = table.doc;
     let accept = accept(name, table);
-    let cluster = table.get("cluster").and_then(|value| Some((value.span, value.string("the name of a cluster")?)));
-    // `connect` is the other way to say where to: it is refused for itself, once.
-    if !table.has("cluster") && !table.has("connect") {
-        let help = "write cluster = \"NAME\", of a section [cluster.NAME]";
-        doc.missing(Some(table.span), format!("service {} has no `cluster`", quote(name)), help);
-    }
+    let (target, balance, target_places) = target::read(name, table);
+    let source = target::source(table);
+    let prefer_zone = zone(table, "prefer_zone");
 
-    let mut service = Service::new(name, accept.iter().map(|(address, _)| *address).collect(), "");
-    if let Some((_, cluster)) = cluster {
-        service.cluster = Arc::from(cluster);
-    }
-    let role = table.choice("role", service.role, words::ROLE);
-    service.role = role.value;
-    service.reader_includes_writer = reader_includes_writer(table, role);
-    service.balance = table.choice("balance", service.balance, words::BALANCE).value;
+    let mut service = Service::new(name, accept.iter().map(|(listen, _)| listen.clone()).collect(), target);
+    service.balance = balance.unwrap_or(service.balance);
+    service.prefer_zone = prefer_zone.as_ref().map(|(_, zone)| Arc::clone(zone));
     let protocol = table.choice("protocol", service.protocol, words::PROTOCOL);
     service.protocol = protocol.value;
     service.attempts = table.integer("attempts", service.attempts, 1..=1000);
@@ -53,6 +44,17 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
     service.queue_timeout = queue.value;
     service.max_connections = table.integer("max_connections", service.max_connections, 1..=MOST_CLIENTS);
     service.max_queue = table.integer("max_queue", service.max_queue, 0..=MOST_CLIENTS);
+    let per_source = table.integer("max_connections_per_source", 0, 0..=MOST_CLIENTS);
+    service.max_connections_per_source = (per_source != 0).then_some(per_source);
+    service.allow = networks(table, "allow").value;
+    service.deny = networks(table, "deny").value;
+    service.proxy_protocol_from = proxy::proxy_protocol_from(table, &accept);
+    service.send_proxy_protocol = table.choice("send_proxy_protocol", None, words::PROXY_OUT).value;
+    let speaks_first = service.proxy_protocol_from.is_some();
+    service.first_byte_timeout = proxy::first_byte_timeout(table, service.first_byte_timeout, speaks_first);
+    service.source = source.map(|(ip, _)| ip);
+    service.freebind = freebind(table, &accept);
+    service.socket = socket(table, &accept);
     service.idle_timeout = table.duration_or_off("idle_timeout", service.idle_timeout, ANY_TIME);
     service.keepalive = table.duration_or_off("keepalive", service.keepalive, KEEPALIVE);
     service.user_timeout = table.duration_or_off("user_timeout", service.user_timeout, USER_TIMEOUT);
@@ -61,23 +63,13 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
 
     let places = ServicePlaces {
         accept: accept.into_iter().map(|(_, span)| span).collect(),
-        cluster: cluster.map(|(span, _)| span),
+        cluster: target_places.cluster,
+        role: target_places.role,
+        addresses: target_places.addresses,
+        prefer_zone: prefer_zone.map(|(span, _)| span),
+        source: source.map(|(_, span)| span),
     };
     (service, places)
-}
-
-/// Whether the writer serves readers. Elsewhere only the default may be written down: it changes nothing.
-fn reader_includes_writer(table: &Table<'_>, role: Read<Role>) -> ReaderRule {
-    let default = ReaderRule::LastResort;
-    let rule = table.choice("reader_includes_writer", default, words::READER);
-    if let Some(span) = rule.span
-        && (rule.good && rule.value != default)
-        && (role.good && role.value != Role::Reader)
-    {
-        let message = format!("`reader_includes_writer` is not looked at with role = \"{}\"", role.value.as_str());
-        table.doc.error(span, message, Some("it is about services with role = \"reader\"".to_owned()));
-    }
-    rule.value
 }
 
 /// What the three deadlines say about each other.
@@ -106,42 +98,6 @@ fn deadlines(
             let times = format!("{} >= {}", duration::format(one.value), duration::format(queue.value));
             let help = "one hung node uses up the client's whole time, and no other is tried".to_owned();
             table.doc.warning(span, format!("`{key}` leaves nothing of `queue_timeout`: {times}"), Some(help));
-        }
-    }
-}
-
-/// The addresses to listen on, each with its place.
-fn accept(name: &str, table: &Table<'_>) -> Vec<(SocketAddr, Span)> {
-    let expected = "an address or a list of addresses, \"IP:PORT\"";
-    let Some(value) = table.get("accept") else {
-        let help = "write accept = \"IP:PORT\"; \"0.0.0.0:3306\" is all of IPv4";
-        table.doc.missing(Some(table.span), format!("service {} has no `accept`", quote(name)), help);
-        return Vec::new();
-    };
-    let Some(array) = value.array() else {
-        return listen(value, expected).into_iter().collect();
-    };
-    if array.is_empty() {
-        let help = "write accept = \"IP:PORT\"; \"0.0.0.0:3306\" is all of IPv4".to_owned();
-        table.doc.error(value.span, format!("service {} accepts on no address", quote(name)), Some(help));
-    }
-    value.items(array).filter_map(|item| listen(item, "an address, \"IP:PORT\"")).collect()
-}
-
-/// One address to listen on.
-pub(super) fn listen(value: Value<'_>, expected: &str) -> Option<(SocketAddr, Span)> {
-    let text = value.string(expected)?;
-    for later in ["unix:", "fd:"] {
-        if text.starts_with(later) {
-            value.doc.not_supported(value.span, later);
-            return None;
-        }
-    }
-    match parse_listen(text) {
-        Ok(address) => Some((address, value.span)),
-        Err(malformed) => {
-            value.doc.malformed(value.span, malformed);
-            None
         }
     }
 }

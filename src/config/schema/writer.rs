@@ -1,7 +1,6 @@
 //! `[cluster.NAME.writer]`.
 
 use super::super::diagnostic::Span;
-use super::super::keys;
 use super::super::model::{Agreement, Failback, RecordLogin, Writer};
 use super::super::nearest::nearest;
 use super::super::reader::{Read, SOME_TIME, Table, Value};
@@ -12,13 +11,13 @@ use super::secret;
 /// Characters of `cluster_name` in the table of the record.
 const RECORD_NAME: usize = 64;
 
-/// The section of a cluster of this name whose monitor logs in as `monitor`, and where a word about the choice as such belongs.
-pub(super) fn read(name: &str, above: &Table<'_>, monitor: &str) -> (Writer, Option<Span>) {
+/// The section, where it is written, of a cluster of this name whose monitor logs in as `monitor`, and where a word about the choice as such belongs.
+pub(super) fn read(name: &str, table: Option<&Table<'_>>, monitor: &str) -> (Writer, Option<Span>) {
     let default = Writer::default();
-    let Some(table) = above.table("writer", &keys::WRITER) else { return (default, None) };
+    let Some(table) = table else { return (default, None) };
     let failback = table.get("failback").and_then(|value| failback(&value)).unwrap_or(default.failback);
     let agreement = table.choice("agreement", default.agreement, words::AGREEMENT);
-    let login = login(&table, agreement, monitor);
+    let login = login(table, agreement, monitor);
     if agreement.value == Agreement::Cluster && name.chars().count() > RECORD_NAME {
         let help = format!("the record galeway.writer holds {RECORD_NAME} characters of it");
         let message = "this cluster's name is too long for agreement = \"cluster\"".to_owned();
@@ -32,7 +31,7 @@ pub(super) fn read(name: &str, above: &Table<'_>, monitor: &str) -> (Writer, Opt
 fn failback(value: &Value<'_>) -> Option<Failback> {
     let text = value.string("\"never\", \"immediate\" or a duration")?;
     if let Some((_, word)) = words::FAILBACK.iter().find(|(word, _)| *word == text) {
-        return *word;
+        return Some(*word);
     }
     if text.starts_with(|char: char| char.is_ascii_digit()) {
         return value.duration("failback", &SOME_TIME).map(Failback::After);

@@ -149,10 +149,10 @@ fn what_has_to_be_there_is_missed() {
     assert_eq!(
         said,
         [
-            "error: cluster `c` has no `nodes`",
             "error: cluster `c` has no monitor: a Galera check has to log in",
+            "error: cluster `c` has no `nodes`",
             "error: service `s` has no `accept`",
-            "error: service `s` has no `cluster`",
+            "error: service `s` has neither `cluster` nor `connect`",
         ]
     );
     let said = messages(&LEAST.replace("user = \"m\"", "").replace("\"db1\", \"db2:3307\"", ""));

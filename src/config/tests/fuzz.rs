@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::printing::masked;
 use super::*;
 
 const EXAMPLES: &[&str] =
@@ -50,7 +51,16 @@ const BITS: &[&str] = &[
     "cluster = ",
     "\"0s\"",
     "unix:",
+    "unix:/tmp/x",
+    "fd:x",
     "[::]:",
+    ":mysql",
+    "10.0.0.0/8",
+    "::ffff:",
+    "connect = ",
+    "kind = \"tcp\"",
+    "discover = \"dns\"",
+    "zone = ",
 ];
 
 /// A way to break a text: what to do, where, how far, and with which bit.
@@ -72,7 +82,8 @@ fn check(text: &str) {
     let found = match parse_in(text, Path::new("/nonexistent/galeway.toml"), &|_| None) {
         Ok(loaded) => {
             let printed = crate::config::print(&loaded.config);
-            assert!(parse(&printed).is_ok(), "{text}\nprints as\n{printed}");
+            let read = parse(&printed).unwrap_or_else(|refused| panic!("{text}\nprints as\n{printed}\n{refused}"));
+            assert_eq!(masked(&read.config), masked(&loaded.config), "{text}\nprints as\n{printed}");
             loaded.warnings
         }
         Err(refused) => {

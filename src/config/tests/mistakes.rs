@@ -6,7 +6,7 @@ use super::*;
 fn a_day_of_mistakes_is_answered_at_once() {
     let text = r#"[cluster.main]
 nodes = ["db1", "db2:33o6", "db1:3306"]
-discover = "galera"
+discover = "galara"
 
 [cluster.main.monitor]
 user = "monitor"
@@ -20,18 +20,20 @@ accept = "3306"
 cluster = "mian"
 balance = "roundrobin"
 max_conections = 500
+connect_tls = {}
 "#;
-    let expected = r#"galeway.toml:2:17: error: `db2:33o6`: `33o6` is not a port number
+    let expected = r#"galeway.toml:2:17: error: `db2:33o6`: `33o6` is neither a port number nor a TCP service of /etc/services
     2 | nodes = ["db1", "db2:33o6", "db1:3306"]
       |                 ^^^^^^^^^^
+      = help: write the port's number
 galeway.toml:2:29: error: `db1:3306` is in this cluster already
     2 | nodes = ["db1", "db2:33o6", "db1:3306"]
       |                             ^^^^^^^^^^
       = help: see line 2: counted twice, a node would get twice its share
-galeway.toml:3:1: error: `discover` is not supported yet
-    3 | discover = "galera"
-      | ^^^^^^^^
-      = help: a later version brings it; take it out until then
+galeway.toml:3:12: error: `discover` cannot be `galara`
+    3 | discover = "galara"
+      |            ^^^^^^^^
+      = help: did you mean "galera"?
 galeway.toml:7:1: error: unknown key `pasword` in [cluster.NAME.monitor]
     7 | pasword = ***
       | ^^^^^^^
@@ -63,7 +65,11 @@ galeway.toml:15:11: error: `balance` cannot be `roundrobin`
 galeway.toml:16:1: error: unknown key `max_conections` in [service.NAME]
    16 | max_conections = 500
       | ^^^^^^^^^^^^^^
-      = help: did you mean `max_connections`?"#;
+      = help: did you mean `max_connections`?
+galeway.toml:17:1: error: `connect_tls` is not supported yet
+   17 | connect_tls = {}
+      | ^^^^^^^^^^^
+      = help: a later version brings it; take it out until then"#;
     assert_eq!(bad(text), expected);
 }
 
@@ -73,7 +79,7 @@ fn a_key_in_the_wrong_section_is_told_where_it_belongs() {
         (with("interval = '1s'", "", ""), "`interval` belongs in [cluster.NAME.monitor]"),
         (with("intervl = '1s'", "", ""), "did you mean `interval`, which belongs in [cluster.NAME.monitor]?"),
         (format!("workers = 2\n{LEAST}"), "`workers` belongs in [process]"),
-        (with("dicsover = 'off'", "", ""), "did you mean `discover`? (it is not supported yet)"),
+        (with("", "", "conect_tls = {}"), "did you mean `connect_tls`? (it is not supported yet)"),
     ] {
         let said = bad(&text);
         assert!(said.ends_with(&format!("= help: {help}")), "{said}");

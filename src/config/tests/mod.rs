@@ -5,10 +5,14 @@ mod crossing;
 mod examples;
 mod files;
 mod fuzz;
+mod kinds;
+mod listening;
 mod mistakes;
+mod networks;
 mod places;
 mod printing;
 mod secrets;
+mod targets;
 mod values;
 mod writer;
 
@@ -65,6 +69,28 @@ fn bad(text: &str) -> String {
 fn messages(text: &str) -> Vec<String> {
     let diagnostics = parse(text).map_or_else(|refused| refused, |loaded| loaded.warnings);
     diagnostics.iter().map(|item| format!("{}: {}", item.severity(), item.message())).collect()
+}
+
+/// What is said of a text, warnings included: `MARKED: MESSAGE (HELP)`, where the carets stand under MARKED.
+fn marked(text: &str) -> Vec<String> {
+    let diagnostics = parse(text).map_or_else(|refused| refused, |loaded| loaded.warnings);
+    let shown = diagnostics.to_string();
+    let mut lines = shown.lines();
+    diagnostics
+        .iter()
+        .map(|item| {
+            assert!(lines.next().unwrap().ends_with(item.message()), "{shown}");
+            let after_bar = |line: &str| line.split_once("| ").unwrap().1.to_owned();
+            let (line, carets) = (after_bar(lines.next().unwrap()), after_bar(lines.next().unwrap()));
+            let under: String =
+                line.chars().zip(carets.chars()).filter(|(_, caret)| *caret == '^').unzip::<_, _, String, String>().0;
+            let help = item.help().map_or_else(String::new, |help| {
+                lines.next();
+                format!(" ({help})")
+            });
+            format!("{under}: {}{help}", item.message())
+        })
+        .collect()
 }
 
 /// [`LEAST`] with lines put into its cluster, its monitor and its service.

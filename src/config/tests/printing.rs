@@ -12,7 +12,15 @@ fn unusual(scratch: &Scratch) -> Config {
     scratch.write("token", "open-sesame\n");
     let text = r#"
 [cluster.'eu.west']
-nodes = [{ address = "[::1]:3307", name = "a", weight = 0, priority = 1000000 }, "db2"]
+nodes = [
+    { address = "[::1]:3307", name = "a", weight = 0, priority = 1000000, zone = "b", max_connections = 1 },
+    { address = "unix:db.sock", backup = true },
+    { address = "replica", kind = "mysql" },
+    "db2",
+]
+discover = "galera"
+discover_interval = "1m"
+discover_allow = ["10.0.0.0/8", "::ffff:192.168.0.0/112", "2001:db8::1"]
 split_brain = "refuse"
 state_uuid = "0E0B2A3C-7d8e-11ee-b962-0242ac120002"
 [cluster.'eu.west'.monitor]
@@ -25,6 +33,7 @@ rise = 1
 fall = 9
 down_after = "1h"
 port = 3399
+send_proxy_protocol = "v2"
 tls = "verify-ca"
 ca = 'ca "1".pem'
 cert = "cert.pem"
@@ -34,6 +43,7 @@ donor = "never"
 connection_margin = 7
 max_recv_queue = 4294967295
 max_flow_control_paused = 1
+max_replication_lag = "90s"
 [cluster.'eu.west'.writer]
 failback = "10m"
 agreement = "cluster"
@@ -46,29 +56,74 @@ on_demote = "keep"
 drain_timeout = "0s"
 kill_spread = "5s"
 slow_start = "1m"
+[cluster.plain]
+nodes = ["localhost:25", { address = "db2:1", kind = "tcp" }]
+discover = "dns"
+[cluster.plain.monitor]
+kind = "tcp"
+port = 8080
+[cluster.replicated]
+nodes = ["10.0.0.1", { address = "10.0.0.2", zone = "c", priority = 3 }]
+monitor = { kind = "mysql", user = "m", send_proxy_protocol = "v1" }
+eligibility = { max_replication_lag = "1ms", connection_margin = 0 }
 [service.one]
-accept = ["127.0.0.1:1", "[::1]:2"]
+accept = ["127.0.0.1:1", "[::1]:2", "unix:one \"1\".sock", "fd:one"]
 cluster = "eu.west"
 role = "reader"
 reader_includes_writer = "always"
 balance = "round-robin"
+prefer_zone = "b"
 protocol = "tcp"
 attempts = 1
 connect_timeout = "2s"
 queue_timeout = "20s"
 max_connections = 1
 max_queue = 0
+max_connections_per_source = 3
+allow = ["0.0.0.0/0"]
+deny = ["10.0.0.7", "::1"]
+proxy_protocol = "require"
+proxy_protocol_from = ["10.0.0.0/8"]
+send_proxy_protocol = "v1"
+first_byte_timeout = "250ms"
+source = "::1"
+freebind = true
+socket_mode = "0007"
+socket_owner = "0:"
 idle_timeout = "8h"
 keepalive = "0s"
 user_timeout = "0s"
 stall_timeout = "0s"
 half_close_timeout = "1ms"
+[service.two]
+accept = "unix:two.sock"
+connect = ["db1:1", "[::1]:3306", "unix:db.sock"]
+failover = "round-robin"
+protocol = "mysql"
+proxy_protocol = "require"
+send_proxy_protocol = "v2"
+socket_owner = ":app"
+[service.three]
+accept = "fd:three"
+connect = "db1:1"
+[service.four]
+accept = "localhost:4"
+cluster = "plain"
+balance = "source"
+[service.five]
+accept = "localhost:5"
+cluster = "replicated"
+role = "writer"
+balance = "random"
+prefer_zone = "c"
+source = "10.0.0.9"
 [admin]
 listen = ""
 socket = "admin.sock"
 token_file = "token"
 [process]
 workers = 4
+nameservers = ["10.0.0.2:5353", "::1"]
 state_dir = "state"
 log_level = "trace"
 log_format = "json"
@@ -81,7 +136,7 @@ shutdown_timeout = "1d"
 }
 
 /// The same with the passwords that [`print`] shows, and without the token, whose file it cannot name.
-fn masked(config: &Config) -> Config {
+pub(super) fn masked(config: &Config) -> Config {
     let mut config = config.clone();
     for cluster in &mut config.clusters {
         let cluster = std::sync::Arc::make_mut(cluster);
@@ -126,9 +181,12 @@ fn every_key_that_works_is_printed() {
 fn the_least_configuration_prints_all_its_defaults() {
     let expected = r##"[cluster.main]
 nodes = [
-    { address = "db1:3306", name = "db1", weight = 100, priority = 0 },
-    { address = "db2:3307", name = "db2:3307", weight = 100, priority = 0 },
+    { address = "db1:3306", name = "db1", weight = 100, priority = 0, zone = "", backup = false, kind = "galera" },
+    { address = "db2:3307", name = "db2:3307", weight = 100, priority = 0, zone = "", backup = false, kind = "galera" },
 ]
+discover = "off"
+discover_interval = "5s"
+discover_allow = []
 split_brain = "fence"
 state_uuid = ""
 
@@ -143,6 +201,7 @@ rise = 2
 fall = 2
 down_after = "6s"
 port = 0
+send_proxy_protocol = "off"
 tls = "off"
 # ca is not set
 # cert is not set
@@ -153,6 +212,7 @@ donor = "last-resort"
 connection_margin = 2
 max_recv_queue = 0
 max_flow_control_paused = 0.0
+max_replication_lag = "0s"
 
 [cluster.main.writer]
 failback = "never"
@@ -174,6 +234,7 @@ cluster = "main"
 role = "any"
 reader_includes_writer = "last-resort"
 balance = "least-connections"
+prefer_zone = ""
 protocol = "mysql"
 attempts = 3
 connect_timeout = "1s"
@@ -181,6 +242,17 @@ greeting_timeout = "3s"
 queue_timeout = "10s"
 max_connections = 10000
 max_queue = 1000
+max_connections_per_source = 0
+allow = []
+deny = []
+proxy_protocol = "off"
+# proxy_protocol_from is not set
+send_proxy_protocol = "off"
+first_byte_timeout = "10s"
+source = ""
+freebind = false
+socket_mode = "0660"
+# socket_owner is not set
 idle_timeout = "0s"
 keepalive = "30s"
 user_timeout = "1m"
@@ -194,6 +266,7 @@ token_file = ""
 
 [process]
 workers = 0
+nameservers = []
 state_dir = "/var/lib/galeway"
 log_level = "info"
 log_format = "text"

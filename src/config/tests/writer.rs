@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Agreement, Failback, ReaderRule, Role, SplitBrain};
+use crate::config::{Agreement, Failback, ReaderRule, Role, SplitBrain, Target};
 
 /// [`LEAST`] with a `.writer` section.
 fn writer(keys: &str) -> String {
@@ -100,7 +100,7 @@ fn that_warning_stands_where_the_choice_is_written() {
 #[test]
 fn a_role_is_one_of_three() {
     for (text, role) in [("any", Role::Any), ("reader", Role::Reader)] {
-        assert_eq!(service(&format!("role = '{text}'")).role, role);
+        assert_eq!(service(&format!("role = '{text}'")).role(), role);
         assert_eq!(role.as_str(), text);
     }
     assert_eq!(Role::Writer.as_str(), "writer");
@@ -108,8 +108,10 @@ fn a_role_is_one_of_three() {
 
 #[test]
 fn whether_readers_meet_the_writer_is_asked_of_readers_only() {
-    let rule =
-        |text: &str| service(&format!("role = 'reader'\nreader_includes_writer = '{text}'")).reader_includes_writer;
+    let rule = |text: &str| match service(&format!("role = 'reader'\nreader_includes_writer = '{text}'")).target {
+        Target::Cluster { includes_writer, .. } => includes_writer,
+        other @ Target::Fixed(_) => panic!("{other:?}"),
+    };
     assert_eq!((rule("never"), rule("always")), (ReaderRule::Never, ReaderRule::Always));
     let (message, _) = only(&with("", "", "reader_includes_writer = 'never'"));
     assert_eq!(message, "`reader_includes_writer` is not looked at with role = \"any\"");

@@ -58,6 +58,7 @@ impl Live {
                 other => other,
             },
             Check::Unreadable(_, rows) => Self::from_rows(rows, client_options),
+            Check::Server(_) | Check::Open => Self::Unreadable("it was not asked as a Galera node".to_owned()),
             Check::Unreachable { why, .. } => Self::Silent(why.to_string()),
             Check::LoginRefused(why) => Self::Unreadable(format!("it runs and refuses the login ({why})")),
             Check::NoEntry(why) => Self::Unreadable(format!("it runs and the check cannot get in ({why})")),

@@ -6,7 +6,7 @@ use super::super::NodeId;
 use super::super::fitness::Fitness;
 use super::super::node_state::Contact;
 use super::super::reason::{Consequence, Reason};
-use super::super::settings::Settings;
+use super::super::settings::{Settings, Sort};
 use super::super::verdict::{Change, Kind, Verdict};
 use super::{Core, Effect, Entry, Outcome};
 
@@ -54,7 +54,9 @@ impl Core {
             (*id, fitness, reason)
         };
         let placed: Vec<_> = self.nodes.iter().map(placed).collect();
-        let open = |id: &NodeId| self.nodes.get(id).is_some_and(Entry::is_open);
+        // A replica is no reason to keep a donor, or a member whose account was changed, from serving.
+        let counts = |e: &Entry| e.is_open() && e.spec.sort != Sort::Replica;
+        let open = |id: &NodeId| self.nodes.get(id).is_some_and(counts);
         let best = placed.iter().filter(|(id, ..)| open(id)).map(|(_, fitness, _)| *fitness).max();
         (placed, best.unwrap_or(Fitness::None))
     }
@@ -66,6 +68,9 @@ impl Core {
         // Who is out by its own word needs no other. A veto or a donor's state does not end sessions, and on the wrong side
         // of a split they must end.
         let is_down = own.0 == Fitness::None && own.1.consequence() == Consequence::Down;
+        if entry.leaving && !is_down {
+            return unfit(Reason::Left);
+        }
         let Some(view) = entry.state.view.as_ref().filter(|_| !is_down) else { return own };
         let twin = |(other, e): (&NodeId, &Entry)| {
             let same = *other < id && view.uuid.is_some() && e.state.view.as_ref().is_some_and(|v| v.uuid == view.uuid);
@@ -133,6 +138,7 @@ fn last_resort(reason: &Reason) -> Reason {
     match reason {
         Reason::Donor { state } => Reason::DonorLastResort { state: *state },
         Reason::LoginRefused(why) => Reason::LoginRefusedLastResort(why.clone()),
+        Reason::SourceLostTooLong => Reason::SourceLostLastResort,
         other => other.clone(),
     }
 }

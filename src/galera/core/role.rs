@@ -145,10 +145,10 @@ impl Core {
 
     /// Who may be the writer: among eligible nodes; where there is none, among those that are the last resort.
     fn candidates(&self, except: Option<NodeId>) -> Vec<Candidate> {
-        let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && Some(**id) != except);
+        let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && e.may_write() && Some(**id) != except);
         let of = |kind: Kind| -> Vec<Candidate> {
             let candidate = |(id, e): (&NodeId, &Entry)| {
-                Some(Candidate { id: *id, priority: e.spec.priority, since: e.serves_since? })
+                Some(Candidate { id: *id, backup: e.spec.backup, priority: e.spec.priority, since: e.serves_since? })
             };
             open().filter(|(_, e)| e.verdict.kind == kind).filter_map(candidate).collect()
         };
@@ -159,7 +159,7 @@ impl Core {
     /// What the node that has the role is good for.
     fn holder(&self, settings: &Settings, now: Instant, id: NodeId) -> Holder {
         let Some(entry) = self.nodes.get(&id) else { return Holder::Lost };
-        if !entry.is_open() {
+        if !entry.is_open() || !entry.may_write() {
             return Holder::Lost;
         }
         if entry.verdict.kind.serves() {

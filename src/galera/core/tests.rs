@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::{Core, Effect, Event, Outcome, Settings, Spec};
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::status::{NodeStatus, Rows};
-use crate::galera::{DonorRule, Failback, Kind, NodeId};
+use crate::galera::{DonorRule, Failback, Kind, NodeId, Sort};
 
 /// What a healthy node of MariaDB 10.11 with galera-4 26.4 answers, as far as it is read.
 const SYNCED: &[(&str, &str)] = &[
@@ -108,6 +108,7 @@ fn settings() -> Settings {
         state_uuid: None,
         failback: Failback::Never,
         agreed: false,
+        max_replication_lag: None,
     }
 }
 
@@ -117,7 +118,7 @@ fn id(i: usize) -> u32 {
 }
 
 fn spec(id: u32, priority: u32) -> Spec {
-    Spec { name: format!("n{id}").into(), priority, takes_clients: true }
+    Spec { name: format!("n{id}").into(), priority, takes_clients: true, backup: false, sort: Sort::Member }
 }
 
 /// A cluster and its clock.

@@ -1,20 +1,29 @@
+mod algorithms;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{HostPort, ReaderRule, Role};
+use crate::config::{Endpoint, Place, ReaderRule, Role};
 use crate::galera::{AdminState, Kind, LoginFailure, NodeId, Reason, Slow, Verdict};
 use crate::pool::{ActiveSession, Node, Standing};
 
+/// All of them.
+const EACH: [Balance; 5] =
+    [Balance::RoundRobin, Balance::LeastConnections, Balance::Random, Balance::Source, Balance::First];
+
 fn member(id: u32, weight: u16) -> Member {
-    let address = HostPort { host: "127.0.0.1".to_owned(), port: 3306 };
+    let address = Place::Host("127.0.0.1".parse().unwrap());
     Member {
-        node: Arc::new(Node::new(NodeId(id), format!("db{id}").into(), address)),
-        address: Some(([127, 0, 0, 1], 3306).into()),
+        node: Arc::new(Node::new(NodeId(id), format!("db{id}").into(), address, Arc::default())),
+        addresses: [Endpoint::Tcp(([127, 0, 0, 1], 3306).into())].into(),
         weight,
         full_weight: weight,
         priority: 0,
+        zone: "".into(),
+        backup: false,
+        max_connections: None,
         admin: AdminState::Ready,
         verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, room: true, slow: None },
     }
@@ -31,9 +40,20 @@ fn reader(includes_writer: ReaderRule) -> Wanted {
     Wanted { role: Role::Reader, includes_writer }
 }
 
-/// As any service picks that asks for no role.
+/// As any service picks that asks for no role and no zone, for a client of its own each time.
 fn pick(pool: &Pool, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
-    super::pick(pool, ANY, balance, ticket, tried)
+    pick_of(pool, ANY, balance, ticket, tried)
+}
+
+fn pick_of(pool: &Pool, wanted: Wanted, balance: Balance, ticket: usize, tried: &Tried) -> Option<usize> {
+    let source = source_key(Some(client(ticket)));
+    super::pick(pool, &Ask { wanted, balance, zone: None, ticket, source }, tried)
+}
+
+/// The address of some client.
+fn client(number: usize) -> IpAddr {
+    let [_, _, _, _, _, b, c, d] = u64::try_from(number).unwrap().to_be_bytes();
+    [10, b, c, d].into()
 }
 
 /// A pool whose writer is this one.
@@ -75,20 +95,20 @@ fn fill(pool: &Pool, sessions: usize) -> (Vec<usize>, Vec<ActiveSession>) {
     let mut all = Vec::new();
     for ticket in 0..sessions {
         let i = pick(pool, Balance::LeastConnections, ticket, &Tried::default()).unwrap();
-        all.push((i, pool.members[i].node.enter()));
+        all.push((i, pool.members[i].node.enter(None).unwrap()));
     }
     all.into_iter().unzip()
 }
 
 #[test]
 fn an_empty_pool_and_one_that_nobody_serves_give_nothing() {
-    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+    for balance in EACH {
         for pool in [pool(&[]), pool(&[0, 0]), pool_of(vec![excluded(member(0, 100))])] {
             assert_eq!(pick(&pool, balance, 7, &Tried::default()), None);
             assert!(!pool.can_route(ANY));
         }
         let mut unresolved = member(0, 100);
-        unresolved.address = None;
+        unresolved.addresses = [].into();
         assert_eq!(pick(&pool_of(vec![unresolved]), balance, 7, &Tried::default()), None);
     }
 }
@@ -110,7 +130,7 @@ fn unequal_nodes_get_their_share_exactly_and_evenly_mixed() {
 
 #[test]
 fn a_node_of_weight_0_gets_nobody_even_as_the_only_one() {
-    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+    for balance in EACH {
         let pool = pool(&[0, 100, 0]);
         assert_eq!(shares(&pool, &picks(&pool, balance, 0..50)), [0, 50, 0]);
         assert_eq!(pick(&pool, balance, 0, &tried(&[1])), None);
@@ -135,7 +155,7 @@ fn the_turns_of_a_node_that_is_passed_over_spread_over_the_others() {
 
 #[test]
 fn nodes_with_room_come_first_and_suspect_ones_last_within_each() {
-    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+    for balance in EACH {
         let pool = pool_of(vec![
             full(member(0, 100)),
             full(member(1, 100)),
@@ -223,6 +243,11 @@ fn reasons_name_every_node_and_what_went_wrong_where_nothing_should() {
     assert_eq!(self::pool(&[]).reasons(ANY, |_| None), [""; 0]);
 }
 
+fn rank_of(pool: &Pool, index: usize) -> u8 {
+    let ask = Ask { wanted: ANY, balance: Balance::First, zone: None, ticket: 0, source: 0 };
+    rank(pool, &ask, index, &pool.members[index])
+}
+
 /// Members of any kind: weight, whether each serves, has room, is suspect, and its sessions.
 fn any_pool() -> impl Strategy<Value = (Pool, Vec<ActiveSession>)> {
     let one = (0..257_u16, 0..10_u8, any::<bool>(), 0..5_u8, 0..6_usize);
@@ -237,7 +262,7 @@ fn any_pool() -> impl Strategy<Value = (Pool, Vec<ActiveSession>)> {
             if suspect == 0 {
                 member.node.suspect();
             }
-            sessions.extend((0..active).map(|_| member.node.enter()));
+            sessions.extend((0..active).map(|_| member.node.enter(None).unwrap()));
             member
         });
         let members = members.collect();
@@ -247,8 +272,8 @@ fn any_pool() -> impl Strategy<Value = (Pool, Vec<ActiveSession>)> {
 
 #[test]
 fn a_writer_service_gets_the_writer_or_nobody() {
-    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
-        let picked = |pool: &Pool, ticket| super::pick(pool, WRITER, balance, ticket, &Tried::default());
+    for balance in EACH {
+        let picked = |pool: &Pool, ticket| pick_of(pool, WRITER, balance, ticket, &Tried::default());
         let three = || vec![member(0, 100), member(1, 100), member(2, 100)];
         let pool = written(three(), 1);
         assert!((0..10).all(|ticket| picked(&pool, ticket) == Some(1)));
@@ -265,10 +290,10 @@ fn a_writer_service_gets_the_writer_or_nobody() {
 
 #[test]
 fn readers_include_the_writer_as_they_are_told() {
-    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+    for balance in EACH {
         let pool = written(vec![member(0, 100), member(1, 100), member(2, 100)], 0);
         let all = |rule, tried: &Tried| -> Vec<usize> {
-            (0..12).filter_map(|ticket| super::pick(&pool, reader(rule), balance, ticket, tried)).collect()
+            (0..12).filter_map(|ticket| pick_of(&pool, reader(rule), balance, ticket, tried)).collect()
         };
         let distinct = |rule, tried: &[usize]| {
             let mut seen = all(rule, &super::tests::tried(tried));
@@ -276,20 +301,21 @@ fn readers_include_the_writer_as_they_are_told() {
             seen.dedup();
             seen
         };
-        assert_eq!(distinct(ReaderRule::Never, &[]), [1, 2]);
-        assert_eq!(distinct(ReaderRule::LastResort, &[]), [1, 2]);
-        assert_eq!(distinct(ReaderRule::Always, &[]), [0, 1, 2]);
+        let all_or_first = |all: &[usize]| if balance == Balance::First { all[..1].to_vec() } else { all.to_vec() };
+        assert_eq!(distinct(ReaderRule::Never, &[]), all_or_first(&[1, 2]));
+        assert_eq!(distinct(ReaderRule::LastResort, &[]), all_or_first(&[1, 2]));
+        assert_eq!(distinct(ReaderRule::Always, &[]), all_or_first(&[0, 1, 2]));
         // The readers failed this client.
         assert_eq!(distinct(ReaderRule::Never, &[1, 2]), [0; 0]);
         assert_eq!(distinct(ReaderRule::LastResort, &[1, 2]), [0]);
         // Alone.
         let alone = written(vec![member(0, 100), excluded(member(1, 100))], 0);
-        let picked = |rule| super::pick(&alone, reader(rule), balance, 3, &Tried::default());
+        let picked = |rule| pick_of(&alone, reader(rule), balance, 3, &Tried::default());
         assert_eq!(picked(ReaderRule::Never), None);
         assert_eq!(picked(ReaderRule::LastResort), Some(0));
         // A reader that is full would turn its clients away.
         let full = written(vec![member(0, 100), full(member(1, 100))], 0);
-        assert_eq!(super::pick(&full, reader(ReaderRule::LastResort), balance, 3, &Tried::default()), Some(0));
+        assert_eq!(pick_of(&full, reader(ReaderRule::LastResort), balance, 3, &Tried::default()), Some(0));
     }
 }
 
@@ -299,7 +325,7 @@ fn a_slow_node_gets_nobody_while_another_is_not_slow() {
         m.verdict.slow = Some(Slow::FlowControl);
         m
     };
-    for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+    for balance in EACH {
         let pool = pool_of(vec![slow(member(0, 100)), member(1, 1), slow(member(2, 100))]);
         assert_eq!(picks(&pool, balance, 0..6), [1; 6]);
         let all = pool_of(vec![slow(member(0, 100)), slow(member(1, 100))]);
@@ -333,9 +359,8 @@ proptest! {
 
     #[test]
     fn every_node_that_serves_is_found_once_the_best_first(
-        (pool, _sessions) in any_pool(), ticket in any::<usize>(), least in any::<bool>()
+        (pool, _sessions) in any_pool(), ticket in any::<usize>(), balance in proptest::sample::select(&EACH[..])
     ) {
-        let balance = if least { Balance::LeastConnections } else { Balance::RoundRobin };
         let mut found = Tried::default();
         let mut worst = 0;
         while let Some(i) = pick(&pool, balance, ticket, &found) {
@@ -343,8 +368,8 @@ proptest! {
             prop_assert!(!found.contains(i), "{} twice", i);
             let member = &pool.members[i];
             prop_assert!(member.serves());
-            prop_assert!(rank(member) >= worst, "a worse one first");
-            worst = rank(member);
+            prop_assert!(rank_of(&pool, i) >= worst, "a worse one first");
+            worst = rank_of(&pool, i);
             found.add(i);
         }
         prop_assert_eq!(found.len(), pool.members.iter().filter(|m| m.serves()).count());
@@ -378,7 +403,7 @@ proptest! {
         let Some(i) = pick(&pool, Balance::LeastConnections, ticket, &Tried::default()) else { return Ok(()) };
         let load = |m: &Member| (m.node.active() + 1, usize::from(m.weight));
         let (mine, my_weight) = load(&pool.members[i]);
-        for other in pool.members.iter().filter(|m| m.serves() && rank(m) == rank(&pool.members[i])) {
+        for (_, other) in pool.members.iter().enumerate().filter(|(j, m)| m.serves() && rank_of(&pool, *j) == rank_of(&pool, i)) {
             let (theirs, weight) = load(other);
             prop_assert!(mine * weight <= theirs * my_weight);
         }

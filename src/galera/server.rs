@@ -1,0 +1,279 @@
+//! Nodes that are no members of a Galera cluster: servers by themselves, and asynchronous replicas of it.
+//!
+//! Facts of MariaDB's and MySQL's manuals ("SHOW REPLICA STATUS", "SHOW ALL SLAVES STATUS", "read_only") and of
+//! MariaDB 10.11: `Slave_IO_Running` is `Yes`, `No` or `Connecting`, `Slave_SQL_Running` `Yes` or `No`, the lag is NULL
+//! while either of them does not run. MySQL 8.4 knows the names with `Replica` and `Source` only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::fitness::Fitness;
+use super::reason::Reason;
+use super::settings::Sort;
+use super::status::Rows;
+
+/// `SHOW GLOBAL VARIABLES` rows that a check of a server reads.
+pub const SERVER_VARIABLES_QUERY: &str =
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'max_connections', 'version')";
+
+/// `SHOW GLOBAL STATUS` rows that it reads.
+pub const SERVER_STATUS_QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'";
+
+/// What to ask for all channels of a replica, by what the server calls itself (`version`); the second where it does not
+/// understand the first ([`NOT_UNDERSTOOD`]). MariaDB's shorter form shows the unnamed channel only; MySQL learned the new
+/// name with 8.0.22.
+pub fn replication_queries(version: &str) -> &'static [&'static str] {
+    if version.contains("MariaDB") {
+        &["SHOW ALL SLAVES STATUS"]
+    } else {
+        &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
+    }
+}
+
+/// `ER_PARSE_ERROR`.
+pub const NOT_UNDERSTOOD: u16 = 1064;
+
+/// One channel's row, by lower-case name; NULL is left out.
+pub type Channel = BTreeMap<String, String>;
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// `read_only`: anything but OFF and 0 is read-only. `None`: the row is missing.
+    read_only: Option<String>,
+    /// `super_read_only`, MySQL only.
+    super_read_only: Option<String>,
+    replication: Replication,
+    /// `Threads_connected` and `max_connections`.
+    pub connections: Option<(u64, u64)>,
+    /// Every row as the server sent it, those of the first channel included.
+    pub rows: Rows,
+}
+
+/// What it replicates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Replication {
+    /// Nothing.
+    None,
+    /// The account may not see it; the server's words.
+    Unreadable(String),
+    /// A thread does not run; which, and the error that stopped it.
+    Stopped(String),
+    /// It runs, and cannot reach its source now.
+    Cut,
+    /// It runs. Seconds behind its source; `None` where the server does not say.
+    Runs(Option<u64>),
+}
+
+impl ServerStatus {
+    /// Reads the rows of the variables and of the replication's channels; an error is the server's answer to the question
+    /// for those. Of several channels the worst counts.
+    pub fn new(mut rows: Rows, channels: Result<Vec<Channel>, String>) -> Self {
+        let number = |name: &str| rows.get(name).and_then(|v| v.parse().ok());
+        let connections = number("threads_connected").zip(number("max_connections"));
+        let replication = match &channels {
+            Err(said) => Replication::Unreadable(said.clone()),
+            Ok(channels) => channels.iter().map(channel).max_by_key(badness).unwrap_or(Replication::None),
+        };
+        let (read_only, super_read_only) = (rows.get("read_only").cloned(), rows.get("super_read_only").cloned());
+        if let Ok([first, ..]) = channels.as_deref() {
+            // What somebody wants to see who asks why; the rest of it names hosts and accounts.
+            let told = |(name, _): &(&String, &String)| {
+                ["_running", "seconds_behind", "last_io_err", "last_sql_err"].iter().any(|part| name.contains(part))
+            };
+            rows.extend(first.iter().filter(told).map(|(name, value)| (name.clone(), value.clone())));
+        }
+        Self { read_only, super_read_only, replication, connections, rows }
+    }
+
+    /// It takes writes.
+    pub fn is_writable(&self) -> bool {
+        self.read_only.as_deref().is_some_and(is_off) && self.super_read_only.as_deref().is_none_or(is_off)
+    }
+
+    /// Seconds behind its source, where it says so.
+    pub(super) fn lag(&self) -> Option<u64> {
+        if let Replication::Runs(lag) = self.replication { lag } else { None }
+    }
+
+    /// What the server may do as `sort`. `reached`: when its lag was known last, and what it was.
+    ///
+    /// A replica that cannot reach its source falls behind without a number that says so. It is taken for as far behind as
+    /// it was, and the time since; beyond `most` it serves only where no better node does, which is when its source's site
+    /// is lost.
+    pub(super) fn judge(
+        &self,
+        sort: Sort,
+        most: Option<Duration>,
+        reached: Option<(Instant, u64)>,
+        now: Instant,
+    ) -> (Fitness, Reason) {
+        let unfit = |reason| (Fitness::None, reason);
+        if sort == Sort::Server {
+            if self.read_only.is_none() {
+                return unfit(Reason::RowMissing("read_only"));
+            }
+            if self.is_writable() {
+                return (Fitness::Full, Reason::Writable);
+            }
+        }
+        let behind = |lag: u64| most.is_some_and(|most| Duration::from_secs(lag) > most);
+        match &self.replication {
+            Replication::None if sort == Sort::Replica => unfit(Reason::NoReplica),
+            Replication::None => (Fitness::Full, Reason::OnlyRead),
+            Replication::Unreadable(said) => unfit(Reason::ReplicationUnreadable(said.clone())),
+            Replication::Stopped(what) => unfit(Reason::ReplicationStopped(what.clone())),
+            Replication::Runs(Some(lag)) if behind(*lag) => unfit(Reason::Lagging(*lag, most.unwrap_or_default())),
+            Replication::Runs(Some(_)) => (Fitness::Full, Reason::Replicates),
+            Replication::Runs(None) | Replication::Cut => {
+                let lag = reached.map(|(at, lag)| lag.saturating_add(now.saturating_duration_since(at).as_secs()));
+                let known = most.is_none() || lag.is_some_and(|lag| !behind(lag));
+                if known { (Fitness::Full, Reason::SourceLost) } else { (Fitness::Spare, Reason::SourceLostTooLong) }
+            }
+        }
+    }
+}
+
+fn is_off(value: &str) -> bool {
+    matches!(value, "OFF" | "0")
+}
+
+fn channel(row: &Channel) -> Replication {
+    let value = |names: [&str; 2]| names.iter().find_map(|name| row.get(*name)).map(String::as_str);
+    let io = value(["slave_io_running", "replica_io_running"]);
+    let sql = value(["slave_sql_running", "replica_sql_running"]);
+    let stopped = |thread: &str, state: Option<&str>, error: &str| {
+        let error = row.get(error).filter(|e| !e.is_empty()).map_or_else(String::new, |e| format!(": {e}"));
+        Replication::Stopped(format!("{thread}={}{error}", state.unwrap_or("?")))
+    };
+    match (io, sql) {
+        (_, sql) if sql != Some("Yes") => stopped("SQL_Running", sql, "last_sql_error"),
+        (Some("Yes"), _) => {
+            let lag = value(["seconds_behind_master", "seconds_behind_source"]);
+            Replication::Runs(lag.and_then(|seconds| seconds.parse().ok()))
+        }
+        (Some("Connecting" | "Preparing"), _) => Replication::Cut,
+        (io, _) => stopped("IO_Running", io, "last_io_error"),
+    }
+}
+
+/// The worse is larger.
+fn badness(replication: &Replication) -> (u8, u64) {
+    match replication {
+        Replication::None => (0, 0),
+        Replication::Runs(Some(lag)) => (1, *lag),
+        Replication::Runs(None) => (2, 0),
+        Replication::Cut => (3, 0),
+        Replication::Unreadable(_) => (4, 0),
+        Replication::Stopped(_) => (5, 0),
+    }
+}
+
+/// The right that a check of a replica needs, by the server's family.
+pub(super) struct Grant;
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it needs GRANT SLAVE MONITOR on MariaDB, REPLICATION CLIENT on MySQL")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn rows(pairs: &[(&str, &str)]) -> Rows {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn running(io: &str, sql: &str, lag: Option<&str>) -> Channel {
+        let mut row = rows(&[("slave_io_running", io), ("slave_sql_running", sql), ("master_host", "10.0.0.1")]);
+        row.extend(lag.map(|lag| ("seconds_behind_master".to_owned(), lag.to_owned())));
+        row
+    }
+
+    fn server(read_only: &str, channels: &[Channel]) -> ServerStatus {
+        ServerStatus::new(rows(&[("read_only", read_only)]), Ok(channels.to_vec()))
+    }
+
+    fn judged(status: &ServerStatus, sort: Sort, most: Option<Duration>) -> (Fitness, String) {
+        let (fitness, reason) = status.judge(sort, most, None, Instant::now());
+        (fitness, reason.to_string())
+    }
+
+    #[test]
+    fn read_only_tells_the_writer() {
+        assert!(server("OFF", &[]).is_writable() && server("0", &[]).is_writable());
+        assert!(!server("ON", &[]).is_writable() && !server("NO_LOCK_NO_ADMIN", &[]).is_writable());
+        let both = |super_read_only| rows(&[("read_only", "OFF"), ("super_read_only", super_read_only)]);
+        assert!(!ServerStatus::new(both("ON"), Ok(Vec::new())).is_writable());
+        assert!(ServerStatus::new(both("OFF"), Ok(Vec::new())).is_writable());
+        let nothing = ServerStatus::new(Rows::new(), Ok(Vec::new()));
+        assert!(!nothing.is_writable(), "unknown is not writable");
+        assert_eq!(judged(&nothing, Sort::Server, None).0, Fitness::None);
+    }
+
+    #[test]
+    fn a_replica_serves_while_it_replicates_and_is_not_too_far_behind() {
+        let full = |channel: Channel, most| judged(&server("ON", &[channel]), Sort::Replica, most).0 == Fitness::Full;
+        assert!(full(running("Yes", "Yes", Some("7")), None));
+        assert!(full(running("Yes", "Yes", Some("7000")), None), "0 is any lag");
+        assert!(full(running("Yes", "Yes", Some("60")), MINUTE));
+        assert!(!full(running("Yes", "Yes", Some("61")), MINUTE));
+        assert!(!full(running("No", "Yes", None), None) && !full(running("Yes", "No", None), None));
+        assert!(full(running("Connecting", "Yes", None), None), "any lag");
+        let mysql =
+            rows(&[("replica_io_running", "Yes"), ("replica_sql_running", "Yes"), ("seconds_behind_source", "61")]);
+        assert!(full(mysql.clone(), None) && !full(mysql, MINUTE));
+        assert!(!full(Channel::new(), None), "a row that cannot be read");
+    }
+
+    #[test]
+    fn a_replica_that_lost_its_source_is_as_far_behind_as_time_has_passed() {
+        let cut = server("ON", &[running("Connecting", "Yes", None)]);
+        let start = Instant::now();
+        let at = |secs: u64| cut.judge(Sort::Replica, MINUTE, Some((start, 10)), start + Duration::from_secs(secs)).0;
+        assert_eq!([at(0), at(50), at(51)], [Fitness::Full, Fitness::Full, Fitness::Spare]);
+        assert_eq!(judged(&cut, Sort::Replica, MINUTE).0, Fitness::Spare, "never seen near");
+    }
+
+    #[test]
+    fn of_several_channels_the_worst_counts() {
+        let good = running("Yes", "Yes", Some("1"));
+        let late = running("Yes", "Yes", Some("100"));
+        let stopped = running("Yes", "No", None);
+        let said = |channels: &[Channel]| judged(&server("ON", channels), Sort::Replica, MINUTE).1;
+        assert!(
+            said(&[good.clone(), late.clone()]).contains("100 s behind"),
+            "{}",
+            said(&[good.clone(), late.clone()])
+        );
+        assert!(said(&[stopped, late, good]).contains("SQL_Running=No"));
+    }
+
+    #[test]
+    fn who_replicates_nothing_is_a_server_and_no_replica() {
+        assert_eq!(judged(&server("ON", &[]), Sort::Server, MINUTE).0, Fitness::Full);
+        assert_eq!(judged(&server("ON", &[]), Sort::Replica, None), (Fitness::None, "not a replica".to_owned()));
+        assert_eq!(judged(&server("OFF", &[running("No", "No", None)]), Sort::Server, MINUTE).0, Fitness::Full);
+        assert_eq!(judged(&server("OFF", &[running("No", "No", None)]), Sort::Replica, MINUTE).0, Fitness::None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_healthy_and_the_reason_names_the_right() {
+        let denied = ServerStatus::new(rows(&[("read_only", "ON")]), Err("1227 Access denied".to_owned()));
+        let (fitness, said) = judged(&denied, Sort::Replica, None);
+        assert_eq!(fitness, Fitness::None);
+        assert!(said.contains("1227") && said.contains("GRANT SLAVE MONITOR"), "{said}");
+    }
+
+    #[test]
+    fn the_rows_that_are_shown_hold_no_hosts() {
+        let status = server("ON", &[running("Yes", "Yes", Some("7"))]);
+        assert_eq!(status.rows.get("seconds_behind_master").map(String::as_str), Some("7"));
+        assert!(!status.rows.contains_key("master_host"));
+    }
+}

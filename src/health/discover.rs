@@ -1,0 +1,67 @@
+//! Nodes that come and go by themselves.
+//!
+//! * `discover = "dns"`: each address of a configured name is a node, for as long as the name has it. While the name cannot
+//!   be looked up, or has no address at all, the last answer holds: DNS in trouble must not look like a cluster that is gone.
+//! * `discover = "galera"`: what `wsrep_incoming_addresses` of the served component names is a node, beside those that are
+//!   configured. It is forgotten when nobody names it and it has not answered for long; a configured one never.
+//!
+//! A node that was found is checked before it serves, like any other.
+
+mod dns;
+mod galera;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::roster::WatchedNode;
+use super::watch::ClusterWatch;
+use crate::config::{Discover, HostPort, NodeSpec, Place};
+use crate::telemetry::Seldom;
+
+/// At most one warning of a kind in this time.
+const WARNING_EVERY: Duration = Duration::from_secs(60);
+
+/// Looks for nodes for as long as the process lives.
+pub(super) async fn run(watch: Arc<ClusterWatch>) {
+    let mut dns = dns::Names::default();
+    let mut galera = galera::Members::default();
+    loop {
+        let rules = watch.rules();
+        match rules.config.discovery.by {
+            Discover::Dns => dns.look(&watch, &rules.config).await,
+            Discover::Galera => galera.look(&watch, &rules.config).await,
+            Discover::Off => return std::future::pending().await,
+        }
+        watch.discovered();
+        tokio::time::sleep(rules.config.discovery.interval).await;
+    }
+}
+
+/// A warning of a kind that may come with each look.
+#[derive(Debug)]
+struct Warning(Seldom);
+
+impl Default for Warning {
+    fn default() -> Self {
+        Self(Seldom::new(WARNING_EVERY))
+    }
+}
+
+impl Warning {
+    fn due(&mut self) -> bool {
+        self.0.due(Instant::now())
+    }
+}
+
+/// A node at this address that is like `model` otherwise; `None` where its name is taken.
+fn node_at(watch: &ClusterWatch, address: HostPort, model: &NodeSpec) -> Option<NodeSpec> {
+    let named = NodeSpec::new(Place::Host(address));
+    let taken = |name: &str| watch.nodes().iter().any(|n| n.node.name.eq_ignore_ascii_case(name));
+    let name = [Arc::clone(&named.name), named.address.to_string().into()].into_iter().find(|name| !taken(name))?;
+    Some(NodeSpec { name, address: named.address, ..model.clone() })
+}
+
+/// Whether its clients are gone, or their time is up.
+fn has_drained(node: &WatchedNode, since: Instant, drain_timeout: Duration) -> bool {
+    node.node.active() == 0 || since.elapsed() > drain_timeout
+}

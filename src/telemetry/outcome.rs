@@ -1,0 +1,197 @@
+//! How attempts, sessions and clients end, in the words of metrics and the access log.
+
+/// How an attempt to get a node's greeting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The greeting came.
+    Ok,
+    /// Connection refused.
+    Refused,
+    /// No connect or no greeting within its time.
+    Timeout,
+    /// The connection ended before the greeting.
+    Closed,
+    /// An ERR packet in place of the greeting.
+    ErrPacket,
+    /// Bytes that are no MySQL greeting.
+    Garbage,
+    /// Another error of the network.
+    Error,
+    /// We had no descriptor, port or memory.
+    Local,
+    /// The node's verdict changed meanwhile.
+    Withdrawn,
+    /// The client left meanwhile.
+    ClientGone,
+}
+
+impl AttemptResult {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Timeout,
+        Self::Closed,
+        Self::ErrPacket,
+        Self::Garbage,
+        Self::Error,
+        Self::Local,
+        Self::Withdrawn,
+        Self::ClientGone,
+    ];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::ErrPacket => "err_packet",
+            Self::Garbage => "garbage",
+            Self::Error => "error",
+            Self::Local => "local",
+            Self::Withdrawn => "withdrawn",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// How a relayed session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Both sides came to their end, the client first.
+    ClientClosed,
+    /// The same, the node first.
+    NodeClosed,
+    /// The client's connection broke.
+    ClientReset,
+    /// The node's connection broke.
+    NodeReset,
+    /// The client vanished without a word.
+    ClientVanished,
+    /// The node vanished without a word.
+    NodeVanished,
+    /// The client lives and took nothing for `stall_timeout`.
+    ClientStalled,
+    /// The node lives and took nothing for `stall_timeout`.
+    NodeStalled,
+    /// `idle_timeout`.
+    Idle,
+    /// `half_close_timeout`.
+    HalfClose,
+    /// Ended at once by a verdict.
+    Killed,
+    /// Left over when a drain's time was up.
+    Drained,
+    /// Galeway stops.
+    Shutdown,
+    /// A fault of ours ended this one session.
+    Internal,
+}
+
+impl CloseReason {
+    pub(super) const ALL: [Self; 14] = [
+        Self::ClientClosed,
+        Self::NodeClosed,
+        Self::ClientReset,
+        Self::NodeReset,
+        Self::ClientVanished,
+        Self::NodeVanished,
+        Self::ClientStalled,
+        Self::NodeStalled,
+        Self::Idle,
+        Self::HalfClose,
+        Self::Killed,
+        Self::Drained,
+        Self::Shutdown,
+        Self::Internal,
+    ];
+
+    /// The word of metrics and the access log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::NodeClosed => "node_closed",
+            Self::ClientReset => "client_reset",
+            Self::NodeReset => "node_reset",
+            Self::ClientVanished => "client_vanished",
+            Self::NodeVanished => "node_vanished",
+            Self::ClientStalled => "client_stalled",
+            Self::NodeStalled => "node_stalled",
+            Self::Idle => "idle_timeout",
+            Self::HalfClose => "half_close_timeout",
+            Self::Killed => "killed",
+            Self::Drained => "drained",
+            Self::Shutdown => "shutdown",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// Whose doing it was: `client`, `node` or `galeway`.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::ClientClosed | Self::ClientReset | Self::ClientVanished | Self::ClientStalled => "client",
+            Self::NodeClosed | Self::NodeReset | Self::NodeVanished | Self::NodeStalled => "node",
+            Self::Idle | Self::HalfClose | Self::Killed | Self::Drained | Self::Shutdown | Self::Internal => "galeway",
+        }
+    }
+}
+
+/// Why a client never reached a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// No node within `queue_timeout`.
+    NoNode,
+    /// `max_queue` clients wait already.
+    QueueFull,
+    /// `max_connections` sessions, and none ended within `queue_timeout`.
+    TooManyConnections,
+    /// Its address has `max_connections_per_source` clients already.
+    TooManyOfSource,
+    /// `allow`, `deny`, or a peer that may not send the PROXY header that is required.
+    Denied,
+    /// It sent no PROXY header, or none that can be read.
+    BadHeader,
+    /// It did not send its PROXY header within `first_byte_timeout`.
+    SlowHeader,
+    /// It left by itself.
+    ClientGone,
+    /// Galeway stops.
+    Shutdown,
+}
+
+impl Rejection {
+    pub(super) const ALL: [Self; 9] = [
+        Self::NoNode,
+        Self::QueueFull,
+        Self::TooManyConnections,
+        Self::TooManyOfSource,
+        Self::Denied,
+        Self::BadHeader,
+        Self::SlowHeader,
+        Self::ClientGone,
+        Self::Shutdown,
+    ];
+
+    /// Whose doing it was: `client` or `galeway`.
+    pub fn whose(self) -> &'static str {
+        match self {
+            Self::ClientGone | Self::BadHeader | Self::SlowHeader => "client",
+            _ => "galeway",
+        }
+    }
+
+    /// The word of metrics and the access log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoNode => "no_node",
+            Self::QueueFull => "queue_full",
+            Self::TooManyConnections => "too_many_connections",
+            Self::TooManyOfSource => "too_many_connections_of_source",
+            Self::Denied => "denied",
+            Self::BadHeader => "bad_proxy_header",
+            Self::SlowHeader => "first_byte_timeout",
+            Self::ClientGone => "client_gone",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
