@@ -14,7 +14,7 @@
 //! | `keys`, `words` | every key, those of later versions included, and every enumerated value |
 //! | `address`, `place`, `ports`, `network`, `duration` | what stands in strings |
 //! | `doc`, `reader` | typed reads that note an error and go on, so that all errors come in one go |
-//! | `schema` | one file a section: tree to [`model`](Config) |
+//! | `schema` | from the tree to the [`model`](Config), a section at a time |
 //! | `cross` | what only shows when sections are held side by side |
 //! | `diagnostic`, `source`, `mask` | errors with a place, the excerpt under them, and the secrets kept out of it |
 //! | `print` | a [`Config`] as TOML |

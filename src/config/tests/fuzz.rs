@@ -1,6 +1,9 @@
 //! No text can make the reader panic, and what it says of any text keeps to the form.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::printing::masked;
 use super::*;
@@ -132,6 +135,93 @@ proptest! {
     fn no_heap_of_syntax_makes_the_reader_panic(bits in prop::collection::vec(0..BITS.len(), 0..40)) {
         check(&bits.into_iter().map(|bit| BITS[bit]).collect::<String>());
     }
+}
+
+/// Keys and what they may be, right and wrong, by where they stand.
+const NODE: &[(&str, &[&str])] = &[
+    ("name", &["'x'"]),
+    ("weight", &["0", "256"]),
+    ("zone", &["'a'", "'b'"]),
+    ("backup", &["true"]),
+    ("max_connections", &["1", "0"]),
+    ("kind", &["'galera'", "'mysql'", "'tcp'"]),
+    ("priority", &["3"]),
+];
+const CLUSTER: &[(&str, &[&str])] = &[
+    ("discover", &["'off'", "'galera'", "'dns'"]),
+    ("discover_interval", &["'1ms'"]),
+    ("discover_allow", &["[]", "['10.0.0.0/8', '::ffff:10.1.0.0/112', '::1']", "['10.0.0.1/8']"]),
+];
+const MONITOR: &[(&str, &[&str])] =
+    &[("send_proxy_protocol", &["'v1'", "'v2'", "'off'"]), ("tls", &["'off'", "'require'", "'verify-identity'"])];
+const ELIGIBILITY: &[(&str, &[&str])] =
+    &[("max_replication_lag", &["'1s'", "'0s'"]), ("donor", &["'never'"]), ("connection_margin", &["0"])];
+const SERVICE: &[(&str, &[&str])] = &[
+    ("failover", &["'first'", "'round-robin'"]),
+    ("role", &["'any'", "'writer'", "'reader'"]),
+    ("balance", &["'random'", "'source'", "'first'"]),
+    ("prefer_zone", &["'a'", "''"]),
+    ("protocol", &["'mysql'", "'tcp'"]),
+    ("max_connections_per_source", &["0", "5"]),
+    ("allow", &["['0.0.0.0/0', '::/0']"]),
+    ("deny", &["['10.0.0.7']"]),
+    ("proxy_protocol", &["'off'", "'require'"]),
+    ("proxy_protocol_from", &["['10.0.0.5']", "[]"]),
+    ("send_proxy_protocol", &["'off'", "'v1'", "'v2'"]),
+    ("first_byte_timeout", &["'10s'", "'1s'"]),
+    ("source", &["''", "'10.0.0.9'", "'::1'"]),
+    ("freebind", &["true", "false"]),
+    ("socket_mode", &["'0660'", "'0'", "'777'"]),
+    ("socket_owner", &["'a:b'", "':b'"]),
+];
+
+/// What a service cannot be without.
+const ACCEPT: &[&str] =
+    &["accept = '127.0.0.1:1'", "accept = ['unix:/tmp/a', 'fd:b']", "accept = ['[::1]:2', 'unix:/tmp/b c']", ""];
+const TARGET: &[&str] = &[
+    "cluster = 'main'",
+    "cluster = 'main'",
+    "connect = 'db:1'",
+    "connect = ['db:1', '[::1]:1', 'unix:/tmp/d']",
+    "connect = 'db:1'\ncluster = 'main'",
+];
+/// What kinds of monitor cannot be without.
+const WATCH: &[&str] = &["user = 'm'", "user = 'm'\nkind = 'mysql'", "kind = 'tcp'", "user = 'm'\nkind = 'tcp'"];
+
+/// Some of the keys, each with one of its values.
+fn some_of(keys: &[(&str, &[&str])], choices: &mut impl Iterator<Item = usize>) -> Vec<String> {
+    let chosen = keys.iter().zip(choices).filter_map(|((key, values), choice)| Some((key, values.get(choice)?)));
+    chosen.map(|(key, value)| format!("{key} = {value}")).collect()
+}
+
+#[test]
+fn whatever_keys_stand_together_what_is_accepted_prints_as_itself() {
+    let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+    let (accepted, refused) = (Cell::new(0), Cell::new(0));
+    let choices = prop::collection::vec(0_usize..20, 64);
+    TestRunner::new(config)
+        .run(&choices, |choices| {
+            let mut choices = choices.into_iter();
+            let node = some_of(NODE, &mut choices).join(", ");
+            let comma = if node.is_empty() { "" } else { ", " };
+            let mut one_of = |lines: &[&str]| lines[choices.next().unwrap() % lines.len()].to_owned();
+            let (accept, target, watch) = (one_of(ACCEPT), one_of(TARGET), one_of(WATCH));
+            let mut section = |header: &str, keys| format!("[{header}]\n{}\n", some_of(keys, &mut choices).join("\n"));
+            let text = [
+                section("cluster.main", CLUSTER)
+                    + &format!("nodes = [{{ address = 'db1'{comma}{node} }}, 'db2', 'unix:/tmp/c']\n"),
+                section("cluster.main.monitor", MONITOR) + &watch + "\n",
+                section("cluster.main.eligibility", ELIGIBILITY),
+                section("service.any", SERVICE) + &accept + "\n" + &target,
+            ]
+            .concat();
+            let count = if parse(&text).is_ok() { &accepted } else { &refused };
+            count.set(count.get() + 1);
+            check(&text);
+            Ok(())
+        })
+        .unwrap();
+    assert!(accepted.get() > 100 && refused.get() > 100, "{accepted:?} {refused:?}");
 }
 
 #[test]

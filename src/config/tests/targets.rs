@@ -103,6 +103,16 @@ fn a_cluster_and_fixed_addresses_are_one_too_many() {
 }
 
 #[test]
+fn a_service_of_fixed_addresses_uses_no_cluster() {
+    let text =
+        connecting("'db1:1'", "").replace("[service.any]\naccept = \"127.0.0.1:3306\"\ncluster = \"main\"\n", "");
+    let help = "it is watched all the same; a service uses it with cluster = \"main\"";
+    assert_eq!(marked(&text), [format!("main: no service uses cluster `main` ({help})")]);
+    let alone = &text[text.find("[service").unwrap()..];
+    assert!(good(alone).clusters.is_empty());
+}
+
+#[test]
 fn what_is_about_the_nodes_of_a_cluster_is_refused_beside_fixed_addresses() {
     let other = "it is about the nodes of a cluster; leave it out";
     for (key, value, help) in [
