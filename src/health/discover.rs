@@ -10,12 +10,13 @@
 mod dns;
 mod galera;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::roster::WatchedNode;
 use super::watch::ClusterWatch;
-use crate::config::{Discover, HostPort, NodeSpec, Place};
+use crate::config::{Cluster, Discover, HostPort, NodeSpec, Place};
 use crate::telemetry::Seldom;
 
 /// At most one warning of a kind in this time.
@@ -59,6 +60,12 @@ fn node_at(watch: &ClusterWatch, address: HostPort, model: &NodeSpec) -> Option<
     let taken = |name: &str| watch.nodes().iter().any(|n| n.node.name.eq_ignore_ascii_case(name));
     let name = [Arc::clone(&named.name), named.address.to_string().into()].into_iter().find(|name| !taken(name))?;
     Some(NodeSpec { name, address: named.address, ..model.clone() })
+}
+
+/// Whether what is at this address may be sent the monitor's login.
+fn may_be_asked(config: &Cluster, ip: IpAddr) -> bool {
+    let allow = &config.discovery.allow;
+    allow.is_empty() || allow.iter().any(|net| net.contains(&ip.to_canonical()))
 }
 
 /// Whether its clients are gone, or their time is up.

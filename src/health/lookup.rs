@@ -111,6 +111,7 @@ impl Lookup {
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         let mut found = self.in_order(host).await?;
         found.sort_unstable();
+        found.dedup();
         Ok(found)
     }
 

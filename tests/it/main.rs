@@ -24,6 +24,7 @@ mod login;
 mod login_tls;
 mod memory;
 mod monitor;
+mod names;
 mod operators;
 mod peer;
 mod queue;

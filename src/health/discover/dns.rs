@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Warning, has_drained, node_at};
+use super::{Warning, has_drained, may_be_asked, node_at};
 use crate::config::{Cluster, HostPort, NodeSpec};
 use crate::galera::observation::{Check, Observation, Unreachable};
 use crate::galera::{Event, NodeId};
@@ -22,6 +22,7 @@ const MISSING: u32 = 2;
 pub(super) struct Names {
     missing: BTreeMap<NodeId, Missing>,
     warnings: BTreeMap<Arc<str>, Warning>,
+    outside: Warning,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,13 @@ impl Names {
             let address = HostPort { host: ip.to_string(), port };
             let nodes = watch.nodes();
             if nodes.iter().any(|n| n.origin != Origin::Placeholder && n.spec.address.host() == Some(&address)) {
+                continue;
+            }
+            if !may_be_asked(config, *ip) {
+                if self.outside.due() {
+                    tracing::warn!(cluster = %config.name, name = %seed.address, address = %ip, "an address lies outside \
+                        discover_allow: it is left out, and not sent the monitor's login");
+                }
                 continue;
             }
             inherited.name = Arc::clone(&seed.name);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Warning, node_at};
+use super::{Warning, may_be_asked, node_at};
 use crate::config::{Cluster, Endpoint, HostPort, NodeSpec, Place};
 use crate::galera::{NodeId, Reason};
 use crate::health::roster::{Origin, WatchedNode};
@@ -165,11 +165,6 @@ fn endpoint(named: &str) -> Option<Endpoint> {
     let address: HostPort = named.parse().ok()?;
     let ip: IpAddr = address.host.parse().ok()?;
     Some(Endpoint::Tcp((ip.to_canonical(), address.port).into()))
-}
-
-fn may_be_asked(config: &Cluster, ip: IpAddr) -> bool {
-    let allow = &config.discovery.allow;
-    allow.is_empty() || allow.iter().any(|net| net.contains(&ip))
 }
 
 /// What a node that was found has of the configured ones: what all of them have, else the default.

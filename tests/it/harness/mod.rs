@@ -10,6 +10,7 @@
 //! | `sessions` | who is connected, as the servers' own process lists say |
 //! | `client` | a plain MySQL client that tells a failure before the greeting from one after it |
 //! | `load` | threads that connect, query and quit in a loop, and remember each outcome |
+//! | `dns` | a DNS server that answers as told, or not |
 //! | `cli` | the real `mariadb` command and pymysql |
 //! | `galeway` | the built binary behind a configuration: restarts, admin address, log, CPU and memory |
 //! | `certs` | a certificate authority and what it signs |
@@ -25,6 +26,7 @@ pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod dns;
 pub mod galeway;
 pub mod load;
 pub mod node;

@@ -88,9 +88,14 @@ fn nodes_serve_on_as_a_last_resort_and_loudly_when_the_monitors_password_was_rot
     let load = Load::start(galeway.addr());
     let n1 = &cluster.nodes[0];
     n1.sql("ALTER USER monitor@'%' IDENTIFIED BY 'rotated'");
-    // The connections that are there already live on; a restart of the servers or wait_timeout would end them.
+    // The connections that are there already live on; a restart of the servers or wait_timeout would end them. A node that
+    // has not applied the change yet would let the next one in again.
     for node in &cluster.nodes {
-        node.sql("KILL USER monitor@'%'");
+        until(secs(10), "the check to be refused", || {
+            node.sql("KILL USER monitor@'%'");
+            let reason = galeway.node(&node.name)["reason"].as_str().unwrap_or_default().to_owned();
+            reason.contains("login refused").then_some(())
+        });
     }
     for node in &cluster.nodes {
         let seen = galeway.wait_verdict(&node.name, "last-resort", secs(20));

@@ -1,0 +1,90 @@
+use super::*;
+
+const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
+
+fn rows(pairs: &[(&str, &str)]) -> Rows {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn running(io: &str, sql: &str, lag: Option<&str>) -> Channel {
+    let mut row = rows(&[("slave_io_running", io), ("slave_sql_running", sql), ("master_host", "10.0.0.1")]);
+    row.extend(lag.map(|lag| ("seconds_behind_master".to_owned(), lag.to_owned())));
+    row
+}
+
+fn server(read_only: &str, channels: &[Channel]) -> ServerStatus {
+    ServerStatus::new(rows(&[("read_only", read_only)]), Ok(channels.to_vec()))
+}
+
+fn judged(status: &ServerStatus, sort: Sort, most: Option<Duration>) -> (Fitness, String) {
+    let (fitness, reason) = status.judge(sort, most, None, Instant::now());
+    (fitness, reason.to_string())
+}
+
+#[test]
+fn read_only_tells_the_writer() {
+    assert!(server("OFF", &[]).is_writable() && server("0", &[]).is_writable());
+    assert!(!server("ON", &[]).is_writable() && !server("NO_LOCK_NO_ADMIN", &[]).is_writable());
+    let both = |super_read_only| rows(&[("read_only", "OFF"), ("super_read_only", super_read_only)]);
+    assert!(!ServerStatus::new(both("ON"), Ok(Vec::new())).is_writable());
+    assert!(ServerStatus::new(both("OFF"), Ok(Vec::new())).is_writable());
+    let nothing = ServerStatus::new(Rows::new(), Ok(Vec::new()));
+    assert!(!nothing.is_writable(), "unknown is not writable");
+    assert_eq!(judged(&nothing, Sort::Server, None).0, Fitness::None);
+}
+
+#[test]
+fn a_replica_serves_while_it_replicates_and_is_not_too_far_behind() {
+    let full = |channel: Channel, most| judged(&server("ON", &[channel]), Sort::Replica, most).0 == Fitness::Full;
+    assert!(full(running("Yes", "Yes", Some("7")), None));
+    assert!(full(running("Yes", "Yes", Some("7000")), None), "0 is any lag");
+    assert!(full(running("Yes", "Yes", Some("60")), MINUTE));
+    assert!(!full(running("Yes", "Yes", Some("61")), MINUTE));
+    assert!(!full(running("No", "Yes", None), None) && !full(running("Yes", "No", None), None));
+    assert!(full(running("Connecting", "Yes", None), None), "any lag");
+    let mysql = rows(&[("replica_io_running", "Yes"), ("replica_sql_running", "Yes"), ("seconds_behind_source", "61")]);
+    assert!(full(mysql.clone(), None) && !full(mysql, MINUTE));
+    assert!(!full(Channel::new(), None), "a row that cannot be read");
+}
+
+#[test]
+fn a_replica_that_lost_its_source_is_as_far_behind_as_time_has_passed() {
+    let cut = server("ON", &[running("Connecting", "Yes", None)]);
+    let start = Instant::now();
+    let at = |secs: u64| cut.judge(Sort::Replica, MINUTE, Some((start, 10)), start + Duration::from_secs(secs)).0;
+    assert_eq!([at(0), at(50), at(51)], [Fitness::Full, Fitness::Full, Fitness::Spare]);
+    assert_eq!(judged(&cut, Sort::Replica, MINUTE).0, Fitness::Spare, "never seen near");
+}
+
+#[test]
+fn of_several_channels_the_worst_counts() {
+    let good = running("Yes", "Yes", Some("1"));
+    let late = running("Yes", "Yes", Some("100"));
+    let stopped = running("Yes", "No", None);
+    let said = |channels: &[Channel]| judged(&server("ON", channels), Sort::Replica, MINUTE).1;
+    assert!(said(&[good.clone(), late.clone()]).contains("100 s behind"), "{}", said(&[good.clone(), late.clone()]));
+    assert!(said(&[stopped, late, good]).contains("SQL_Running=No"));
+}
+
+#[test]
+fn who_replicates_nothing_is_a_server_and_no_replica() {
+    assert_eq!(judged(&server("ON", &[]), Sort::Server, MINUTE).0, Fitness::Full);
+    assert_eq!(judged(&server("ON", &[]), Sort::Replica, None), (Fitness::None, "not a replica".to_owned()));
+    assert_eq!(judged(&server("OFF", &[running("No", "No", None)]), Sort::Server, MINUTE).0, Fitness::Full);
+    assert_eq!(judged(&server("OFF", &[running("No", "No", None)]), Sort::Replica, MINUTE).0, Fitness::None);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_healthy_and_the_reason_names_the_right() {
+    let denied = ServerStatus::new(rows(&[("read_only", "ON")]), Err("1227 Access denied".to_owned()));
+    let (fitness, said) = judged(&denied, Sort::Replica, None);
+    assert_eq!(fitness, Fitness::None);
+    assert!(said.contains("1227") && said.contains("GRANT SLAVE MONITOR"), "{said}");
+}
+
+#[test]
+fn the_rows_that_are_shown_hold_no_hosts() {
+    let status = server("ON", &[running("Yes", "Yes", Some("7"))]);
+    assert_eq!(status.rows.get("seconds_behind_master").map(String::as_str), Some("7"));
+    assert!(!status.rows.contains_key("master_host"));
+}
