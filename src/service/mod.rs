@@ -14,6 +14,7 @@ mod search;
 mod session;
 mod sources;
 mod trail;
+mod vetted;
 mod welcome;
 mod worker;
 

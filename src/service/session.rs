@@ -12,6 +12,7 @@ use super::Service;
 use super::attempt::Established;
 use super::refuse::{part, refuse};
 use super::search::{Found, Nothing, search};
+use super::vetted::Vetted;
 use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
 use crate::net::{End, Meter, Peer, Side, Stream, Timers, Wire, relay};
@@ -86,6 +87,7 @@ async fn relayed(
 
     let timers = timers(settings);
     let fate = {
+        let mut client = Vetted::new(&mut client, settings.protocol == Protocol::Mysql);
         let relay = pin!(relay(&mut client, &mut stream, greeting, &timers, &record.meter));
         fate(relay, &mut lease).await
     };

@@ -14,7 +14,9 @@
 
 mod admin;
 mod bad_input;
+mod dns_nodes;
 mod docs;
+mod drain;
 mod fakes;
 mod harness;
 mod harness_splits;

@@ -1,0 +1,188 @@
+//! `discover = "dns"`: nodes that come and go with a name's addresses, under load.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use crate::fakes::LONG;
+use crate::harness::dns::Dns;
+use crate::harness::{Conn, Galeway, Load, millis, ports, until};
+use crate::peer::FakeNode;
+
+/// Short, so that tests are.
+const INTERVAL: Duration = millis(200);
+
+/// Three nodes on one port, and a name for some of them.
+struct Scene {
+    nodes: Vec<FakeNode>,
+    port: u16,
+    dns: Dns,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let port = ports::free();
+        let node = |i: u8| {
+            let node = FakeNode::on(TcpListener::bind((ip(i), port)).unwrap(), &format!("n{i}"));
+            node.set_status("wsrep_cluster_size", "3");
+            node.set_status("wsrep_local_index", &(i - 1).to_string());
+            node
+        };
+        Self { nodes: (1..=3).map(node).collect(), port, dns: Dns::start() }
+    }
+
+    /// The name leads to these nodes.
+    fn set(&self, nodes: &[u8]) {
+        let addresses: Vec<String> = nodes.iter().map(|i| ip(*i).to_string()).collect();
+        self.dns.set("db.test", &addresses.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// As it is shown.
+    fn name(&self, i: u8) -> String {
+        format!("{}:{}", ip(i), self.port)
+    }
+
+    fn galeway(&self, more: &str) -> Galeway {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (accept, admin) = (local(ports::free()), local(ports::free()));
+        let text = format!(
+            "[cluster.main]\nnodes = [{{ address = \"db.test:{}\", weight = 50 }}]\ndiscover = \"dns\"\n\
+             discover_interval = \"{}ms\"\n{more}\n\
+             [cluster.main.monitor]\nuser = \"monitor\"\npassword = \"monitor\"\ninterval = \"100ms\"\n\
+             [cluster.main.sessions]\ndrain_timeout = \"3s\"\n\
+             [service.any]\naccept = \"{accept}\"\ncluster = \"main\"\nbalance = \"round-robin\"\n\
+             [admin]\nlisten = \"{admin}\"\nsocket = \"\"\n\
+             [process]\nstate_dir = \"\"\nlog_format = \"json\"\nnameservers = [\"{}\"]\n",
+            self.port,
+            INTERVAL.as_millis(),
+            self.dns.address(),
+        );
+        Galeway::spawn_text(&text, accept, admin)
+    }
+
+    /// Waits until these are the nodes, all of them eligible.
+    #[track_caller]
+    fn wait_nodes(&self, galeway: &Galeway, nodes: &[u8]) {
+        let wanted: Vec<(String, String)> = nodes.iter().map(|i| (self.name(*i), "eligible".to_owned())).collect();
+        until(LONG, &format!("{wanted:?}"), || (shown(galeway) == wanted).then_some(()));
+    }
+}
+
+fn ip(i: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 2, i)
+}
+
+/// Names and verdicts, sorted.
+fn shown(galeway: &Galeway) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let nodes = galeway.cluster()["nodes"].as_array().cloned().unwrap_or_default();
+    let mut shown: Vec<_> = nodes.iter().map(|n| (text(&n["name"]), text(&n["verdict"]))).collect();
+    shown.sort();
+    shown
+}
+
+fn session_on(galeway: &Galeway, name: &str) -> Conn {
+    until(LONG, name, || {
+        let mut conn = Conn::app(galeway.addr(), LONG).unwrap();
+        (conn.one("SELECT @@wsrep_node_name").unwrap() == name).then_some(conn)
+    })
+}
+
+#[test]
+fn records_come_and_go_under_load_and_no_client_notices() {
+    let scene = Scene::new();
+    scene.set(&[1, 2]);
+    let galeway = scene.galeway("");
+    galeway.wait_ready();
+    scene.wait_nodes(&galeway, &[1, 2]);
+    assert_eq!(galeway.node(&scene.name(1))["weight"], 50, "what its name has");
+    let load = Load::start(galeway.addr());
+    load.wait_for(50);
+
+    scene.set(&[1, 2, 3]);
+    scene.wait_nodes(&galeway, &[1, 2, 3]);
+    let mut kept = session_on(&galeway, "n3");
+    load.wait_for(50);
+
+    // DNS in trouble: the last good answer holds.
+    for trouble in [Dns::fail, Dns::none, Dns::silent] {
+        trouble(&scene.dns, "db.test");
+        std::thread::sleep(INTERVAL * 5);
+        scene.wait_nodes(&galeway, &[1, 2, 3]);
+    }
+    scene.set(&[]);
+    std::thread::sleep(INTERVAL * 5);
+    scene.wait_nodes(&galeway, &[1, 2, 3]);
+
+    // One is taken away: nobody new, and who is there may finish.
+    scene.set(&[1, 2]);
+    until(LONG, "n3 leaves", || (galeway.node(&scene.name(3))["verdict"] == "excluded").then_some(()));
+    assert_eq!(galeway.node(&scene.name(3))["reason"], "its name does not lead here any more");
+    assert_eq!(kept.one("SELECT @@wsrep_node_name").unwrap(), "n3");
+    // And comes back before that.
+    scene.set(&[1, 2, 3]);
+    scene.wait_nodes(&galeway, &[1, 2, 3]);
+    assert_eq!(kept.one("SELECT @@wsrep_node_name").unwrap(), "n3");
+    kept.quit().unwrap();
+
+    let before = scene.nodes[2].logins();
+    scene.set(&[1, 2]);
+    scene.wait_nodes(&galeway, &[1, 2]);
+    let series = galeway.get("/metrics").1;
+    assert!(!series.contains(&scene.name(3)), "its series are gone: {series}");
+    assert!(series.contains(&scene.name(2)));
+    let after = scene.nodes[2].logins();
+    load.wait_for(50);
+    assert!(scene.nodes[2].logins() == after && after >= before, "nobody goes there, no check either");
+
+    scene.set(&[2, 3, 1]);
+    scene.wait_nodes(&galeway, &[1, 2, 3]);
+    assert!(galeway.get("/metrics").1.contains(&scene.name(3)));
+    drop(session_on(&galeway, "n3"));
+    let report = load.stop();
+    assert_eq!(report.failed_connects(), Vec::<String>::new());
+    assert_eq!(report.broken(), []);
+}
+
+#[test]
+fn a_session_on_an_address_that_is_gone_ends_at_the_drains_time() {
+    let scene = Scene::new();
+    scene.set(&[1, 2]);
+    let galeway = scene.galeway("");
+    galeway.wait_ready();
+    let mut kept = session_on(&galeway, "n1");
+    scene.set(&[2]);
+    until(LONG, "its end", || kept.one("SELECT 1").is_err().then_some(()));
+    scene.wait_nodes(&galeway, &[2]);
+    let ends = || galeway.access_log().into_iter().map(|l| l["end"].clone());
+    until(LONG, "a line that says so", || ends().any(|end| end == "drained").then_some(()));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_yet_is_shown_as_a_node_that_cannot_be_reached() {
+    let scene = Scene::new();
+    scene.dns.fail("db.test");
+    let galeway = scene.galeway("");
+    let name = format!("db.test:{}", scene.port);
+    until(LONG, "the name as a node", || {
+        let node = galeway.try_get("/api/status").map(|_| galeway.node(&name))?;
+        let reason = node["reason"].as_str()?;
+        (node["verdict"] == "excluded" && reason == "unreachable (cannot resolve)").then_some(())
+    });
+    assert_eq!(galeway.get("/readyz").0, 503);
+    assert!(galeway.log().contains("cannot resolve: the last answer holds"));
+    scene.set(&[1, 2]);
+    scene.wait_nodes(&galeway, &[1, 2]);
+    galeway.wait_ready();
+}
+
+#[test]
+fn an_address_outside_discover_allow_is_never_contacted() {
+    let scene = Scene::new();
+    scene.set(&[1, 2]);
+    let galeway = scene.galeway("discover_allow = [\"127.0.2.1\"]");
+    galeway.wait_ready();
+    scene.wait_nodes(&galeway, &[1]);
+    std::thread::sleep(INTERVAL * 5);
+    assert_eq!(scene.nodes[1].connections(), 0, "the login is not for it");
+    assert!(galeway.log().contains("discover_allow"));
+}
