@@ -125,13 +125,21 @@ pub(super) type Told = (u16, String);
 
 /// Asks, on a runtime of its own; everything within `limit`.
 pub(super) fn ask(admin: &Admin, ask: &Ask, limit: Duration) -> Result<Told, Failure> {
+    on_runtime(call(admin, ask, limit))?
+}
+
+/// Does this on a runtime of its own.
+pub(super) fn on_runtime<F: Future>(work: F) -> Result<F::Output, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
-    let told = runtime.block_on(async {
-        tokio::time::timeout(limit, exchange(admin, ask)).await.unwrap_or(Err(Failure::Late(limit)))
-    });
+    let done = runtime.block_on(work);
     // A resolver that hangs must not hold up the end.
     runtime.shutdown_background();
-    told
+    Ok(done)
+}
+
+/// Asks; everything within `limit`.
+pub(super) async fn call(admin: &Admin, ask: &Ask, limit: Duration) -> Result<Told, Failure> {
+    tokio::time::timeout(limit, exchange(admin, ask)).await.unwrap_or(Err(Failure::Late(limit)))
 }
 
 async fn exchange(admin: &Admin, ask: &Ask) -> Result<Told, Failure> {

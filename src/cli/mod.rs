@@ -13,7 +13,9 @@ mod notify;
 mod probe;
 mod recover;
 mod run;
+mod screen;
 mod status;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ Examples:
   galeway run -c galeway.toml                        run
   galeway probe db1 db2 db3 --user monitor --password-file pw    what do the nodes say?
   galeway status                                     who serves, who does not, and why?
+  galeway status --watch                             the same, every second, until Ctrl-C
   galeway node db2 drain                             let its sessions finish and send it nobody new
   galeway recover db1 --user monitor --file db2=grastate.dat --file db3=recover.log    which node to bootstrap?
 

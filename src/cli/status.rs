@@ -5,12 +5,14 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Admin, Ask, Failure, PATIENCE, Told, ask, token};
-use super::{NO, say, wrong};
+use super::client::{Admin, Ask, PATIENCE, Told, call, on_runtime, token};
+use super::{NO, say, watch, wrong};
+use crate::config::Secret;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -21,27 +23,27 @@ pub(super) struct StatusArgs {
     /// Print the JSON of /api/status as it is
     #[arg(long)]
     json: bool,
+    /// Show it anew every second, until Ctrl-C; to a pipe or a file, one after the other with an empty line between
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     /// File that holds the token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &StatusArgs) -> ExitCode {
-    let admin = args.admin.clone().unwrap_or_default();
     let token = match token(args.token_file.as_deref()) {
         Ok(token) => token,
         Err(message) => return wrong(message),
     };
-    let get = |path: &str| -> Result<Told, Failure> { ask(&admin, &Ask::get(path, token.clone()), PATIENCE) };
-    let (status, ready) = match get("/api/status").and_then(|status| Ok((status, get("/readyz")?))) {
-        Ok(told) => told,
-        Err(e) => return wrong(format_args!("{admin}: {e}")),
-    };
-    let (200, body) = status else { return wrong(format_args!("{admin}: {}: {}", status.0, status.1.trim_end())) };
-    // Before anything is printed: whatever listens there, it may not be galeway.
-    let status: Value = match serde_json::from_str(&body) {
-        Ok(status) => status,
-        Err(e) => return wrong(format_args!("{admin}: this is no status of galeway: {e}")),
+    if args.watch {
+        return watch::run(args.admin.as_ref(), token.as_ref());
+    }
+    let admin = args.admin.clone().unwrap_or_default();
+    let looked = on_runtime(look(&admin, token.as_ref(), PATIENCE)).map_err(|e| e.to_string()).flatten();
+    let Look { body, status, ready } = match looked {
+        Ok(look) => look,
+        Err(why) => return wrong(format_args!("{admin}: {why}")),
     };
     if args.json {
         say(&format!("{body}\n"));
@@ -53,6 +55,34 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
         503 => ExitCode::from(NO),
         code => wrong(format_args!("{admin}: /readyz: {code}: {}", ready.1.trim_end())),
     }
+}
+
+/// What an instance says of itself.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// `/api/status` as it came.
+    body: String,
+    status: Value,
+    /// `/readyz`.
+    ready: Told,
+}
+
+impl Look {
+    pub(super) fn text(&self) -> String {
+        text(&self.status, &self.ready)
+    }
+}
+
+/// Asks an instance, each of two questions within `limit`; else why it said nothing that can be shown.
+pub(super) async fn look(admin: &Admin, token: Option<&Secret>, limit: Duration) -> Result<Look, String> {
+    let get = async |path| call(admin, &Ask::get(path, token.cloned()), limit).await.map_err(|e| e.to_string());
+    let (code, body) = get("/api/status").await?;
+    if code != 200 {
+        return Err(format!("{code}: {}", body.trim_end()));
+    }
+    // Before anything is printed: whatever listens there, it may not be galeway.
+    let status = serde_json::from_str(&body).map_err(|e| format!("this is no status of galeway: {e}"))?;
+    Ok(Look { body, status, ready: get("/readyz").await? })
 }
 
 /// The whole screen.
@@ -185,12 +215,12 @@ fn word(value: &Value) -> Option<String> {
 }
 
 /// Reasons hold words of servers, and a terminal obeys what it is sent.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
 /// A time that has passed, in the two largest units that say something.
-fn age(seconds: f64) -> String {
+pub(super) fn age(seconds: f64) -> String {
     if seconds < 1.0 {
         return format!("{:.0}ms", seconds * 1e3);
     }

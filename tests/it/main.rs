@@ -38,3 +38,4 @@ mod shares;
 mod signals;
 mod vanishing;
 mod vetoes;
+mod watching;

@@ -10,6 +10,7 @@
 //! | `sessions` | who is connected, as the servers' own process lists say |
 //! | `client` | a plain MySQL client that tells a failure before the greeting from one after it |
 //! | `load` | threads that connect, query and quit in a loop, and remember each outcome |
+//! | `terminal` | a terminal with a program in it |
 //! | `dns` | a DNS server that answers as told, or not |
 //! | `cli` | the real `mariadb` command and pymysql |
 //! | `galeway` | the built binary behind a configuration: restarts, admin address, log, CPU and memory |
@@ -35,6 +36,7 @@ pub mod ports;
 pub mod process;
 pub mod sessions;
 pub mod split;
+pub mod terminal;
 pub mod watchdog;
 
 use std::time::{Duration, Instant};
