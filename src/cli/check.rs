@@ -1,14 +1,14 @@
 //! `galeway check`.
 
-use std::net::ToSocketAddrs;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{FileArg, WRONG, say, wrong};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Place, Target};
+use crate::health::Lookup;
 use crate::health::probe::Prober;
 
 /// A resolver may take this long for all names together.
@@ -42,9 +42,9 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
             return wrong(format_args!("{}: cluster {:?}: monitor TLS: {e}", path.display(), &*cluster.name));
         }
     }
-    for name in unresolved(&config) {
+    for (name, why) in unresolved(&config) {
         eprintln!(
-            "{}: warning: {name} does not resolve now; its node will be unreachable, and retried, until it does",
+            "{}: warning: {name} does not resolve now ({why}); its node will be unreachable, and retried, until it does",
             path.display()
         );
     }
@@ -72,37 +72,42 @@ fn admin(config: &Config) -> String {
     config.admin.listen.map_or_else(|| "admin off".to_owned(), |a| format!("admin on {a}"))
 }
 
-/// Host names of nodes that do not resolve. Looked up beside this thread, since the system's resolver knows no
-/// deadline; names it has not answered in time count as unresolved.
-fn unresolved(config: &Config) -> Vec<String> {
-    let mut names: Vec<String> = config
-        .clusters
-        .iter()
-        .flat_map(|c| &c.nodes)
-        .filter_map(|n| n.address.host())
-        .map(|h| h.host.clone())
-        .filter(|h| h.parse::<std::net::IpAddr>().is_err())
-        .collect();
-    names.sort();
-    names.dedup();
-    let (sender, receiver) = mpsc::channel();
-    let asked = names.clone();
-    std::thread::spawn(move || {
-        for name in asked {
-            let found = (name.as_str(), 0).to_socket_addrs().is_ok_and(|mut a| a.next().is_some());
-            if sender.send((name, found)).is_err() {
-                return;
-            }
-        }
+/// Host names of nodes and targets that do not resolve, and why. One that is not answered in time counts as unresolved.
+fn unresolved(config: &Config) -> Vec<(String, String)> {
+    let lookup = match config.process.nameservers.as_slice() {
+        [] => Lookup::system(),
+        servers => Lookup::with(servers),
+    };
+    let nodes = config.clusters.iter().flat_map(|c| &c.nodes).map(|n| &n.address);
+    let targets = config.services.iter().filter_map(|s| match &s.target {
+        Target::Fixed(places) => Some(places),
+        Target::Cluster { .. } => None,
     });
-    let until = std::time::Instant::now() + RESOLVER_PATIENCE;
-    while !names.is_empty() {
-        let rest = until.saturating_duration_since(std::time::Instant::now());
-        match receiver.recv_timeout(rest) {
-            Ok((name, true)) => names.retain(|n| *n != name),
-            Ok((_, false)) => {}
-            Err(_) => break,
+    let hosts = nodes.chain(targets.flatten()).filter_map(Place::host).map(|host| host.host.clone());
+    let names: BTreeSet<String> = hosts.filter(|host| host.parse::<std::net::IpAddr>().is_err()).collect();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let missing = runtime.block_on(async {
+        let ask = |name: String| {
+            let lookup = lookup.clone();
+            async move {
+                let found = tokio::time::timeout(RESOLVER_PATIENCE, lookup.addresses(&name)).await;
+                let why = match found {
+                    Ok(Ok(_)) => return None,
+                    Ok(Err(why)) => why.to_string(),
+                    Err(_elapsed) => "no answer in time".to_owned(),
+                };
+                Some((name, why))
+            }
+        };
+        // Side by side: all of them take no longer than one.
+        let asked: Vec<_> = names.into_iter().map(|name| tokio::spawn(ask(name))).collect();
+        let mut missing = Vec::new();
+        for answer in asked {
+            missing.extend(answer.await.ok().flatten());
         }
-    }
-    names
+        missing
+    });
+    // The system's resolver knows no deadline: what it still waits for is left alone.
+    runtime.shutdown_background();
+    missing
 }

@@ -33,12 +33,14 @@ pub struct Fixed {
     tasks: JoinSet<()>,
 }
 
+/// Where a target is; none while its name was not looked up.
+type Whereabouts = Option<Arc<[Endpoint]>>;
+
 #[derive(Debug)]
 struct Targets {
     service: Arc<str>,
     nodes: Vec<(Arc<Node>, NodeSpec)>,
-    /// Where each is; none while its name was not looked up.
-    places: watch::Sender<Vec<Option<Arc<[Endpoint]>>>>,
+    places: watch::Sender<Vec<Whereabouts>>,
     pool: Arc<PoolCell>,
     lookup: Lookup,
 }
@@ -56,7 +58,8 @@ impl Fixed {
                 (Arc::new(Node::new(id, name, place.clone(), Arc::clone(&vacancies))), spec)
             })
             .collect();
-        let places = targets.iter().map(|place| literal(place).map(|found| Arc::from([found]))).collect();
+        let places: Vec<Whereabouts> =
+            targets.iter().map(|place| literal(place).map(|found| Arc::from([found]))).collect();
         let pool = Arc::new(PoolCell::new(snapshot(&service.name, &nodes, &places), vacancies));
         let service = Arc::clone(&service.name);
         let all = Targets { service, nodes, places: watch::Sender::new(places), pool, lookup: lookup.clone() };
@@ -78,7 +81,7 @@ impl Fixed {
 
     /// Waits until one of the targets can be connected to, or none can be looked up.
     pub async fn first_round(&self) {
-        let known = |places: &Vec<Option<Arc<[Endpoint]>>>| places.iter().any(Option::is_some);
+        let known = |places: &Vec<Whereabouts>| places.iter().any(Option::is_some);
         // The sender lives as long as we do.
         let _ = self.all.places.subscribe().wait_for(known).await;
     }
@@ -141,8 +144,8 @@ impl Targets {
     }
 }
 
-fn snapshot(service: &Arc<str>, nodes: &[(Arc<Node>, NodeSpec)], places: &Vec<Option<Arc<[Endpoint]>>>) -> Pool {
-    let member = |((node, spec), place): (&(Arc<Node>, NodeSpec), &Option<Arc<[Endpoint]>>)| Member {
+fn snapshot(service: &Arc<str>, nodes: &[(Arc<Node>, NodeSpec)], places: &[Whereabouts]) -> Pool {
+    let member = |(node, spec): &(Arc<Node>, NodeSpec), place: &Whereabouts| Member {
         node: Arc::clone(node),
         addresses: place.clone().unwrap_or_default(),
         weight: spec.weight,
@@ -154,7 +157,11 @@ fn snapshot(service: &Arc<str>, nodes: &[(Arc<Node>, NodeSpec)], places: &Vec<Op
         admin: AdminState::Ready,
         verdict: Verdict { kind: Kind::Eligible, reason: Reason::Given, room: true, slow: None },
     };
-    Pool::new(Arc::clone(service), nodes.iter().zip(places).map(member).collect(), Standing::unknown())
+    Pool::new(
+        Arc::clone(service),
+        nodes.iter().zip(places).map(|(n, place)| member(n, place)).collect(),
+        Standing::unknown(),
+    )
 }
 
 #[cfg(test)]

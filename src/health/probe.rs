@@ -142,7 +142,7 @@ impl Prober {
 
     /// A login and nothing else: it clears the server's count of handshakes broken off from our address.
     pub(super) async fn log_in_once(&self, at: Endpoint) {
-        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&mut vec![at], &Progress::default())).await {
+        if let Ok(Ok(kept)) = within(self.timeout, self.dial(&mut [at], &Progress::default())).await {
             self.farewell(Some(kept)).await;
         }
     }
@@ -262,7 +262,7 @@ impl Prober {
     }
 
     /// Logs in at the first address that takes a connection, which comes first from then on.
-    async fn dial(&self, addresses: &mut Vec<Endpoint>, progress: &Progress) -> Result<Kept, Check> {
+    async fn dial(&self, addresses: &mut [Endpoint], progress: &Progress) -> Result<Kept, Check> {
         progress.at(Step::Connect);
         let stream = connect(addresses, self.timeout).await?;
         let at = addresses.first().cloned().ok_or_else(|| unreachable(Unreachable::Io("no address".to_owned())))?;

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::snapshot::{Member, Pool, Wanted};
 use crate::config::Balance;
 
@@ -71,12 +73,29 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The best of a class of members: their rank, how many there are, and the first.
-#[derive(Clone, Copy)]
+/// Members of one snapshot that are as good as each other, by their places in it.
+type Equals = SmallVec<[u16; 32]>;
+
+/// The best of a class of members.
 struct Best {
     rank: u8,
-    count: usize,
-    first: usize,
+    members: Equals,
+}
+
+impl Best {
+    fn none() -> Self {
+        Self { rank: u8::MAX, members: Equals::new() }
+    }
+
+    fn add(&mut self, rank: u8, member: u16) {
+        if rank < self.rank {
+            self.rank = rank;
+            self.members.clear();
+        }
+        if rank == self.rank {
+            self.members.push(member);
+        }
+    }
 }
 
 /// Picks a member that is wanted, serves, has a place and was not tried.
@@ -87,38 +106,56 @@ struct Best {
 /// is still picked where nothing better is left, since a node that fails some clients beats none; and of equals those of
 /// another zone come last.
 pub fn pick(pool: &Pool, ask: &Ask<'_>, tried: &Tried) -> Option<usize> {
-    let open = |i: usize, m: &Member| pool.suits(i, m, ask.wanted) && !tried.contains(i);
-    let rank = |i: usize, m: &Member| rank(pool, ask, i, m);
     let mut regular = false;
-    let (mut best, mut spare): (Option<Best>, Option<Best>) = (None, None);
-    for (i, m) in pool.members.iter().enumerate().filter(|(i, m)| open(*i, m)) {
-        regular |= !m.backup;
-        if m.is_full() {
+    let (mut best, mut spare) = (Best::none(), Best::none());
+    for (place, (i, m)) in (0..).zip(pool.members.iter().enumerate()) {
+        if !pool.suits(i, m, ask.wanted) || tried.contains(i) {
             continue;
         }
-        let class = if m.backup { &mut spare } else { &mut best };
-        let (rank, so_far) = (rank(i, m), class.map_or(u8::MAX, |b| b.rank));
-        match class {
-            Some(b) if rank == so_far => b.count += 1,
-            _ if rank < so_far => *class = Some(Best { rank, count: 1, first: i }),
-            _ => {}
+        regular |= !m.backup;
+        if !m.is_full() {
+            let class = if m.backup { &mut spare } else { &mut best };
+            class.add(rank(pool, ask, i, m), place);
         }
     }
-    let best = if regular { best } else { spare }?;
-    let among = pool
-        .members
-        .iter()
-        .enumerate()
-        .filter(|(i, m)| m.backup != regular && open(*i, m) && !m.is_full() && rank(*i, m) == best.rank);
-    let picked = match ask.balance {
-        Balance::First => Some(best.first),
-        Balance::RoundRobin => in_turn(pool, ask.ticket, among),
-        Balance::LeastConnections => least_loaded(among, ask.ticket.checked_rem(best.count)?, best.count),
-        Balance::Random => better_of_two(among, ask.ticket),
-        Balance::Source => at_home(among, ask.source),
-    };
+    let among = Among { pool, members: if regular { best.members } else { spare.members } };
     // Counters move while they are read: what was the best a moment ago is good enough.
-    picked.or(Some(best.first))
+    let first = usize::from(*among.members.first()?);
+    let picked = match ask.balance {
+        Balance::First => None,
+        Balance::RoundRobin => in_turn(&among, ask.ticket),
+        Balance::LeastConnections => least_loaded(&among, ask.ticket),
+        Balance::Random => better_of_two(&among, ask.ticket),
+        Balance::Source => at_home(&among, ask.source),
+    };
+    Some(picked.unwrap_or(first))
+}
+
+/// Those that one is picked of.
+struct Among<'a> {
+    pool: &'a Pool,
+    members: Equals,
+}
+
+impl<'a> Among<'a> {
+    /// Each with its place in the snapshot.
+    fn iter(&self) -> impl Iterator<Item = (usize, &'a Member)> + '_ {
+        let pool = self.pool;
+        self.members.iter().filter_map(|i| Some((usize::from(*i), pool.members.get(usize::from(*i))?)))
+    }
+
+    fn weight(&self) -> u64 {
+        self.iter().map(|(_, m)| u64::from(m.weight)).sum()
+    }
+
+    /// The member whose part of the weights, laid end to end without that of `except`, holds this point.
+    fn at_point(&self, point: u64, except: Option<usize>) -> Option<(usize, &'a Member)> {
+        let mut end = 0;
+        self.iter().filter(|(i, _)| Some(*i) != except).find(|(_, m)| {
+            end += u64::from(m.weight);
+            point < end
+        })
+    }
 }
 
 /// Lower is better.
@@ -133,30 +170,33 @@ fn rank(pool: &Pool, ask: &Ask<'_>, index: usize, member: &Member) -> u8 {
 
 /// The member whose turn it is. The turns of a node that is passed over go round among the others, by their weights: its
 /// successor alone would get double its share just when one node less carries the load.
-fn in_turn<'a>(
-    pool: &Pool,
-    ticket: usize,
-    mut among: impl Iterator<Item = (usize, &'a Member)> + Clone,
-) -> Option<usize> {
-    let mine = usize::from(*pool.turns.get(ticket.checked_rem(pool.turns.len())?)?);
-    if among.clone().any(|(i, _)| i == mine) {
-        return Some(mine);
+fn in_turn(among: &Among<'_>, ticket: usize) -> Option<usize> {
+    let turns = &among.pool.turns;
+    let mine = *turns.get(ticket.checked_rem(turns.len())?)?;
+    if among.members.contains(&mine) {
+        return Some(usize::from(mine));
     }
-    let round = u64::try_from(ticket.checked_div(pool.turns.len())?).ok()?;
-    let total = total(among.clone());
+    let round = u64::try_from(ticket.checked_div(turns.len())?).ok()?;
+    let total = among.weight();
     // Every point once in `total` rounds, and neighbours far apart.
     let stride = (total.saturating_mul(618) / 1000..).find(|s| *s > 0 && gcd(*s, total) == 1)?;
     let point = round.checked_rem(total)?.wrapping_mul(stride).checked_rem(total)?;
-    at_point(&mut among, point)
+    among.at_point(point, None).map(|(i, _)| i)
 }
 
 /// The member with the fewest sessions for its weight. Ties go round: each ticket looks from another member on.
-fn least_loaded<'a>(among: impl Iterator<Item = (usize, &'a Member)>, start: usize, count: usize) -> Option<usize> {
-    let loaded = among.enumerate().map(|(nth, (i, m))| {
-        let place = (nth + count - start).checked_rem(count).unwrap_or(0);
-        (i, Load::of(m), place)
-    });
-    loaded.min_by(|(_, a, a_place), (_, b, b_place)| a.compare(b).then(a_place.cmp(b_place))).map(|(i, ..)| i)
+fn least_loaded(among: &Among<'_>, ticket: usize) -> Option<usize> {
+    let count = among.members.len();
+    let start = ticket.checked_rem(count)?;
+    let mut best: Option<(usize, Load, usize)> = None;
+    for (nth, (i, m)) in among.iter().enumerate() {
+        let (load, place) = (Load::of(m), if nth < start { nth + count - start } else { nth - start });
+        let is_better = best.as_ref().is_none_or(|(_, b, b_place)| load.compare(b).then(place.cmp(b_place)).is_lt());
+        if is_better {
+            best = Some((i, load, place));
+        }
+    }
+    best.map(|(i, ..)| i)
 }
 
 /// Sessions, this one included, for a weight.
@@ -178,46 +218,49 @@ impl Load {
 }
 
 /// Draws two members in proportion to their weights and takes the less loaded one.
-fn better_of_two<'a>(among: impl Iterator<Item = (usize, &'a Member)> + Clone, ticket: usize) -> Option<usize> {
+fn better_of_two(among: &Among<'_>, ticket: usize) -> Option<usize> {
     let draw = mix(u64::try_from(ticket).unwrap_or(u64::MAX));
-    let one = drawn(among.clone(), draw)?;
-    let Some(other) = drawn(among.clone().filter(|(i, _)| *i != one), mix(draw)) else { return Some(one) };
-    let load = |of| among.clone().find(|(i, _)| *i == of).map(|(_, m)| Load::of(m));
+    let total = among.weight();
+    let (one, m) = among.at_point(scaled(draw, total), None)?;
+    let rest = total - u64::from(m.weight);
+    let Some((other, n)) = among.at_point(scaled(mix(draw), rest), Some(one)) else { return Some(one) };
     // Of equals the one that was drawn first: its place in the list must not count.
-    let is_better = load(other)?.compare(&load(one)?).is_lt();
-    Some(if is_better { other } else { one })
+    Some(if Load::of(n).compare(&Load::of(m)).is_lt() { other } else { one })
 }
 
-/// The member at a random place of the weights.
-fn drawn<'a>(mut among: impl Iterator<Item = (usize, &'a Member)> + Clone, draw: u64) -> Option<usize> {
-    let scaled = u128::from(draw) * u128::from(total(among.clone()));
-    at_point(&mut among, u64::try_from(scaled >> 64).ok()?)
+/// A random number as a point below `total`.
+fn scaled(draw: u64, total: u64) -> u64 {
+    // The upper half of the product is below `total`.
+    u64::try_from((u128::from(draw) * u128::from(total)) >> 64).unwrap_or(0)
 }
 
 /// The member that a client always gets: the highest of all scores that it has with them (weighted rendezvous hashing, Schindelhauer
 /// and Schomaker, 2005). A member that leaves sends its own clients elsewhere and nobody else's.
-fn at_home<'a>(among: impl Iterator<Item = (usize, &'a Member)>, source: u64) -> Option<usize> {
-    let score = |m: &Member| {
+fn at_home(among: &Among<'_>, source: u64) -> Option<usize> {
+    struct Home {
+        index: usize,
+        share: u64,
+        weight: u16,
+        score: f64,
+    }
+    let score = |share: u64, weight: u16| {
         // From 0 to 1, both excluded: 2^-54 is added.
-        let share = ((mix(source ^ m.node.key) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-        f64::from(m.weight) / -share.ln()
+        let share = ((share >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        f64::from(weight) / -share.ln()
     };
-    among.map(|(i, m)| (i, score(m))).max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(i, _)| i)
-}
-
-fn total<'a>(among: impl Iterator<Item = (usize, &'a Member)>) -> u64 {
-    among.map(|(_, m)| u64::from(m.weight)).sum()
-}
-
-/// The member whose part of the weights, laid end to end, holds this point.
-fn at_point<'a>(among: &mut impl Iterator<Item = (usize, &'a Member)>, point: u64) -> Option<usize> {
-    let mut end = 0;
-    among
-        .find(|(_, m)| {
-            end += u64::from(m.weight);
-            point < end
-        })
-        .map(|(i, _)| i)
+    let mut home: Option<Home> = None;
+    for (index, m) in among.iter() {
+        let (share, weight) = (mix(source ^ m.node.key), m.weight);
+        // The score rises with both, and a logarithm costs more than all the rest.
+        if home.as_ref().is_some_and(|home| share <= home.share && weight <= home.weight) {
+            continue;
+        }
+        let score = score(share, weight);
+        if home.as_ref().is_none_or(|home| score > home.score) {
+            home = Some(Home { index, share, weight, score });
+        }
+    }
+    home.map(|home| home.index)
 }
 
 /// The order of turns for round-robin: smooth weighted, so that a heavy node's turns are spread and not in a row.
