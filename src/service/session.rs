@@ -46,12 +46,11 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: Stream, peer: Peer,
     };
     // Boxed: its state and the search's are large and short-lived, and a session's future is the memory it costs while idle.
     let found = Box::pin(async {
-        let (client, source) = welcome(&service, &settings, &mut stream, peer, record.accepted)
+        let source = welcome(&service, &settings, &mut stream, &mut record.client, record.accepted)
             .await
             .map_err(|away| Box::new(Nothing::from(away)))?;
-        let found = search(&service, &settings, &stream, &client, ticket, record.accepted).await;
-        record.client = client;
-        Ok::<_, Box<Nothing>>((found?, source))
+        let found = search(&service, &settings, &stream, &record.client, ticket, record.accepted).await?;
+        Ok::<_, Box<Nothing>>((found, source))
     })
     .await;
     record.waited = record.accepted.elapsed();

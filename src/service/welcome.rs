@@ -76,19 +76,18 @@ impl From<Rejection> for TurnedAway {
     }
 }
 
-/// Finds out who the client is, and lets it in.
+/// Finds out who the client is, and lets it in. Who it is stands in `client` as soon as that is known, of one that is
+/// turned away too: the log has to tell.
 pub(super) async fn welcome(
     service: &Service,
     settings: &Settings,
     stream: &mut Stream,
-    peer: Peer,
+    client: &mut Client,
     accepted: Instant,
-) -> Result<(Client, Option<Box<Source>>), TurnedAway> {
-    let client = if settings.proxy_protocol_from.is_some() {
-        Box::pin(introduced(service, settings, stream, peer, accepted)).await?
-    } else {
-        Client::new(peer)
-    };
+) -> Result<Option<Box<Source>>, TurnedAway> {
+    if settings.proxy_protocol_from.is_some() {
+        *client = Box::pin(introduced(service, settings, stream, client.peer, accepted)).await?;
+    }
     // Whoever sends headers may also connect for itself, as its health checks do.
     let is_guest = !matches!(client.said.as_deref(), Some(Said::Nobody));
     let ip = client.ip();
@@ -103,7 +102,7 @@ pub(super) async fn welcome(
         }
         _ => None,
     };
-    Ok((client, source))
+    Ok(source)
 }
 
 /// Reads the header that tells who the client is.
