@@ -5,7 +5,7 @@
 //!
 //! * a node that was never seen fit never serves;
 //! * a node whose last answer is unfit does not serve;
-//! * a last resort serves only while no node is eligible;
+//! * a last resort serves only while no node but a replica is eligible;
 //! * a verdict rests on observations alone: equal ones, equal verdicts, whatever the time, and a check that was not
 //!   made is no observation;
 //! * a node that stopped serving by its own fault serves again only after `rise` good checks in a row;

@@ -16,7 +16,9 @@ impl Core {
         let (mut placed, mut best) = self.placed(settings);
         // Where only last resorts are left, one that said Synced is none any more, and beside it no donor serves.
         let spare = |id: &NodeId| placed.iter().any(|(other, fitness, _)| other == id && *fitness == Fitness::Spare);
-        let risen: Vec<NodeId> = self.nodes.keys().filter(|id| best == Fitness::Spare && spare(id)).copied().collect();
+        let of_ours = |(id, e): &(&NodeId, &Entry)| e.spec.sort != Sort::Replica && spare(id);
+        let risen = self.nodes.iter().filter(|_| best.ours == Fitness::Spare).filter(of_ours);
+        let risen: Vec<NodeId> = risen.map(|(id, _)| *id).collect();
         let mut rise = |id: &NodeId| self.nodes.get_mut(id).is_some_and(|e| e.state.rise_at_once());
         if risen.iter().filter(|id| rise(id)).count() > 0 {
             (placed, best) = self.placed(settings);
@@ -48,17 +50,19 @@ impl Core {
     }
 
     /// What each node may do where it stands, and the most that one of those that are open to clients may.
-    fn placed(&self, settings: &Settings) -> (Vec<(NodeId, Fitness, Reason)>, Fitness) {
+    fn placed(&self, settings: &Settings) -> (Vec<(NodeId, Fitness, Reason)>, Best) {
         let placed = |(id, entry): (&NodeId, &Entry)| {
             let (fitness, reason) = self.place(settings, *id, entry);
             (*id, fitness, reason)
         };
         let placed: Vec<_> = self.nodes.iter().map(placed).collect();
-        // A replica is no reason to keep a donor, or a member whose account was changed, from serving.
-        let counts = |e: &Entry| e.is_open() && e.spec.sort != Sort::Replica;
-        let open = |id: &NodeId| self.nodes.get(id).is_some_and(counts);
-        let best = placed.iter().filter(|(id, ..)| open(id)).map(|(_, fitness, _)| *fitness).max();
-        (placed, best.unwrap_or(Fitness::None))
+        let best = |replicas: bool| {
+            let counts = |e: &Entry| e.is_open() && (e.spec.sort == Sort::Replica) == replicas;
+            let open = placed.iter().filter(|(id, ..)| self.nodes.get(id).is_some_and(counts));
+            open.map(|(_, fitness, _)| *fitness).max().unwrap_or(Fitness::None)
+        };
+        let best = Best { ours: best(false), replicas: best(true) };
+        (placed, best)
     }
 
     /// What a node may do, where it stands among the others.
@@ -108,17 +112,17 @@ impl Core {
         }
     }
 
-    fn rule(&self, entry: &Entry, fitness: Fitness, reason: Reason, best: Fitness) -> (Kind, Reason) {
+    fn rule(&self, entry: &Entry, fitness: Fitness, reason: Reason, best: Best) -> (Kind, Reason) {
         match (&entry.state.contact, fitness) {
             (Contact::Never, _) => (Kind::Unknown, reason),
             (_, Fitness::Full) => (Kind::Eligible, reason),
-            (_, Fitness::Spare) if best <= Fitness::Spare => (Kind::LastResort, last_resort(&reason)),
+            (_, Fitness::Spare) if best.leaves_room(entry.spec.sort) => (Kind::LastResort, last_resort(&reason)),
             (Contact::Refuses { was_fit: true }, _) => match (self.is_listed(entry), reason) {
                 (Some(true), Reason::LoginRefused(why)) => (Kind::Eligible, Reason::LoginRefusedMember(why)),
                 (Some(false), reason) => (Kind::Excluded, reason),
                 // A rotated password shuts the check out of every node at once, since Galera replicates accounts; but for
                 // a node that was cut off before, which still takes the old one, and is of no use.
-                (_, reason) if best == Fitness::None && self.split.is_none() => {
+                (_, reason) if best.ours == Fitness::None && self.split.is_none() => {
                     (Kind::LastResort, last_resort(&reason))
                 }
                 (_, reason) => (Kind::Excluded, reason),
@@ -131,6 +135,26 @@ impl Core {
     fn is_listed(&self, entry: &Entry) -> Option<bool> {
         let uuid = entry.state.uuid.as_deref()?;
         self.listed_by(self.served(), Some(uuid), None)
+    }
+}
+
+/// The most that nodes which are open to clients may do.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    /// Of those that are no replicas. A replica is no reason to keep a donor, or a member whose account was changed, from
+    /// serving.
+    ours: Fitness,
+    replicas: Fitness,
+}
+
+impl Best {
+    /// Whether a node of this sort that is no more than a last resort is wanted. A replica that lost its source long ago
+    /// has older data than a donor, and than a replica that goes on.
+    fn leaves_room(self, sort: Sort) -> bool {
+        match sort {
+            Sort::Replica => self.ours == Fitness::None && self.replicas <= Fitness::Spare,
+            Sort::Member | Sort::Server | Sort::Port => self.ours <= Fitness::Spare,
+        }
     }
 }
 
