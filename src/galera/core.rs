@@ -137,7 +137,7 @@ struct Entry {
     asked: bool,
     /// When that was first tried.
     asked_since: Option<Instant>,
-    /// The orders to drain are the operator's.
+    /// The orders to drain are the operator's, or its name's.
     drained: bool,
     /// Its name does not lead to it any more.
     leaving: bool,
@@ -164,9 +164,9 @@ impl Entry {
         }
     }
 
-    /// Clients may be sent there, as far as the operator is concerned.
+    /// Clients may be sent there, as far as the operator and its name are concerned.
     fn is_open(&self) -> bool {
-        self.admin == AdminState::Ready && self.spec.takes_clients
+        self.admin == AdminState::Ready && self.spec.takes_clients && !self.leaving
     }
 
     /// What it is, and says of itself, does not keep it from being the writer.

@@ -117,6 +117,8 @@ impl Core {
             (Contact::Never, _) => (Kind::Unknown, reason),
             (_, Fitness::Full) => (Kind::Eligible, reason),
             (_, Fitness::Spare) if best.leaves_room(entry.spec.sort) => (Kind::LastResort, last_resort(&reason)),
+            // Whatever it refuses: it is the name that does not lead there.
+            (_, Fitness::None) if reason == Reason::Left => (Kind::Excluded, reason),
             (Contact::Refuses { was_fit: true }, _) => match (self.is_listed(entry), reason) {
                 (Some(true), Reason::LoginRefused(why)) => (Kind::Eligible, Reason::LoginRefusedMember(why)),
                 (Some(false), reason) => (Kind::Excluded, reason),

@@ -14,7 +14,7 @@ impl Core {
         self.look_around(now);
         for (&node, entry) in &mut self.nodes {
             let Some((due, reason)) = wanted_orders(settings, now, self.blind, entry) else { continue };
-            let by_operator = matches!(reason, Reason::Drained | Reason::UnderMaintenance);
+            let from_outside = matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left);
             match (entry.orders, due) {
                 (old, new) if old == new => continue,
                 // Sessions that were ended are not brought back by a lesser order.
@@ -25,7 +25,7 @@ impl Core {
                 (_, Orders::Live) => {}
             }
             entry.orders = due;
-            entry.drained = due == Orders::Draining && by_operator;
+            entry.drained = due == Orders::Draining && from_outside;
         }
     }
 
@@ -60,7 +60,7 @@ impl Core {
 fn wanted_orders(settings: &Settings, now: Instant, blind: bool, entry: &Entry) -> Option<(Orders, Reason)> {
     let observed = observed_orders(settings, now, blind, entry);
     let operator = match entry.admin {
-        // What the operator ordered he takes back himself: no answer of the node is needed for that.
+        // What the operator or a name ordered they take back themselves: no answer of the node is needed for that.
         AdminState::Ready if observed.is_none() && entry.drained && entry.orders == Orders::Draining => {
             return Some((Orders::Live, entry.verdict.reason.clone()));
         }
