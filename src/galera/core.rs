@@ -173,7 +173,7 @@ impl Entry {
     fn may_write(&self) -> bool {
         match self.spec.sort {
             Sort::Member => true,
-            Sort::Server => self.state.writable,
+            Sort::Server => self.state.writable != Some(false),
             Sort::Replica | Sort::Port => false,
         }
     }
@@ -309,8 +309,6 @@ impl Core {
         self.survey(settings, now, fresh, &mut outcome);
         self.judge(settings, now, &mut outcome);
         self.assign(settings, now, &mut outcome);
-        // Nobody could take over from one that was removed.
-        self.writer = self.writer.filter(|id| self.nodes.contains_key(id));
         self.order(settings, now, &mut outcome);
         // Whose sessions all end is not told of some of them.
         let killed = outcome.effects.iter().filter_map(|e| if let Effect::Kill(id, _) = e { Some(*id) } else { None });

@@ -69,8 +69,8 @@ pub(super) struct NodeState {
     pub(super) address: Option<Box<str>>,
     pub(super) slow: Option<Slow>,
     flow: Option<Flow>,
-    /// A server by itself that takes writes, as of its last answer.
-    pub(super) writable: bool,
+    /// Whether a server by itself takes writes, as of its last answer.
+    pub(super) writable: Option<bool>,
     /// When a replica last knew how far behind it was, and how far.
     reached: Option<(Instant, u64)>,
     /// Better checks in a row than `fitness`, and the least of them.
@@ -97,7 +97,7 @@ impl NodeState {
             address: None,
             slow: None,
             flow: None,
-            writable: false,
+            writable: None,
             reached: None,
             rising: None,
             failures: 0,
@@ -141,7 +141,7 @@ impl NodeState {
         }
         let (fitness, reason) = status.judge(sort, settings.max_replication_lag, self.reached, at);
         self.room = has_room(status.connections, settings.connection_margin);
-        self.writable = sort == Sort::Server && status.is_writable();
+        self.writable = (sort == Sort::Server).then(|| status.is_writable());
         self.answered(settings, serves, fitness, reason);
     }
 

@@ -182,7 +182,12 @@ impl ClusterWatch {
         let rules = self.rules();
         let now = Instant::now();
         tracing::info!(cluster = &*self.name, node = %node.node.name, "node forgotten");
-        let outcome = state.core.step(&rules.core, now, Event::Removed(id));
+        let mut outcome = state.core.step(&rules.core, now, Event::Removed(id));
+        // As long as its name is known.
+        let (told, rest) = outcome.effects.into_iter().partition(|e| matches!(e, Effect::Writer { .. }));
+        outcome.effects = rest;
+        let told: Vec<Effect> = told;
+        told.into_iter().for_each(|effect| self.obey(&rules, &state.core, effect, now));
         state.seen.remove(&id);
         self.roster.remove(id);
         node.metrics.forget();

@@ -31,6 +31,7 @@ impl Core {
             }
             None
         };
+        self.resign(settings, outcome);
         let note = note.map(|note| plain(&note, NOTE_MOST));
         if note != self.writer_note {
             self.writer_note = note;
@@ -121,6 +122,19 @@ impl Core {
         }
     }
 
+    /// Nobody could take over from a writer that was removed, or that serves and takes no writes any more: then there is none,
+    /// and nobody is sent there to write.
+    fn resign(&mut self, settings: &Settings, outcome: &mut Outcome) {
+        let writes = |id: &NodeId| self.nodes.get(id).is_some_and(Entry::may_write);
+        let Some(from) = self.writer.take_if(|id| !writes(id)) else { return };
+        outcome.publish = true;
+        let why = self.why_not(from, "");
+        outcome.effects.push(Effect::Writer { from: Some(from), to: None, why });
+        if settings.kill_on_demote && self.nodes.contains_key(&from) {
+            outcome.effects.push(Effect::Demote(from, Reason::Demoted("nobody".into())));
+        }
+    }
+
     /// Another balancer knows a better one, which is not among our nodes.
     fn retire(&mut self, settings: &Settings, stranger: &str, outcome: &mut Outcome) {
         let Some(from) = self.writer.take() else { return };
@@ -135,9 +149,10 @@ impl Core {
     /// Why a node is not the writer any more.
     fn why_not(&self, id: NodeId, otherwise: &str) -> String {
         match self.nodes.get(&id) {
-            None => "it is no longer configured".to_owned(),
+            None => "it is no longer one of the nodes".to_owned(),
             Some(e) if e.admin == AdminState::Drain => Reason::Drained.to_string(),
             Some(e) if e.admin == AdminState::Maintenance => Reason::UnderMaintenance.to_string(),
+            Some(e) if !e.may_write() => "it takes no writes".to_owned(),
             Some(e) if e.verdict.kind.serves() => otherwise.to_owned(),
             Some(e) => e.verdict.reason.to_string(),
         }
