@@ -1,11 +1,13 @@
 //! Invented clusters and invented time. Each test is one sentence about them.
 
 mod cluster;
+mod coming;
 mod group;
 mod orders;
 mod properties;
 mod role;
 mod rows;
+mod servers;
 mod settling;
 mod split;
 mod whole;

@@ -15,6 +15,10 @@ const NODES: u32 = 3;
 #[derive(Debug, Clone)]
 enum Happening {
     Check(u32, Seen),
+    Leave(u32, bool),
+    /// It is found again, if it was forgotten.
+    Found(u32),
+    Forgotten(u32),
     Tick,
 }
 
@@ -76,6 +80,9 @@ fn history() -> impl Strategy<Value = Vec<(u64, Happening)>> {
             (0..NODES).flat_map(|id| vec![Happening::Check(id, seen); n]).collect()
         }),
         1 => Just(vec![Happening::Tick]),
+        1 => (0..NODES, any::<bool>()).prop_map(|(id, leaving)| vec![Happening::Leave(id, leaving)]),
+        1 => (0..NODES).prop_map(|id| vec![Happening::Forgotten(id)]),
+        2 => (0..NODES).prop_map(|id| vec![Happening::Found(id)]),
     ];
     let gap = prop_oneof![4 => 0..300_u64, 1 => 300..8000_u64];
     proptest::collection::vec((gap, happening), 1..25)
@@ -134,6 +141,9 @@ impl World {
     fn happen(&mut self, happening: &Happening) -> Outcome {
         match happening {
             Happening::Check(id, seen) => self.see(*id, seen.check()),
+            Happening::Leave(id, leaving) => self.step(Event::Leaving(NodeId(*id), *leaving)),
+            Happening::Found(id) => self.step(Event::Added(NodeId(*id), spec(*id, 0))),
+            Happening::Forgotten(id) => self.step(Event::Removed(NodeId(*id))),
             Happening::Tick => self.pass(0),
         }
     }
@@ -160,7 +170,12 @@ proptest! {
     fn who_serves_was_fit_when_it_was_last_seen(settings in any_settings(), history in history()) {
         let mut noted = vec![Noted::default(); NODES as usize];
         live(settings, &history, |_, world, happening, _| {
-            if let Happening::Check(id, seen) = happening {
+            if let Happening::Forgotten(id) = happening {
+                noted[*id as usize] = Noted::default();
+            }
+            if let Happening::Check(id, seen) = happening
+                && world.core.nodes.contains_key(&NodeId(*id))
+            {
                 let noted = &mut noted[*id as usize];
                 match seen.check() {
                     Check::Answered(status) => {
@@ -174,6 +189,7 @@ proptest! {
             }
             for (id, verdict) in world.verdicts().iter().enumerate() {
                 if verdict.kind.serves() {
+                    prop_assert!(!world.core.nodes[&NodeId(id as u32)].leaving, "node {} serves and its name is gone", id);
                     prop_assert!(noted[id].ever_fit, "node {} serves and was never fit", id);
                     prop_assert_eq!(noted[id].fit, Some(true), "node {} serves against its word", id);
                 }
@@ -201,7 +217,9 @@ proptest! {
             if matches!(happening, Happening::Tick | Happening::Check(_, Seen::NotMade)) {
                 prop_assert_eq!(before.verdicts(), world.verdicts());
             }
-            prop_assert_eq!(outcome.publish, before.routing() != world.routing());
+            // Who is there is no part of the verdicts.
+            let of_nodes = matches!(happening, Happening::Found(_) | Happening::Forgotten(_));
+            prop_assert_eq!(outcome.publish, of_nodes || before.routing() != world.routing());
             outcomes.push(format!("{outcome:?}"));
             verdicts.push(world.verdicts());
             Ok(())
@@ -225,6 +243,9 @@ proptest! {
     fn fewer_than_fall_failures_change_nothing(settings in any_settings(), history in history()) {
         let mut failures = BTreeMap::new();
         live(settings, &history, |before, world, happening, outcome| {
+            if let Happening::Forgotten(id) = happening {
+                failures.remove(id);
+            }
             let Happening::Check(id, seen) = happening else { return Ok(()) };
             match seen {
                 Seen::TimedOut => *failures.entry(*id).or_insert(0) += 1,
@@ -248,13 +269,17 @@ proptest! {
     ) {
         let mut row = BTreeMap::new();
         live(settings, &history, |before, world, happening, _| {
+            if let Happening::Forgotten(id) = happening {
+                row.remove(id);
+            }
             let Happening::Check(id, seen) = happening else { return Ok(()) };
+            let node = |world: &World| world.core.nodes.get(&NodeId(*id)).map(|e| e.state.clone());
+            let (Some(was), Some(is)) = (node(before), node(world)) else { return Ok(()) };
             match seen {
                 Seen::Synced | Seen::SyncedFull | Seen::Donor => *row.entry(*id).or_insert(0) += 1,
                 Seen::NotMade | Seen::NoEntry => {}
                 _ => { row.insert(*id, 0); }
             }
-            let (was, is) = (&before.core.nodes[&NodeId(*id)].state, &world.core.nodes[&NodeId(*id)].state);
             let settled = matches!(was.contact, Contact::Answers | Contact::Silent);
             if settled && was.fitness == Fitness::None && is.fitness > Fitness::None {
                 prop_assert!(row[id] >= world.settings.rise, "after {}", row[id]);
@@ -274,7 +299,12 @@ proptest! {
         // Since when the core is not blind, as the onlooker sees it.
         let mut blind = true;
         live(settings, &history, |_, world, happening, outcome| {
-            if let Happening::Check(id, seen) = happening {
+            if let Happening::Forgotten(id) = happening {
+                noted[*id as usize] = Noted::default();
+            }
+            if let Happening::Check(id, seen) = happening
+                && world.core.nodes.contains_key(&NodeId(*id))
+            {
                 let noted = &mut noted[*id as usize];
                 match seen {
                     Seen::NotMade => {}
@@ -321,6 +351,9 @@ proptest! {
     fn no_two_orders_contradict_each_other(settings in any_settings(), history in history()) {
         let mut noted = vec![Noted::default(); NODES as usize];
         live(settings, &history, |_, world, happening, outcome| {
+            if let Happening::Forgotten(id) = happening {
+                noted[*id as usize] = Noted::default();
+            }
             if let Happening::Check(id, seen) = happening
                 && matches!(seen, Seen::Synced | Seen::SyncedFull | Seen::Donor)
             {

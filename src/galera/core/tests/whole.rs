@@ -24,6 +24,11 @@ enum Happening {
     Donor(usize),
     Synced(usize),
     Operator(usize, AdminState),
+    /// Its name does not lead to it, or does again.
+    Leave(usize, bool),
+    /// It is not watched any more, or is again.
+    Forgotten(usize),
+    Discovered(usize),
     /// Galera's own timeouts pass.
     Settle,
     Merge(usize),
@@ -58,10 +63,20 @@ fn ordinary() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// And to one whose nodes are discovered.
+fn moving() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        30 => ordinary(),
+        1 => (node(), any::<bool>()).prop_map(|(i, leaving)| Leave(i, leaving)),
+        1 => node().prop_map(Forgotten),
+        2 => node().prop_map(Discovered),
+    ]
+}
+
 /// And what should not.
 fn anything() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        6 => ordinary(),
+        6 => moving(),
         1 => node().prop_map(Isolate),
         1 => node().prop_map(Bootstrap),
         1 => node().prop_map(Found),
@@ -91,6 +106,11 @@ fn rules() -> impl Strategy<Value = Settings> {
 }
 
 impl Watched {
+    fn step(&mut self, event: Event) {
+        let outcome = self.world.step(event);
+        self.effects.extend(outcome.effects);
+    }
+
     fn happen(&mut self, happening: Happening) {
         let group = &mut self.group;
         match happening {
@@ -105,10 +125,10 @@ impl Watched {
             Donor(i) if group.members[i].primary => group.members[i].state = 2,
             Synced(i) if group.members[i].primary => group.members[i].state = 4,
             Donor(_) | Synced(_) => {}
-            Operator(i, state) => {
-                let outcome = self.world.step(Event::Operator(NodeId(id(i)), state));
-                self.effects.extend(outcome.effects);
-            }
+            Operator(i, state) => self.step(Event::Operator(NodeId(id(i)), state)),
+            Leave(i, leaving) => self.step(Event::Leaving(NodeId(id(i)), leaving)),
+            Forgotten(i) => self.step(Event::Removed(NodeId(id(i)))),
+            Discovered(i) => self.step(Event::Added(NodeId(id(i)), spec(id(i), 0))),
             Settle => group.settle(),
             Merge(i) => group.merge(i),
             Isolate(i) => group.isolate(i),
@@ -218,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn joins_leaves_crashes_and_pauses_are_no_split(tell in certain(), settings in rules(), life in life(ordinary())) {
+    fn joins_leaves_crashes_and_pauses_are_no_split(tell in certain(), settings in rules(), life in life(moving())) {
         live(tell, settings, &life, |_, _, _, effects| {
             prop_assert!(!effects.iter().any(|e| matches!(e, Effect::SplitBrain(_))), "{:?}", effects);
             Ok(())
@@ -226,11 +246,11 @@ proptest! {
     }
 
     #[test]
-    fn what_happens_to_a_node_ends_no_session_elsewhere(tell in certain(), settings in rules(), life in life(ordinary())) {
+    fn what_happens_to_a_node_ends_no_session_elsewhere(tell in certain(), settings in rules(), life in life(moving())) {
         let mut touched = [false; NODES];
         live(tell, settings, &life, |watched, notes, happening, effects| {
             match happening {
-                Stop(i) | Crash(i) | Freeze(i) | Donor(i) | Operator(i, _) => touched[i] = true,
+                Stop(i) | Crash(i) | Freeze(i) | Donor(i) | Operator(i, _) | Leave(i, _) => touched[i] = true,
                 _ => {}
             }
             for effect in effects {
@@ -291,7 +311,10 @@ proptest! {
         watched.rounds(5);
         for i in 0..NODES {
             watched.happen(Operator(i, AdminState::Ready));
+            watched.happen(Leave(i, false));
+            watched.happen(Discovered(i));
         }
+        watched.rounds(5);
         let serving = watched.serving();
         prop_assume!(!serving.is_empty());
         // All that is not served is wiped and rejoins.
@@ -319,6 +342,9 @@ proptest! {
         let memory = watched.world.core.memory(&watched.world.settings);
         let mut again = Watched::new(0, tell, settings());
         again.world = World::new(id(NODES), settings());
+        for i in (0..id(NODES)).filter(|i| !watched.world.core.nodes.contains_key(&NodeId(*i))) {
+            again.world.step(Event::Removed(NodeId(i)));
+        }
         again.world.core.recall(&settings(), &memory);
         again.group = watched.group.clone();
         for i in 0..NODES {
