@@ -41,19 +41,28 @@ impl Scene {
         format!("{}:{}", ip(i), self.port)
     }
 
+    /// Its addresses are nodes.
     fn galeway(&self, more: &str) -> Galeway {
+        let interval = INTERVAL.as_millis();
+        let discovery = format!("discover = \"dns\"\ndiscover_interval = \"{interval}ms\"\n{more}");
+        self.spawn(&format!("{{ address = \"db.test:{}\", weight = 50 }}", self.port), &discovery)
+    }
+
+    /// The name is one node.
+    fn galeway_of(&self, more: &str) -> Galeway {
+        self.spawn(&format!("{{ address = \"db.test:{}\", name = \"db\" }}", self.port), more)
+    }
+
+    fn spawn(&self, node: &str, more: &str) -> Galeway {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let (accept, admin) = (local(ports::free()), local(ports::free()));
         let text = format!(
-            "[cluster.main]\nnodes = [{{ address = \"db.test:{}\", weight = 50 }}]\ndiscover = \"dns\"\n\
-             discover_interval = \"{}ms\"\n{more}\n\
+            "[cluster.main]\nnodes = [{node}]\n{more}\n\
              [cluster.main.monitor]\nuser = \"monitor\"\npassword = \"monitor\"\ninterval = \"100ms\"\n\
              [cluster.main.sessions]\ndrain_timeout = \"3s\"\n\
              [service.any]\naccept = \"{accept}\"\ncluster = \"main\"\nbalance = \"round-robin\"\n\
              [admin]\nlisten = \"{admin}\"\nsocket = \"\"\n\
              [process]\nstate_dir = \"\"\nlog_format = \"json\"\nnameservers = [\"{}\"]\n",
-            self.port,
-            INTERVAL.as_millis(),
             self.dns.address(),
         );
         Galeway::spawn_text(&text, accept, admin)
@@ -185,4 +194,29 @@ fn an_address_outside_discover_allow_is_never_contacted() {
     std::thread::sleep(INTERVAL * 5);
     assert_eq!(scene.nodes[1].connections(), 0, "the login is not for it");
     assert!(galeway.log().contains("discover_allow"));
+}
+
+#[test]
+#[ignore = "long: scripts/test --full runs it"]
+fn a_name_that_leads_elsewhere_takes_its_checks_and_clients_along() {
+    let scene = Scene::new();
+    scene.set(&[1]);
+    let galeway = scene.galeway_of("");
+    galeway.wait_ready();
+    let mut kept = session_on(&galeway, "n1");
+    // The old server lives on, so nothing but the name tells.
+    scene.set(&[2]);
+    let began = std::time::Instant::now();
+    until(LONG * 2, "clients of the new address", || {
+        let mut conn = Conn::app(galeway.addr(), LONG).unwrap();
+        (conn.one("SELECT @@wsrep_node_name").unwrap() == "n2").then_some(())
+    });
+    println!("the name's new address was met after {:?}", began.elapsed());
+    let checked = || scene.nodes[1].logins() >= 2;
+    until(LONG, "the check goes there too", || checked().then_some(()));
+    assert_eq!(kept.one("SELECT @@wsrep_node_name").unwrap(), "n1", "who is there stays there");
+    // DNS in trouble changes nothing.
+    scene.dns.fail("db.test");
+    std::thread::sleep(crate::harness::secs(35));
+    assert_eq!(galeway.node("db")["verdict"], "eligible");
 }
