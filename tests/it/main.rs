@@ -36,6 +36,7 @@ mod rooms;
 mod sessions;
 mod shares;
 mod signals;
+mod targets;
 mod vanishing;
 mod vetoes;
 mod watching;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::process::Process;
@@ -41,6 +42,16 @@ pub fn mariadb(addr: SocketAddr, arguments: &[&str], sql: &str) -> Output {
     run(Command::new("mariadb")
         .args(["--no-defaults", "--protocol=tcp", "-uapp", "-papp", "-N", "-B"])
         .args(["-h", &addr.ip().to_string(), "-P", &addr.port().to_string()])
+        .args(arguments)
+        .args(["-e", sql]))
+}
+
+/// The same over a Unix socket.
+#[track_caller]
+pub fn mariadb_at(socket: &Path, arguments: &[&str], sql: &str) -> Output {
+    run(Command::new("mariadb")
+        .args(["--no-defaults", "-uapp", "-papp", "-N", "-B", "-S"])
+        .arg(socket)
         .args(arguments)
         .args(["-e", sql]))
 }

@@ -5,12 +5,13 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use mysql_common::auth::plugins::mysql_native_password::scramble_native;
+use socket2::{Domain, Socket, Type};
 
 /// One row: text, or `None` for NULL.
 pub type Row = Vec<Option<String>>;
@@ -130,6 +131,18 @@ impl Conn {
         go().map_err(|error| Failure { stage: Stage::BeforeGreeting, error })
     }
 
+    /// Connects from this address, and reads the greeting.
+    pub fn greet_from(source: IpAddr, addr: SocketAddr, limit: Duration) -> Result<Self, Failure> {
+        let go = || -> Result<Self, Error> {
+            let stream = tcp_from(source, addr)?;
+            stream.set_read_timeout(Some(limit))?;
+            stream.set_write_timeout(Some(limit))?;
+            let local = stream.local_addr().ok();
+            Self::over(Box::new(stream), local)
+        };
+        go().map_err(|error| Failure { stage: Stage::BeforeGreeting, error })
+    }
+
     /// Over a Unix socket as root without a password: the harness's way into a node.
     pub fn root(socket: &Path, limit: Duration) -> Result<Self, Error> {
         let stream = UnixStream::connect(socket)?;
@@ -142,6 +155,11 @@ impl Conn {
         let (_, packet) = read_packet(&mut *stream)?;
         let greeting = parse_greeting(&packet)?;
         Ok(Self { stream, greeting, local })
+    }
+
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.stream.write_all(bytes)?)
     }
 
     /// Logs in with mysql_native_password, answering a request to switch to it.
@@ -249,6 +267,14 @@ impl Conn {
         while self.stream.read(&mut rest)? > 0 {}
         Ok(())
     }
+}
+
+/// Connects from this address of this machine.
+pub fn tcp_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
 }
 
 fn read_packet(stream: &mut dyn Stream) -> Result<(u8, Vec<u8>), Error> {

@@ -144,10 +144,50 @@ impl Galeway {
         Self::launch(fresh_dir(), text, vec![accept], vec!["any".into()], admin)
     }
 
+    /// With these sections, and an `[admin]` and `[process]` that keep it from the machine's own places; not waited for.
+    /// More lines of `[process]` may end them. What is relative is relative to [`Galeway::dir`].
+    #[track_caller]
+    pub fn sections(sections: &str) -> Self {
+        Self::sections_through(&[], sections)
+    }
+
+    /// The same, started by this command, which has to become what its last arguments say.
+    #[track_caller]
+    pub fn sections_through(launcher: &[&str], sections: &str) -> Self {
+        let admin = local(ports::free());
+        let text = Self::whole(sections, admin);
+        Self::launch_through(launcher, fresh_dir(), &text, Vec::new(), Vec::new(), admin)
+    }
+
+    /// Runs with these sections, where that ends by itself.
+    #[track_caller]
+    pub fn refused(sections: &str) -> cli::Output {
+        let config = fresh_dir().join("galeway.toml");
+        std::fs::write(&config, Self::whole(sections, local(ports::free()))).unwrap();
+        cli::run(Command::new(binary()).arg("run").arg("-c").arg(config))
+    }
+
+    fn whole(sections: &str, admin: SocketAddr) -> String {
+        let process = if sections.contains("[process]") { "" } else { "[process]\n" };
+        let admin = format!("[admin]\nlisten = \"{admin}\"\n{NO_SOCKET}");
+        format!("{admin}{sections}\n{process}{NO_STATE}log_format = \"json\"\n")
+    }
+
     fn launch(dir: PathBuf, text: &str, accepts: Vec<SocketAddr>, roles: Vec<String>, admin: SocketAddr) -> Self {
+        Self::launch_through(&[], dir, text, accepts, roles, admin)
+    }
+
+    fn launch_through(
+        launcher: &[&str],
+        dir: PathBuf,
+        text: &str,
+        accepts: Vec<SocketAddr>,
+        roles: Vec<String>,
+        admin: SocketAddr,
+    ) -> Self {
         let (config, log) = (dir.join("galeway.toml"), dir.join("log"));
         std::fs::write(&config, text).unwrap();
-        let process = run(&config, &log);
+        let process = run(launcher, &config, &log);
         Self { process, admin, accepts, roles, dir, log, config }
     }
 
@@ -169,7 +209,7 @@ impl Galeway {
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.process.ended().is_some(), "galeway runs");
-        self.process = run(&self.config, &self.log);
+        self.process = run(&[], &self.config, &self.log);
     }
 
     /// Removes all that it would remember; it must not run.
@@ -206,6 +246,11 @@ impl Galeway {
     /// Where clients of the first service connect.
     pub fn addr(&self) -> SocketAddr {
         self.accepts[0]
+    }
+
+    /// Where its configuration lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn admin(&self) -> SocketAddr {
@@ -372,9 +417,16 @@ impl Drop for Galeway {
     }
 }
 
-fn run(config: &Path, log: &Path) -> Process {
+fn run(launcher: &[&str], config: &Path, log: &Path) -> Process {
     let log = File::options().create(true).append(true).open(log).unwrap();
-    let mut command = Command::new(binary());
+    let mut command = match launcher {
+        [] => Command::new(binary()),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary());
+            command
+        }
+    };
     command.arg("run").arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     Process::spawn(&mut command)
 }
