@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, tells by printing, and nothing outside reaches into a test binary"
 )]
 
+mod addresses;
 mod admin;
 mod bad_input;
 mod dns_nodes;
