@@ -30,6 +30,7 @@ mod monitor;
 mod names;
 mod operators;
 mod peer;
+mod proxied;
 mod queue;
 mod real;
 mod relaying;
