@@ -193,7 +193,7 @@ fn service_line(service: &Value) -> String {
     let counts: Vec<String> =
         ["active", "queued", "total", "rejected", "failed"].into_iter().filter_map(count).collect();
     format!(
-        "  service {} on {}, {}: {}\n",
+        "  service {} on {}, to {}: {}\n",
         word(at(service, "/name")).unwrap_or_default(),
         accept.join(" "),
         word(at(service, "/target")).unwrap_or_default(),

@@ -24,6 +24,7 @@ pub async fn connect(to: &Endpoint, source: Option<IpAddr>) -> io::Result<Stream
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 Err(io::Error::new(io::ErrorKind::ConnectionRefused, "its queue of connections is full"))
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(io::Error::new(e.kind(), "there is no such socket")),
             connected => connected.map(Stream::Unix),
         },
     }
