@@ -59,7 +59,7 @@ fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
     let now = Instant::now();
     let ids = || (0..).map(NodeId);
     for (id, node) in ids().zip(&cluster.nodes) {
-        core.step(&settings, now, Event::Added(id, health::spec(node, &cluster.monitor)));
+        core.step(&settings, now, Event::Added(id, health::spec(node, (id.0, 0), &cluster.monitor)));
     }
     let mut answers = Vec::new();
     for ((id, node), p) in ids().zip(&cluster.nodes).zip(probed) {

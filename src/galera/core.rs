@@ -262,7 +262,11 @@ impl Core {
             }
             Event::Removed(id) => {
                 outcome.publish = true;
-                self.nodes.remove(&id);
+                let removed = self.nodes.remove(&id);
+                // Whoever took it out for work finds it so when it comes back.
+                if let Some(entry) = removed.filter(|e| e.admin != AdminState::Ready) {
+                    self.recalled.operator.insert(entry.spec.name, entry.admin);
+                }
                 self.served.remove(&id);
                 self.incumbent = self.incumbent.filter(|incumbent| *incumbent != id);
             }

@@ -34,7 +34,7 @@ pub use fitness::{DonorRule, Fitness};
 pub use observation::{Check, LoginFailure, Observation, Unreachable};
 pub use reason::Reason;
 pub use server::ServerStatus;
-pub use settings::{Settings, Sort, Spec};
+pub use settings::{Order, Settings, Sort, Spec};
 pub use status::{Listed, Members, NodeStatus};
 pub use verdict::{AdminState, Change, ClusterState, Kind, Slow, Verdict};
 pub use view::Membership;

@@ -255,7 +255,11 @@ impl fmt::Display for Reason {
                 write!(f, "{seconds} s behind its source (max_replication_lag = {} s)", most.as_secs_f64())
             }
             Self::ReplicationStopped(what) => write!(f, "replication stopped ({})", told(what)),
-            Self::ReplicationUnreadable(said) => write!(f, "replication unreadable ({}; {Grant})", told(said)),
+            // ER_SPECIFIC_ACCESS_DENIED_ERROR.
+            Self::ReplicationUnreadable(said) if said.starts_with("1227") => {
+                write!(f, "replication unreadable ({}; {Grant})", told(said))
+            }
+            Self::ReplicationUnreadable(said) => write!(f, "replication unreadable ({})", told(said)),
             Self::NoReplica => f.write_str("not a replica"),
             Self::Open => f.write_str("takes connections"),
             Self::Left => f.write_str("its name does not lead here any more"),

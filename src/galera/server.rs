@@ -78,9 +78,9 @@ impl ServerStatus {
         };
         let (read_only, super_read_only) = (rows.get("read_only").cloned(), rows.get("super_read_only").cloned());
         if let Ok([first, ..]) = channels.as_deref() {
-            // What somebody wants to see who asks why; the rest of it names hosts and accounts.
+            // What somebody wants to see who asks why. The rest names hosts and accounts, and the texts of errors hold queries.
             let told = |(name, _): &(&String, &String)| {
-                ["_running", "seconds_behind", "last_io_err", "last_sql_err"].iter().any(|part| name.contains(part))
+                name.ends_with("_running") || name.starts_with("seconds_behind") || name.ends_with("_errno")
             };
             rows.extend(first.iter().filter(told).map(|(name, value)| (name.clone(), value.clone())));
         }
@@ -135,6 +135,10 @@ impl ServerStatus {
     }
 }
 
+/// Errors of a client that cannot reach a server or lost it: CR_CONNECTION_ERROR, CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST,
+/// CR_SERVER_GONE_ERROR, CR_SERVER_LOST (MySQL "Client Error Message Reference").
+const UNREACHABLE: [u32; 5] = [2002, 2003, 2005, 2006, 2013];
+
 fn is_off(value: &str) -> bool {
     matches!(value, "OFF" | "0")
 }
@@ -143,18 +147,22 @@ fn channel(row: &Channel) -> Replication {
     let value = |names: [&str; 2]| names.iter().find_map(|name| row.get(*name)).map(String::as_str);
     let io = value(["slave_io_running", "replica_io_running"]);
     let sql = value(["slave_sql_running", "replica_sql_running"]);
-    let stopped = |thread: &str, state: Option<&str>, error: &str| {
-        let error = row.get(error).filter(|e| !e.is_empty()).map_or_else(String::new, |e| format!(": {e}"));
+    // Never an error's text: it holds the statement that failed.
+    let errno = |name: &str| row.get(name).and_then(|n| n.parse::<u32>().ok()).filter(|n| *n != 0);
+    let stopped = |thread: &str, state: Option<&str>, errno: Option<u32>| {
+        let error = errno.map_or_else(String::new, |n| format!(", error {n}"));
         Replication::Stopped(format!("{thread}={}{error}", state.unwrap_or("?")))
     };
     match (io, sql) {
-        (_, sql) if sql != Some("Yes") => stopped("SQL_Running", sql, "last_sql_error"),
+        (_, sql) if sql != Some("Yes") => stopped("SQL_Running", sql, errno("last_sql_errno")),
         (Some("Yes"), _) => {
             let lag = value(["seconds_behind_master", "seconds_behind_source"]);
             Replication::Runs(lag.and_then(|seconds| seconds.parse().ok()))
         }
         (Some("Connecting" | "Preparing"), _) => Replication::Cut,
-        (io, _) => stopped("IO_Running", io, "last_io_error"),
+        // It has given up trying, as MySQL 8.4 does after 10 minutes.
+        (Some("No"), _) if errno("last_io_errno").is_some_and(|n| UNREACHABLE.contains(&n)) => Replication::Cut,
+        (io, _) => stopped("IO_Running", io, errno("last_io_errno")),
     }
 }
 

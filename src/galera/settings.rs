@@ -55,6 +55,9 @@ pub enum Sort {
     Port,
 }
 
+/// A node's place among the others: that of the configured one it comes from, and an address as a number.
+pub type Order = (u32, u128);
+
 /// What a configuration says of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -62,6 +65,9 @@ pub struct Spec {
     pub name: Arc<str>,
     /// The larger is preferred as the writer; then the order of the nodes.
     pub priority: u32,
+    /// The node's place in that order, the same on every balancer: where it stands in the configuration, and by what address it
+    /// was found.
+    pub order: Order,
     /// Clients are sent to it at all: its weight is not 0.
     pub takes_clients: bool,
     /// As the writer it comes after all that are none.

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::NodeId;
+use super::settings::Order;
 
 /// When a preferred node takes the role back from a writer that is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(super) struct Candidate {
     pub(super) id: NodeId,
     /// Comes after all that are none.
     pub(super) backup: bool,
+    pub(super) order: Order,
     pub(super) priority: u32,
     /// Since when it serves without a break.
     pub(super) since: Instant,
@@ -69,5 +71,5 @@ pub(super) fn failback_due(candidates: &[Candidate], writer: NodeId, failback: F
 
 /// No backup, the larger priority, then the order of the nodes.
 fn preferred(candidates: &[Candidate]) -> Option<Candidate> {
-    candidates.iter().copied().max_by_key(|c| (!c.backup, c.priority, Reverse(c.id)))
+    candidates.iter().copied().max_by_key(|c| (!c.backup, c.priority, Reverse((c.order, c.id))))
 }

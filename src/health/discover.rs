@@ -22,20 +22,47 @@ use crate::telemetry::Seldom;
 /// At most one warning of a kind in this time.
 const WARNING_EVERY: Duration = Duration::from_secs(60);
 
+/// A look waits for the answers to its questions no longer than this: what comes later is met at the next one.
+const LOOK: Duration = Duration::from_secs(6);
+
 /// Looks for nodes for as long as the process lives.
 pub(super) async fn run(watch: Arc<ClusterWatch>) {
     let mut dns = dns::Names::default();
     let mut galera = galera::Members::default();
+    let mut first: Option<Instant> = None;
     loop {
         let rules = watch.rules();
-        match rules.config.discovery.by {
+        let answered = match rules.config.discovery.by {
             Discover::Dns => dns.look(&watch, &rules.config).await,
             Discover::Galera => galera.look(&watch, &rules.config).await,
             Discover::Off => return std::future::pending().await,
+        };
+        // Until then nobody is made the writer, and what was remembered is kept. Answers that stay away, and nodes that are gone
+        // for good, are not waited for longer than a silent node.
+        if answered != Answered::Nothing {
+            let patience = rules.config.monitor.down_after.max(LOOK);
+            let waited = first.get_or_insert_with(Instant::now).elapsed() >= patience;
+            if waited || answered == Answered::All && !watch.misses_remembered() {
+                watch.discovered();
+            }
         }
-        watch.discovered();
-        tokio::time::sleep(rules.config.discovery.interval).await;
+        let next = if first.is_some_and(|at| at.elapsed() < LOOK) { FIRST_LOOKS } else { Duration::MAX };
+        tokio::time::sleep(rules.config.discovery.interval.min(next)).await;
     }
+}
+
+/// Time between looks right after the start, when all wait for them.
+const FIRST_LOOKS: Duration = Duration::from_secs(1);
+
+/// What a look brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// Nobody said anything.
+    Nothing,
+    /// Some of those who were asked.
+    Some,
+    /// All of them.
+    All,
 }
 
 /// A warning of a kind that may come with each look.

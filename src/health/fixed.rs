@@ -41,6 +41,8 @@ struct Targets {
     service: Arc<str>,
     nodes: Vec<(Arc<Node>, NodeSpec)>,
     places: watch::Sender<Vec<Whereabouts>>,
+    /// Names that were asked for.
+    asked: watch::Sender<usize>,
     pool: Arc<PoolCell>,
     lookup: Lookup,
 }
@@ -62,7 +64,14 @@ impl Fixed {
             targets.iter().map(|place| literal(place).map(|found| Arc::from([found]))).collect();
         let pool = Arc::new(PoolCell::new(snapshot(&service.name, &nodes, &places), vacancies));
         let service = Arc::clone(&service.name);
-        let all = Targets { service, nodes, places: watch::Sender::new(places), pool, lookup: lookup.clone() };
+        let all = Targets {
+            service,
+            nodes,
+            places: watch::Sender::new(places),
+            asked: watch::Sender::new(0),
+            pool,
+            lookup: lookup.clone(),
+        };
         Self { all: Arc::new(all), tasks: JoinSet::new() }
     }
 
@@ -79,11 +88,12 @@ impl Fixed {
         }
     }
 
-    /// Waits until one of the targets can be connected to, or none can be looked up.
+    /// Waits until one of the targets is known, or every name was asked for once.
     pub async fn first_round(&self) {
-        let known = |places: &Vec<Whereabouts>| places.iter().any(Option::is_some);
+        let mut asked = self.all.asked.subscribe();
         // The sender lives as long as we do.
-        let _ = self.all.places.subscribe().wait_for(known).await;
+        let known = || self.all.places.borrow().iter().any(Option::is_some);
+        let _ = asked.wait_for(|names| known() || *names >= self.all.nodes.len()).await;
     }
 }
 
@@ -92,6 +102,7 @@ async fn run(all: Arc<Targets>, index: usize) {
     let Some((node, spec)) = all.nodes.get(index) else { return };
     let is_name = literal(&spec.address).is_none();
     let mut warning = Seldom::new(WARNING_EVERY);
+    let mut first = true;
     loop {
         let begun = Instant::now();
         if is_name {
@@ -102,10 +113,14 @@ async fn run(all: Arc<Targets>, index: usize) {
                         Check::NotMade(why) => why,
                         other => super::seen::error_of(&other).unwrap_or_default(),
                     };
-                    tracing::warn!(service = %all.service, target = %spec.address, why, "where it led last stays");
+                    tracing::warn!(service = %all.service, target = %spec.address, why, "a target's name does not resolve: \
+                        where it led last stays");
                 }
                 Err(_) => {}
             }
+        }
+        if std::mem::take(&mut first) {
+            all.asked.send_modify(|names| *names += 1);
         }
         let pause = if all.places.borrow().get(index).is_some_and(Option::is_some) { AGAIN } else { PAUSE };
         tokio::select! {

@@ -41,6 +41,8 @@ pub struct Prober {
     user: String,
     password: Secret,
     tls: Option<Arc<ClientTls>>,
+    /// What its certificate is to name.
+    name: String,
     proxy: Option<ProxyVersion>,
     timeout: Duration,
 }
@@ -122,9 +124,16 @@ impl Prober {
             user: monitor.user.clone(),
             password: monitor.password.clone(),
             tls,
+            // The name that a server's certificate has for clients of its own host.
+            name: place.host().map_or_else(|| "localhost".to_owned(), |host| host.host.clone()),
             proxy: monitor.send_proxy_protocol,
             timeout: monitor.timeout,
         }
+    }
+
+    /// A certificate of this name is asked for, and not of the place's own.
+    pub(super) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// The TLS configuration for all nodes of a monitor.
@@ -269,9 +278,7 @@ impl Prober {
         progress.at(Step::Greeting);
         let stream = self.introduce(stream).await?;
         let credentials = Credentials { user: &self.user, password: self.password.expose() };
-        // The name that a server's certificate has for clients of its own host.
-        let name = self.place.host().map_or("localhost", |host| host.host.as_str());
-        let tls = self.tls.as_deref().map(|t| (t, name));
+        let tls = self.tls.as_deref().map(|t| (t, self.name.as_str()));
         let greeted = Greeted::new(stream).await.map_err(failure)?;
         progress.at(Step::Login);
         let connection = greeted.login(credentials, tls).await.map_err(failure)?;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::config::NodeSpec;
-use crate::galera::NodeId;
+use crate::config::{HostPort, NodeSpec};
+use crate::galera::{NodeId, Order};
 use crate::pool::{Node, Vacancies};
 use crate::telemetry::{ClusterMetrics, NodeMetrics};
 
@@ -20,7 +20,7 @@ pub(super) enum Origin {
     /// It stands for a configured name as long as nothing is known of where that leads; never checked.
     Placeholder,
     /// An address of this configured name.
-    Dns(Arc<str>),
+    Dns(HostPort),
     /// Another node named it.
     Galera,
 }
@@ -31,6 +31,8 @@ pub(super) struct WatchedNode {
     pub(super) node: Arc<Node>,
     pub(super) spec: Arc<NodeSpec>,
     pub(super) origin: Origin,
+    /// Where it stands among the others, on every balancer.
+    pub(super) order: Order,
     pub(super) metrics: Arc<NodeMetrics>,
     /// Its name leads elsewhere than to where the check is connected.
     pub(super) moved: Arc<AtomicBool>,
@@ -71,8 +73,14 @@ impl Roster {
         self.nodes.load().iter().find(|n| n.node.id == id).cloned()
     }
 
-    /// Takes a node in. Its number is its own for good.
-    pub(super) fn add(&self, spec: NodeSpec, origin: Origin, metrics: &ClusterMetrics) -> WatchedNode {
+    /// Takes a node in. Its number is its own for good. `seed`: the place of the configured node that it is, or comes from.
+    pub(super) fn add(&self, spec: NodeSpec, origin: Origin, seed: usize, metrics: &ClusterMetrics) -> WatchedNode {
+        let address = spec.address.host().filter(|_| origin != Origin::Configured);
+        let ip = address.and_then(|host| host.host.parse::<IpAddr>().ok());
+        let number = ip.map_or(0, |ip| match ip {
+            IpAddr::V4(ip) => u128::from(u32::from(ip)),
+            IpAddr::V6(ip) => u128::from(ip),
+        });
         let id = NodeId(self.next.fetch_add(1, Ordering::Relaxed));
         let node = Node::new(id, Arc::clone(&spec.name), spec.address.clone(), Arc::clone(&self.vacancies));
         let node = WatchedNode {
@@ -80,9 +88,15 @@ impl Roster {
             metrics: Arc::new(metrics.node(Arc::clone(&spec.name))),
             spec: Arc::new(spec),
             origin,
+            order: (u32::try_from(seed).unwrap_or(u32::MAX), number),
             moved: Arc::default(),
         };
-        self.change(|nodes| nodes.push(node.clone()));
+        // In an order that does not depend on who was found first: `first`, and the writer where nothing else decides, must be
+        // the same node for balancers beside each other.
+        self.change(|nodes| {
+            nodes.push(node.clone());
+            nodes.sort_by_key(|n| (n.order, n.node.id));
+        });
         node
     }
 

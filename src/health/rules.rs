@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::lookup::Lookup;
 use super::probe::Prober;
-use super::roster::WatchedNode;
+use super::roster::{Origin, WatchedNode};
 use crate::config::{self, NodeKind};
-use crate::galera::{self, Settings, Sort, Spec};
+use crate::galera::{self, Order, Settings, Sort, Spec};
 use crate::net::tls::{ClientTls, SetupError};
 
 /// Read anew for each check, so that it can change in place.
@@ -26,7 +26,12 @@ impl Rules {
     /// A prober of one node.
     pub(super) fn prober(&self, of: &WatchedNode, lookup: &Lookup) -> Prober {
         let sort = sort(&self.config.monitor, of.spec.kind);
-        Prober::new(&of.spec.address, sort, &self.config.monitor, self.tls.clone(), lookup)
+        let prober = Prober::new(&of.spec.address, sort, &self.config.monitor, self.tls.clone(), lookup);
+        match &of.origin {
+            // Certificates name what the configuration names.
+            Origin::Dns(name) => prober.named(&name.host),
+            _ => prober,
+        }
     }
 
     /// Time from one check to the next.
@@ -66,11 +71,12 @@ pub fn settings(config: &config::Cluster) -> Settings {
     }
 }
 
-/// What the core is told of a node.
-pub fn spec(node: &config::NodeSpec, monitor: &config::Monitor) -> Spec {
+/// What the core is told of a node at this place among the others.
+pub fn spec(node: &config::NodeSpec, order: Order, monitor: &config::Monitor) -> Spec {
     Spec {
         name: Arc::clone(&node.name),
         priority: node.priority,
+        order,
         takes_clients: node.weight > 0,
         backup: node.backup,
         sort: sort(monitor, node.kind),

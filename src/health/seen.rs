@@ -49,6 +49,11 @@ impl Seen {
         }
     }
 
+    /// It said so when it answered last.
+    pub(super) fn is_primary(&self) -> bool {
+        self.rows.get("wsrep_cluster_status").is_some_and(|status| status == "Primary")
+    }
+
     /// Keeps what a check brought. True: where to connect has changed.
     pub(super) fn note(&mut self, watched: &WatchedNode, probed: &Probed, now: Instant) -> bool {
         let metrics = &watched.metrics;

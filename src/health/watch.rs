@@ -1,6 +1,7 @@
 //! One cluster's watch: takes observations in, steps the core, publishes, and does what the core orders.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outco
 use crate::net::tls::SetupError;
 use crate::pool::{Cause, NodeReport, PoolCell, ProbeReport, Vacancies};
 use crate::telemetry::{ClusterMetrics, Registry};
+
+/// Nodes that a cluster may have with those that are found: far from what Galera can, and a bound on what a list of names costs.
+const MOST_NODES: usize = 128;
 
 /// One cluster's nodes, judged together.
 #[derive(Debug)]
@@ -71,10 +75,10 @@ impl ClusterWatch {
         let mut core = if by == Discover::Off { Core::new() } else { Core::discovering() };
         let rules = Rules::new(config)?;
         let now = Instant::now();
-        for seed in &config.nodes {
+        for (place, seed) in config.nodes.iter().enumerate() {
             let origin = if by == Discover::Dns { Origin::Placeholder } else { Origin::Configured };
-            let node = roster.add(seed.clone(), origin, &metrics);
-            core.step(&rules.core, now, Event::Added(node.node.id, spec(seed, &config.monitor)));
+            let node = roster.add(seed.clone(), origin, place, &metrics);
+            core.step(&rules.core, now, Event::Added(node.node.id, spec(seed, node.order, &config.monitor)));
         }
         let kept = keeper.as_ref().map(Keeper::load).unwrap_or_default();
         core.recall(&rules.core, &kept);
@@ -160,19 +164,25 @@ impl ClusterWatch {
         let _ = tokio::time::timeout(most, all).await;
     }
 
-    /// Takes a node in that was not configured.
-    pub(super) fn admit(&self, node: NodeSpec, origin: Origin) -> WatchedNode {
+    /// Takes a node in that was not configured; `seed` is the place of the configured one that it comes from. `None`: there are
+    /// too many.
+    pub(super) fn admit(&self, node: NodeSpec, origin: Origin, seed: usize) -> Option<WatchedNode> {
         let mut state = self.state();
+        if self.nodes().len() >= MOST_NODES {
+            tracing::error!(cluster = &*self.name, node = %node.name, most = MOST_NODES, "a node was found beyond the most \
+                that a cluster may have: left out");
+            return None;
+        }
         let rules = self.rules();
         let now = Instant::now();
-        let told = spec(&node, &rules.config.monitor);
-        let node = self.roster.add(node, origin, &self.metrics);
+        let node = self.roster.add(node, origin, seed, &self.metrics);
+        let told = spec(&node.spec, node.order, &rules.config.monitor);
         tracing::info!(cluster = &*self.name, node = %node.node.name, address = %node.spec.address, "node discovered");
         state.seen.insert(node.node.id, Seen::new(&node.spec.address));
         let outcome = state.core.step(&rules.core, now, Event::Added(node.node.id, told));
         self.perform(&rules, &mut state, outcome, false, now);
         self.moved.notify_one();
-        node
+        Some(node)
     }
 
     /// Forgets a node that is gone for good.
@@ -181,7 +191,11 @@ impl ClusterWatch {
         let mut state = self.state();
         let rules = self.rules();
         let now = Instant::now();
-        tracing::info!(cluster = &*self.name, node = %node.node.name, "node forgotten");
+        if node.origin == Origin::Placeholder {
+            tracing::debug!(cluster = &*self.name, name = %node.node.name, "its addresses are known");
+        } else {
+            tracing::info!(cluster = &*self.name, node = %node.node.name, "node forgotten");
+        }
         let mut outcome = state.core.step(&rules.core, now, Event::Removed(id));
         // As long as its name is known.
         let (told, rest) = outcome.effects.into_iter().partition(|e| matches!(e, Effect::Writer { .. }));
@@ -207,23 +221,21 @@ impl ClusterWatch {
         self.begun.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// A name leads there now. Checks and clients go there from now on.
+    /// A name leads there now. If the check is connected elsewhere it goes there next, and clients follow when it has seen
+    /// what is there.
     pub(super) fn found(&self, watched: &WatchedNode, addresses: &[Endpoint]) {
-        let mut state = self.state();
-        let elsewhere = state.seen.get_mut(&watched.node.id).is_some_and(|seen| {
-            let Some(at) = seen.addresses.first().cloned() else { return false };
-            // Where the check is connected stays the first.
-            let mut addresses = addresses.to_vec();
-            addresses.sort_by_key(|found| *found != at);
-            seen.found(watched, &addresses);
-            !seen.addresses.contains(&at)
-        });
+        let ip = |at: &Endpoint| if let Endpoint::Tcp(at) = at { Some(at.ip()) } else { None };
+        let at = self.state().seen.get(&watched.node.id).and_then(|seen| seen.addresses.first().cloned());
+        let elsewhere = at.is_some_and(|at| !addresses.iter().any(|found| ip(found) == ip(&at)));
         if elsewhere {
-            let now = Instant::now();
-            self.pool.publish(snapshot(&self.rules(), &self.nodes(), &state.core, &state.seen, now));
-            watched.moved.store(true, std::sync::atomic::Ordering::Relaxed);
+            watched.moved.store(true, Ordering::Relaxed);
             watched.node.look.notify_one();
         }
+    }
+
+    /// What was remembered of nodes that are not known yet is missing.
+    pub(super) fn misses_remembered(&self) -> bool {
+        self.state().core.misses_remembered()
     }
 
     /// A look at the nodes and what is known of them.

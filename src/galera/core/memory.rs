@@ -44,6 +44,11 @@ impl Core {
         }
     }
 
+    /// Nodes that had a part before a restart are not known again yet.
+    pub fn misses_remembered(&self) -> bool {
+        !self.recalled.served.is_empty() || self.recalled.writer.is_some()
+    }
+
     /// Gives a node what is remembered of it.
     pub(super) fn recognise(&mut self, settings: &Settings, id: NodeId) {
         let Some(entry) = self.nodes.get_mut(&id) else { return };

@@ -6,7 +6,7 @@ use super::super::NodeId;
 use super::super::agreement::{PROPOSAL_PATIENCE, Proposal};
 use super::super::node_state::Contact;
 use super::super::reason::{Reason, plain};
-use super::super::settings::Settings;
+use super::super::settings::{Settings, Sort};
 use super::super::verdict::{AdminState, Kind};
 use super::super::writer::{Candidate, Holder, elect, failback_due};
 use super::{Core, Effect, Entry, Outcome};
@@ -163,7 +163,13 @@ impl Core {
         let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && e.may_write() && Some(**id) != except);
         let of = |kind: Kind| -> Vec<Candidate> {
             let candidate = |(id, e): (&NodeId, &Entry)| {
-                Some(Candidate { id: *id, backup: e.spec.backup, priority: e.spec.priority, since: e.serves_since? })
+                Some(Candidate {
+                    id: *id,
+                    backup: e.spec.backup,
+                    order: e.spec.order,
+                    priority: e.spec.priority,
+                    since: e.serves_since?,
+                })
             };
             open().filter(|(_, e)| e.verdict.kind == kind).filter_map(candidate).collect()
         };
@@ -206,7 +212,8 @@ impl Core {
             return Recorded::Node(id);
         }
         let listed = self.listed_by(self.served(), Some(&row.uuid), Some(&row.name));
-        let nameless = || self.nodes.values().filter(|e| e.state.name.is_none());
+        // Only a member has a name there that may be learned yet.
+        let nameless = || self.nodes.values().filter(|e| e.spec.sort == Sort::Member && e.state.name.is_none());
         match listed {
             Some(false) => Recorded::Free,
             Some(true) if nameless().next().is_none() => Recorded::Stranger(row.name.clone()),

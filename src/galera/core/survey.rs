@@ -139,6 +139,10 @@ impl Core {
     /// Nodes that are served are not given up for others while they may still live: a component of which nothing is
     /// heard for a moment goes on writing.
     fn may_serve(&self, settings: &Settings, now: Instant, component: &Component) -> bool {
+        // Those that were served before a restart may be found yet.
+        if self.discovering && self.served.is_empty() && !self.recalled.served.is_empty() {
+            return false;
+        }
         if self.served.is_empty() || component.nodes.iter().any(|id| self.served.contains(id)) {
             return true;
         }

@@ -120,7 +120,14 @@ fn id(i: usize) -> u32 {
 }
 
 fn spec(id: u32, priority: u32) -> Spec {
-    Spec { name: format!("n{id}").into(), priority, takes_clients: true, backup: false, sort: Sort::Member }
+    Spec {
+        name: format!("n{id}").into(),
+        priority,
+        takes_clients: true,
+        order: (id, 0),
+        backup: false,
+        sort: Sort::Member,
+    }
 }
 
 /// A cluster and its clock.

@@ -1,11 +1,13 @@
 //! Each address of a name is a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Warning, has_drained, may_be_asked, node_at};
+use tokio::time::timeout;
+
+use super::{Answered, LOOK, Warning, has_drained, may_be_asked, node_at};
 use crate::config::{Cluster, HostPort, NodeSpec};
 use crate::galera::observation::{Check, Observation, Unreachable};
 use crate::galera::{Event, NodeId};
@@ -21,6 +23,8 @@ const MISSING: u32 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     missing: BTreeMap<NodeId, Missing>,
+    /// Names that had an address at some time, by their places.
+    resolved: BTreeSet<usize>,
     warnings: BTreeMap<Arc<str>, Warning>,
     outside: Warning,
 }
@@ -34,35 +38,55 @@ struct Missing {
 
 impl Names {
     /// Looks every name up.
-    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Cluster) {
+    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Cluster) -> Answered {
         // Side by side: a name whose servers are silent holds up no other.
         let mut asked = tokio::task::JoinSet::new();
-        for seed in config.nodes.iter().cloned() {
-            let lookup = watch.lookup().clone();
+        for (place, seed) in config.nodes.iter().enumerate() {
+            let (lookup, host) = (watch.lookup().clone(), seed.address.host().map(|host| host.host.clone()));
             asked.spawn(async move {
-                let found = match seed.address.host() {
-                    Some(host) => lookup.addresses(&host.host).await,
-                    None => Ok(Vec::new()),
+                let found = match host {
+                    Some(host) => timeout(LOOK, lookup.addresses(&host)).await,
+                    None => Ok(Ok(Vec::new())),
                 };
-                (seed, found)
+                (place, found.unwrap_or_else(|_elapsed| Err(LookupError::NoAnswer("not in time".to_owned()))))
             });
         }
         while let Some(answer) = asked.join_next().await {
-            match answer {
-                Ok((seed, Ok(addresses))) if !addresses.is_empty() => {
-                    self.answered(watch, config, &seed, &addresses);
+            let (place, found) = match answer {
+                Ok(answer) => answer,
+                Err(fault) => {
+                    tracing::error!(error = %fault, "a look-up failed by a fault of Galeway's own");
+                    continue;
                 }
-                Ok((seed, Ok(_))) => self.failed(watch, &seed, &LookupError::NoAddress),
-                Ok((seed, Err(why))) => self.failed(watch, &seed, &why),
-                Err(fault) => tracing::error!(error = %fault, "a look-up failed by a fault of Galeway's own"),
+            };
+            let Some(seed) = config.nodes.get(place) else { continue };
+            match found {
+                Ok(addresses) if !addresses.is_empty() => {
+                    self.resolved.insert(place);
+                    self.answered(watch, config, place, seed, &addresses);
+                }
+                Ok(_) => self.failed(watch, seed, &LookupError::NoAddress),
+                Err(why) => self.failed(watch, seed, &why),
             }
         }
         self.forget(watch, config.sessions.drain_timeout);
+        match self.resolved.len() {
+            0 => Answered::Nothing,
+            n if n < config.nodes.len() => Answered::Some,
+            _ => Answered::All,
+        }
     }
 
-    fn answered(&mut self, watch: &ClusterWatch, config: &Cluster, seed: &NodeSpec, addresses: &[IpAddr]) {
-        let Some(port) = seed.address.host().map(|host| host.port) else { return };
-        let mut inherited = seed.clone();
+    fn answered(
+        &mut self,
+        watch: &ClusterWatch,
+        config: &Cluster,
+        place: usize,
+        seed: &NodeSpec,
+        addresses: &[IpAddr],
+    ) {
+        let Some(name) = seed.address.host() else { return };
+        let (port, origin) = (name.port, Origin::Dns(name.clone()));
         for ip in addresses {
             let address = HostPort { host: ip.to_string(), port };
             let nodes = watch.nodes();
@@ -76,11 +100,9 @@ impl Names {
                 }
                 continue;
             }
-            inherited.name = Arc::clone(&seed.name);
-            let Some(spec) = node_at(watch, address, &inherited) else { continue };
-            watch.admit(spec, Origin::Dns(Arc::clone(&seed.name)));
+            let Some(spec) = node_at(watch, address, seed) else { continue };
+            watch.admit(spec, origin.clone(), place);
         }
-        let origin = Origin::Dns(Arc::clone(&seed.name));
         for node in watch.nodes().iter().filter(|n| n.origin == origin) {
             let id = node.node.id;
             if node.ip().is_some_and(|ip| addresses.contains(&ip)) {
@@ -98,18 +120,26 @@ impl Names {
             }
         }
         let stands_for = |n: &&WatchedNode| n.origin == Origin::Placeholder && n.spec.address == seed.address;
-        if let Some(placeholder) = watch.nodes().iter().find(stands_for) {
-            watch.dismiss(placeholder);
+        let nodes = watch.nodes();
+        if let Some(placeholder) = nodes.iter().find(stands_for) {
+            if nodes.iter().any(|n| n.origin == origin) {
+                watch.dismiss(placeholder);
+            } else {
+                let why = format!("none of its {} addresses lies in discover_allow", addresses.len());
+                show_unresolved(watch, placeholder, unreachable(Unreachable::Io(why)));
+            }
         }
     }
 
     /// The last answer holds. Where there never was one, the name itself is shown as a node that cannot be reached.
     fn failed(&mut self, watch: &ClusterWatch, seed: &NodeSpec, why: &LookupError) {
-        let origin = Origin::Dns(Arc::clone(&seed.name));
+        let Some(name) = seed.address.host() else { return };
+        let origin = Origin::Dns(name.clone());
         let held = watch.nodes().iter().filter(|n| n.origin == origin).count();
         if self.warnings.entry(Arc::clone(&seed.name)).or_default().due() {
-            tracing::warn!(cluster = watch.name(), name = %seed.address, why = %why, nodes = held,
-                "cannot resolve: the last answer holds");
+            let message =
+                if held > 0 { "cannot resolve: the last answer holds" } else { "cannot resolve: no node is known yet" };
+            tracing::warn!(cluster = watch.name(), name = %seed.address, why = %why, nodes = held, "{message}");
         }
         let stands_for = |n: &&WatchedNode| n.origin == Origin::Placeholder && n.spec.address == seed.address;
         let nodes = watch.nodes();
@@ -118,8 +148,7 @@ impl Names {
                 LookupError::NotMade(why) => Check::NotMade(format!("name resolution: {why}")),
                 why => unreachable(Unreachable::CannotResolve(why.to_string())),
             };
-            let observation = Observation { begun: Instant::now(), check };
-            watch.observed(placeholder, Probed { observation, addresses: None, duration: Duration::ZERO });
+            show_unresolved(watch, placeholder, check);
         }
     }
 
@@ -134,4 +163,10 @@ impl Names {
             !over
         });
     }
+}
+
+/// A name without a node is shown as one that cannot be reached.
+fn show_unresolved(watch: &ClusterWatch, placeholder: &WatchedNode, check: Check) {
+    let observation = Observation { begun: Instant::now(), check };
+    watch.observed(placeholder, Probed { observation, addresses: None, duration: Duration::ZERO });
 }

@@ -5,10 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Warning, may_be_asked, node_at};
-use crate::config::{Cluster, Endpoint, HostPort, NodeSpec, Place};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{Answered, LOOK, Warning, has_drained, may_be_asked, node_at};
+use crate::config::{Cluster, Endpoint, HostPort, NodeKind, NodeSpec, Place};
 use crate::galera::{NodeId, Reason};
+use crate::health::lookup::LookupError;
+use crate::health::resolve::resolve;
 use crate::health::roster::{Origin, WatchedNode};
+use crate::health::seen::Seen;
 use crate::health::watch::ClusterWatch;
 
 /// A node that nobody names and that does not answer is forgotten after this many looks.
@@ -19,6 +25,8 @@ const PATIENCE: u32 = 12;
 pub(super) struct Members {
     /// Since when a node is neither named nor answers.
     gone: BTreeMap<NodeId, Instant>,
+    /// Since when a node is known to be another one by a second address.
+    twins: BTreeMap<NodeId, Instant>,
     outside: Warning,
     unusable: Warning,
 }
@@ -30,6 +38,8 @@ struct Named {
     strangers: Vec<String>,
     /// All of them.
     all: Vec<String>,
+    /// There is one who was not told its address.
+    anybody: bool,
 }
 
 /// One member's list, and who it is there.
@@ -41,76 +51,105 @@ struct List {
 
 impl Members {
     /// Reads the lists of the component that is served.
-    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Cluster) {
+    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Cluster) -> Answered {
         watch.all_checked(config.monitor.timeout * 2).await;
         let lists = lists(watch);
-        let known = known(watch);
+        let mut known = known(watch);
         let named = named(&lists, |address| known.iter().any(|(_, k)| k == address));
-        for stranger in &named.strangers {
-            self.met(watch, config, stranger).await;
+        if !named.strangers.is_empty() {
+            known.extend(unmet(watch).await);
+            self.meet(watch, config, &known, &named.strangers).await;
         }
-        self.forget(watch, config, &known, &named.all);
+        if !lists.is_empty() {
+            self.forget(watch, config, &known, &named);
+        }
+        if lists.is_empty() { Answered::Nothing } else { Answered::All }
     }
 
-    async fn met(&mut self, watch: &ClusterWatch, config: &Cluster, named: &str) {
+    /// Takes in who is at these addresses.
+    async fn meet(
+        &mut self,
+        watch: &Arc<ClusterWatch>,
+        config: &Cluster,
+        known: &[(NodeId, Endpoint)],
+        strangers: &[String],
+    ) {
         let cluster = watch.name();
-        let Ok(address) = named.parse::<HostPort>() else {
-            if self.unusable.due() {
-                tracing::warn!(cluster, address = named, "wsrep_incoming_addresses names what is no address: left out");
-            }
-            return;
-        };
-        // By its address and not by a name, whose answer could be another one at the next look-up than the one allowed here.
-        let ip = match watch.lookup().addresses(&address.host).await.map(|all| all.into_iter().next()) {
-            Ok(Some(ip)) => ip.to_canonical(),
-            Ok(None) => return,
-            Err(why) => {
+        let mut asked = JoinSet::new();
+        for named in strangers {
+            let Ok(address) = named.parse::<HostPort>() else {
                 if self.unusable.due() {
-                    tracing::warn!(cluster, address = named, why = %why, "a member's own address does not resolve here");
+                    tracing::warn!(
+                        cluster,
+                        address = named,
+                        "wsrep_incoming_addresses names what is no address: left out"
+                    );
                 }
-                return;
-            }
-        };
-        if !may_be_asked(config, ip) {
-            if self.outside.due() {
-                tracing::warn!(
-                    cluster,
-                    address = named,
-                    "a member lies outside discover_allow: it is left out, and not \
-                    sent the monitor's login"
-                );
-            }
-            return;
+                continue;
+            };
+            let lookup = watch.lookup().clone();
+            // By its address and not by a name, whose answer could be another one at the next look-up than the one allowed here.
+            asked.spawn(async move {
+                let found = timeout(LOOK, lookup.addresses(&address.host)).await;
+                (address, found.unwrap_or_else(|_elapsed| Err(LookupError::NoAnswer("not in time".to_owned()))))
+            });
         }
-        let address = HostPort { host: ip.to_string(), port: address.port };
-        let place = Endpoint::Tcp((ip, address.port).into());
-        if known(watch).iter().any(|(_, known)| *known == place) {
-            return;
-        }
-        if let Some(spec) = node_at(watch, address, &inherited(&config.nodes)) {
-            watch.admit(spec, Origin::Galera);
+        while let Some(answer) = asked.join_next().await {
+            let Ok((address, found)) = answer else { continue };
+            let ips = match found {
+                Ok(ips) => ips,
+                Err(why) => {
+                    if self.unusable.due() {
+                        tracing::warn!(cluster, %address, why = %why, "a member's own address does not resolve here");
+                    }
+                    continue;
+                }
+            };
+            let at = |ip: &IpAddr| Endpoint::Tcp((ip.to_canonical(), address.port).into());
+            if ips.iter().any(|ip| known.iter().any(|(_, known)| *known == at(ip))) {
+                continue;
+            }
+            let Some(ip) = ips.into_iter().map(|ip| ip.to_canonical()).find(|ip| may_be_asked(config, *ip)) else {
+                if self.outside.due() {
+                    tracing::warn!(cluster, %address, "a member lies outside discover_allow: it is left out, and not sent the \
+                        monitor's login");
+                }
+                continue;
+            };
+            let address = HostPort { host: ip.to_string(), port: address.port };
+            if let Some(spec) = node_at(watch, address, &inherited(&config.nodes)) {
+                watch.admit(spec, Origin::Galera, usize::MAX);
+            }
         }
     }
 
-    fn forget(&mut self, watch: &ClusterWatch, config: &Cluster, known: &[(NodeId, Endpoint)], named: &[String]) {
+    /// Lets go of nodes that are gone for good. Only what was read proves that: without a list nothing is forgotten, and an
+    /// entry without an address may be anybody.
+    fn forget(&mut self, watch: &ClusterWatch, config: &Cluster, known: &[(NodeId, Endpoint)], named: &Named) {
         let is_named = |id: NodeId| {
             let mut own = known.iter().filter(|(of, _)| *of == id);
-            own.any(|(_, at)| named.iter().any(|name| endpoint(name).as_ref() == Some(at)))
+            own.any(|(_, at)| named.all.iter().any(|name| endpoint(name).as_ref() == Some(at)))
         };
         let found: Vec<WatchedNode> = watch.nodes().iter().filter(|n| n.origin == Origin::Galera).cloned().collect();
         self.gone.retain(|id, _| found.iter().any(|n| n.node.id == *id));
+        self.twins.retain(|id, _| found.iter().any(|n| n.node.id == *id));
+        // Longer than a node may hang.
+        let patience = (config.discovery.interval * PATIENCE).max(config.monitor.down_after * 2);
         for node in found {
             let id = node.node.id;
             let (answers, twin) =
                 watch.with_seen(|core, _| (core.answers(id), matches!(core.verdict(id).reason, Reason::SameNode(_))));
             if twin {
-                // A configured node by another address.
-                watch.dismiss(&node);
-            } else if answers || is_named(id) {
+                // A configured node by another address: nobody new comes, and who is there may finish.
+                let since = *self.twins.entry(id).or_insert_with(Instant::now);
+                if has_drained(&node, since, config.sessions.drain_timeout) {
+                    watch.dismiss(&node);
+                }
+            } else if answers || is_named(id) || named.anybody {
                 self.gone.remove(&id);
             } else {
                 let since = *self.gone.entry(id).or_insert_with(Instant::now);
-                if since.elapsed() >= config.discovery.interval * PATIENCE {
+                if since.elapsed() >= patience {
                     watch.dismiss(&node);
                 }
             }
@@ -118,10 +157,34 @@ impl Members {
     }
 }
 
-/// The lists of the nodes that are served.
+/// Where configured nodes are that were not reached yet: by their names.
+async fn unmet(watch: &ClusterWatch) -> Vec<(NodeId, Endpoint)> {
+    let without_address =
+        |n: &&WatchedNode| watch.with_seen(|_, seen| seen.get(&n.node.id).is_some_and(|s| s.addresses.is_empty()));
+    let mut asked = JoinSet::new();
+    for node in watch.nodes().iter().filter(without_address) {
+        let (id, place, lookup) = (node.node.id, node.spec.address.clone(), watch.lookup().clone());
+        asked.spawn(async move { (id, timeout(LOOK, resolve(&place, None, &lookup)).await) });
+    }
+    let mut found = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        if let Ok((id, Ok(Ok(addresses)))) = answer {
+            found.extend(addresses.iter().map(|at| (id, canonical(at))));
+        }
+    }
+    found
+}
+
+/// The lists of the nodes that are served; while none is, of those that say that they are Primary: an address is only a place
+/// to ask.
 fn lists(watch: &ClusterWatch) -> Vec<List> {
     watch.with_seen(|core, seen| {
-        let rows = core.served().iter().filter_map(|id| seen.get(id)).map(|s| &s.rows);
+        let primary = |id: &NodeId| core.answers(*id) && seen.get(id).is_some_and(Seen::is_primary);
+        let asked: Vec<NodeId> = match core.served() {
+            [] => seen.keys().copied().filter(primary).collect(),
+            served => served.to_vec(),
+        };
+        let rows = asked.iter().filter_map(|id| seen.get(id)).map(|s| &s.rows);
         let list = |rows: &Arc<crate::galera::status::Rows>| {
             let addresses = rows.get("wsrep_incoming_addresses")?.clone();
             Some(List { addresses, own: rows.get("wsrep_local_index").and_then(|i| i.parse().ok()) })
@@ -132,14 +195,17 @@ fn lists(watch: &ClusterWatch) -> Vec<List> {
 
 /// Where each node of ours is.
 fn known(watch: &ClusterWatch) -> Vec<(NodeId, Endpoint)> {
-    let at = |id: &NodeId, at: &Endpoint| {
-        let at = match at {
-            Endpoint::Tcp(address) => Endpoint::Tcp((address.ip().to_canonical(), address.port()).into()),
-            other => other.clone(),
-        };
-        (*id, at)
-    };
-    watch.with_seen(|_, seen| seen.iter().flat_map(|(id, s)| s.addresses.iter().map(move |a| at(id, a))).collect())
+    watch.with_seen(|_, seen| {
+        seen.iter().flat_map(|(id, s)| s.addresses.iter().map(move |at| (*id, canonical(at)))).collect()
+    })
+}
+
+/// An IPv4 address as such.
+fn canonical(at: &Endpoint) -> Endpoint {
+    match at {
+        Endpoint::Tcp(address) => Endpoint::Tcp((address.ip().to_canonical(), address.port()).into()),
+        other => other.clone(),
+    }
 }
 
 /// Takes lists apart. An empty entry is an arbitrator, `AUTO` somebody who was not told its address. An entry that one of
@@ -149,8 +215,9 @@ fn named(lists: &[List], is_known: impl Fn(&Endpoint) -> bool) -> Named {
     let own: Vec<String> = lists.iter().filter_map(|list| entries(list).get(list.own?).cloned()).collect();
     let mut found = Named::default();
     for entry in lists.iter().flat_map(entries) {
-        let is_none = entry.is_empty() || entry.eq_ignore_ascii_case("AUTO");
-        if is_none || found.all.contains(&entry) {
+        let is_auto = entry.eq_ignore_ascii_case("AUTO");
+        found.anybody |= is_auto;
+        if is_auto || entry.is_empty() || found.all.contains(&entry) {
             continue;
         }
         if !own.contains(&entry) && !endpoint(&entry).is_some_and(|at| is_known(&at)) {
@@ -170,7 +237,10 @@ fn endpoint(named: &str) -> Option<Endpoint> {
 /// What a node that was found has of the configured ones: what all of them have, else the default.
 fn inherited(seeds: &[NodeSpec]) -> NodeSpec {
     let mut model = NodeSpec::new(Place::Host(HostPort { host: String::new(), port: 0 }));
-    let Some((first, rest)) = seeds.split_first() else { return model };
+    // A replica is another kind of node.
+    let mut members = seeds.iter().filter(|s| s.kind == NodeKind::Galera);
+    let Some(first) = members.next() else { return model };
+    let rest: Vec<&NodeSpec> = members.collect();
     if rest.iter().all(|s| s.weight == first.weight) {
         model.weight = first.weight;
     }

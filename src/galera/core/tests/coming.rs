@@ -142,6 +142,17 @@ fn nothing_is_left_of_a_node_that_is_forgotten() {
 }
 
 #[test]
+fn what_an_operator_took_out_for_work_is_out_when_it_is_found_again() {
+    let mut world = World::healthy(settings());
+    world.step(Event::Operator(NodeId(1), AdminState::Maintenance));
+    world.step(Event::Removed(NodeId(1)));
+    assert!(world.core.memory(&world.settings).operator.contains_key("n1"), "a restart remembers it too");
+    world.step(Event::Added(NodeId(7), Spec { name: "n1".into(), ..spec(7, 0) }));
+    world.see(7, synced());
+    assert_eq!(world.core.admin(NodeId(7)), AdminState::Maintenance);
+}
+
+#[test]
 fn a_silent_node_that_is_forgotten_is_waited_for_no_longer() {
     let mut world = World::healthy(settings());
     world.see_often(2, &timed_out(), 2);
