@@ -92,6 +92,12 @@ impl ServerStatus {
         self.read_only.as_deref().is_some_and(is_off) && self.super_read_only.as_deref().is_none_or(is_off)
     }
 
+    /// The account misses a right without which a node of this sort does not serve.
+    pub fn lacks_right(&self, sort: Sort) -> bool {
+        let matters = sort != Sort::Server || !self.is_writable();
+        matters && matches!(self.replication, Replication::Unreadable(_))
+    }
+
     /// Seconds behind its source, where it says so.
     pub(super) fn lag(&self) -> Option<u64> {
         if let Replication::Runs(lag) = self.replication { lag } else { None }

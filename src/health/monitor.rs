@@ -18,6 +18,9 @@ const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest back-off.
 const BACK_OFF_MOST: Duration = Duration::from_secs(60);
 
+/// A connection whose account missed a right is kept no longer: the right may have been given since.
+const RIGHTS_ANEW: Duration = Duration::from_secs(5);
+
 /// At most one warning in this time about a connection that is not kept by the server.
 const CUT_SHORT_WARNING_EVERY: Duration = Duration::from_secs(60);
 
@@ -30,6 +33,8 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     let mut kept: Option<Kept> = None;
     let mut closed = false;
     let mut back_off = None;
+    // The last check's account missed a right.
+    let mut poor = false;
     // The server ended the last kept connection right after its login.
     let mut cut_short = false;
     let mut warning = Seldom::new(CUT_SHORT_WARNING_EVERY);
@@ -39,13 +44,14 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
         let begun = Instant::now();
         let rules = watch.rules();
         let prober = rules.prober(&node, watch.lookup());
-        if node.moved.swap(false, Ordering::Relaxed)
-            && let Some(elsewhere) = kept.take()
-        {
+        let moved = node.moved.swap(false, Ordering::Relaxed);
+        let is_old = |k: &mut Kept| moved || poor && k.since.elapsed() >= RIGHTS_ANEW;
+        if let Some(old) = kept.take_if(is_old) {
             // Beside the check: it may hang where it is not needed any more.
-            tokio::spawn(within(rules.config.monitor.timeout, elsewhere.connection.quit()));
+            tokio::spawn(within(rules.config.monitor.timeout, old.connection.quit()));
         }
         let probed = prober.check(&mut kept, closed, watch.wants_members()).await;
+        poor = prober.misses_a_right(&probed.observation.check);
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
             (Check::LoginRefused(_), Some(last)) => Some((last * 2).min(BACK_OFF_MOST)),

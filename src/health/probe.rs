@@ -149,6 +149,11 @@ impl Prober {
         probed
     }
 
+    /// What this check misses may be there after another login: a session has the rights that its account had at its own.
+    pub(super) fn misses_a_right(&self, check: &Check) -> bool {
+        matches!(check, Check::Server(status) if status.lacks_right(self.sort))
+    }
+
     /// A login and nothing else: it clears the server's count of handshakes broken off from our address.
     pub(super) async fn log_in_once(&self, at: Endpoint) {
         if let Ok(Ok(kept)) = within(self.timeout, self.dial(&mut [at], &Progress::default())).await {

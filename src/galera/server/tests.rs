@@ -83,6 +83,14 @@ fn what_cannot_be_read_is_not_healthy_and_the_reason_names_the_right() {
 }
 
 #[test]
+fn a_right_is_missed_only_where_it_decides() {
+    let denied = |read_only| ServerStatus::new(rows(&[("read_only", read_only)]), Err("1227".to_owned()));
+    assert!(denied("ON").lacks_right(Sort::Server) && denied("OFF").lacks_right(Sort::Replica));
+    assert!(!denied("OFF").lacks_right(Sort::Server), "it takes writes, and need not replicate");
+    assert!(!server("ON", &[]).lacks_right(Sort::Server));
+}
+
+#[test]
 fn the_rows_that_are_shown_hold_no_hosts() {
     let status = server("ON", &[running("Yes", "Yes", Some("7"))]);
     assert_eq!(status.rows.get("seconds_behind_master").map(String::as_str), Some("7"));
