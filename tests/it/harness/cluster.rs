@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::node::{Node, Start, make_seed};
-use super::{notify, secs, watchdog, within};
+use super::{notify, secs, until, watchdog, within};
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,13 @@ pub struct Options {
     pub auto: bool,
     /// `wsrep_notify_cmd` is a script that calls what [`Node::on_notify`] says.
     pub notify: bool,
+    /// The last node tells the others an address at which it does not listen: [`Cluster::elsewhere`].
+    pub elsewhere: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 3, auto: false, notify: false }
+        Self { nodes: 3, auto: false, notify: false, elsewhere: false }
     }
 }
 
@@ -51,6 +53,9 @@ impl Cluster {
             if options.auto {
                 flags.push("--wsrep-node-incoming-address=AUTO".to_owned());
             }
+            if options.elsewhere && i + 1 == count {
+                flags.push(format!("--wsrep-node-incoming-address={}", elsewhere(ports[i][0])));
+            }
             if options.notify {
                 flags.push(format!("--wsrep-notify-cmd={}", notify::install(&dir).display()));
             }
@@ -72,6 +77,12 @@ impl Cluster {
     #[track_caller]
     pub fn node(&self, name: &str) -> &Node {
         self.nodes.iter().find(|n| n.name == name).unwrap_or_else(|| panic!("no node {name}"))
+    }
+
+    /// What the last node tells the others of itself with [`Options::elsewhere`]; nobody listens there.
+    #[track_caller]
+    pub fn elsewhere(&self) -> SocketAddr {
+        elsewhere(self.nodes.last().expect("a cluster has nodes").addr().port())
     }
 
     /// Takes from the monitor its right to read `mysql.wsrep_cluster_members`, until the guard is dropped.
@@ -161,6 +172,10 @@ fn print_of(node: &Node) -> Print {
     print
 }
 
+fn elsewhere(port: u16) -> SocketAddr {
+    ([127, 0, 0, 2], port).into()
+}
+
 /// The stopped node from whose data all others begin; made once per process.
 fn seed() -> &'static Path {
     static SEED: OnceLock<std::path::PathBuf> = OnceLock::new();
@@ -216,5 +231,16 @@ pub fn standalone(flags: &[&str]) -> Node {
     let node = Node::new("solo", watchdog::fresh_path("solo"), ports, format!("127.0.0.1:{}", ports[1]), flags);
     node.start(Start::Bootstrap(Some(seed())));
     node.wait_synced(1);
+    node
+}
+
+/// A server without Galera, which runs, with the accounts and the data of all nodes and these flags after the usual ones.
+/// It writes no binary log: what it has it got by replication, or from us.
+pub fn server(name: &str, flags: &[&str]) -> Node {
+    let usual = ["--wsrep-on=OFF", "--wsrep-provider=none", "--skip-log-bin", "--skip-log-slave-updates"];
+    let node =
+        Node::new(name, watchdog::fresh_path(name), Node::free_ports(), String::new(), &[&usual, flags].concat());
+    node.start(Start::Bootstrap(Some(seed())));
+    until(secs(30), "the server takes logins", || node.root().ok());
     node
 }

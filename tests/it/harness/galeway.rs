@@ -76,17 +76,23 @@ const NO_STATE: &str = "state_dir = \"\"\n";
 /// What [`Settings::service`] holds by default.
 pub const ROUND_ROBIN: &str = "balance = \"round-robin\"";
 
+/// A node in the list of a cluster's nodes, with these further keys.
+pub fn table(name: &str, addr: SocketAddr, keys: &str) -> String {
+    let keys = if keys.is_empty() { String::new() } else { format!(", {keys}") };
+    format!("{{ address = \"{addr}\", name = \"{name}\"{keys} }}")
+}
+
 impl Settings<'_> {
     /// The whole file, with neither admin socket nor memory, and with the first role only.
     pub fn text(&self, nodes: &[(String, SocketAddr)], accept: SocketAddr, admin: SocketAddr) -> String {
-        self.text_of(nodes, &[accept], admin)
+        let nodes: Vec<_> = nodes.iter().map(|(name, addr)| table(name, *addr, "")).collect();
+        self.text_of(&nodes, &[accept], admin)
     }
 
-    fn text_of(&self, nodes: &[(String, SocketAddr)], accepts: &[SocketAddr], admin: SocketAddr) -> String {
-        let nodes: Vec<_> =
-            nodes.iter().map(|(name, addr)| format!("{{ address = \"{addr}\", name = \"{name}\" }}")).collect();
+    fn text_of(&self, nodes: &[String], accepts: &[SocketAddr], admin: SocketAddr) -> String {
         let mut text = format!("[cluster.main]\nnodes = [{}]\n{}\n", nodes.join(", "), self.cluster);
-        let login = "user = \"monitor\"\npassword = \"monitor\"";
+        let logs_in = !self.monitor.contains("kind = \"tcp\"");
+        let login = if logs_in { "user = \"monitor\"\npassword = \"monitor\"" } else { "" };
         let _ = write!(text, "[cluster.main.monitor]\n{login}\n{}\n", self.monitor);
         let _ = write!(text, "[cluster.main.eligibility]\n{}\n", self.eligibility);
         let _ = write!(text, "[cluster.main.writer]\n{}\n", self.writer);
@@ -126,6 +132,13 @@ impl Galeway {
     /// In front of any addresses, and not waited for: `readyz` may never be 200 here.
     #[track_caller]
     pub fn spawn(nodes: &[(String, SocketAddr)], settings: Settings<'_>) -> Self {
+        let nodes: Vec<_> = nodes.iter().map(|(name, addr)| table(name, *addr, "")).collect();
+        Self::spawn_nodes(&nodes, settings)
+    }
+
+    /// The same with nodes as they stand in the file: see [`table`].
+    #[track_caller]
+    pub fn spawn_nodes(nodes: &[String], settings: Settings<'_>) -> Self {
         let accepts: Vec<_> = settings.roles.iter().map(|_| local(ports::free())).collect();
         let admin = local(ports::free());
         let dir = fresh_dir();

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cluster` | nodes, shared by all tests of this process behind a guard; single nodes with flags of their own |
+//! | `cluster` | nodes, shared by all tests of this process behind a guard; single nodes, and servers without Galera, with flags of their own |
 //! | `node` | one `mariadbd`: start, stop, kill, freeze, isolate, bootstrap, desync, wipe; what it says of itself |
 //! | `arbitrator` | a garbd |
 //! | `split` | two Primary components that share everything but their members |
@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 pub use arbitrator::Arbitrator;
 pub use client::Conn;
-pub use cluster::{Cluster, Options, cluster, cluster_of, standalone};
+pub use cluster::{Cluster, Options, cluster, cluster_of, server, standalone};
 pub use galeway::{Galeway, Settings};
 pub use load::Load;
 pub use node::Node;

@@ -17,6 +17,8 @@
 //! | `record` | several balancers, one writer, by the record that the cluster replicates |
 //! | `commands` | `galeway probe`, SIGTERM |
 //! | `recover` | `galeway recover`, and its commands carried out |
+//! | `discovery` | members that are found, and forgotten |
+//! | `servers` | clusters of other kinds: servers by themselves, and anything that takes a connection |
 //!
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
 //! each sentence (not before, not there, not one) has no slack.
@@ -25,6 +27,7 @@ mod agreement;
 mod bulk;
 mod check;
 mod commands;
+mod discovery;
 mod faults;
 mod logins;
 mod membership;
@@ -32,6 +35,7 @@ mod notify;
 mod record;
 mod recover;
 mod scenarios;
+mod servers;
 mod split_brain;
 mod spread;
 mod thawed;

@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_millis(150);
 
 #[test]
 fn a_donor_is_excluded_within_150_ms_of_its_own_call() {
-    let cluster = cluster_of(Options { nodes: 3, auto: true, notify: true });
+    let cluster = cluster_of(Options { auto: true, notify: true, ..Options::default() });
     let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
     // Something to transfer, or the donor were none before it could be seen.
     n1.sql("CREATE DATABASE ballast");
