@@ -18,6 +18,7 @@
 //! | `commands` | `galeway probe`, SIGTERM |
 //! | `recover` | `galeway recover`, and its commands carried out |
 //! | `discovery` | members that are found, and forgotten |
+//! | `replica` | an asynchronous replica: a reader, and what is left when the cluster is lost |
 //! | `servers` | clusters of other kinds: servers by themselves, and anything that takes a connection |
 //!
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
@@ -34,6 +35,7 @@ mod membership;
 mod notify;
 mod record;
 mod recover;
+mod replica;
 mod scenarios;
 mod servers;
 mod split_brain;
