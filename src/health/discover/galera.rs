@@ -60,7 +60,11 @@ impl Members {
             known.extend(unmet(watch).await);
             self.meet(watch, config, &known, &named.strangers).await;
         }
-        if !lists.is_empty() {
+        if lists.is_empty() {
+            // Nobody is there who could name anybody. If it is our own network that fails, the nodes live, and so do their
+            // sessions.
+            self.gone.clear();
+        } else {
             self.forget(watch, config, &known, &named);
         }
         if lists.is_empty() { Answered::Nothing } else { Answered::All }
@@ -123,8 +127,7 @@ impl Members {
         }
     }
 
-    /// Lets go of nodes that are gone for good. Only what was read proves that: without a list nothing is forgotten, and an
-    /// entry without an address may be anybody.
+    /// Lets go of nodes that are gone for good. An entry without an address may be anybody.
     fn forget(&mut self, watch: &ClusterWatch, config: &Cluster, known: &[(NodeId, Endpoint)], named: &Named) {
         let is_named = |id: NodeId| {
             let mut own = known.iter().filter(|(of, _)| *of == id);
@@ -234,26 +237,26 @@ fn endpoint(named: &str) -> Option<Endpoint> {
     Some(Endpoint::Tcp((ip.to_canonical(), address.port).into()))
 }
 
-/// What a node that was found has of the configured ones: what all of them have, else the default.
-fn inherited(seeds: &[NodeSpec]) -> NodeSpec {
+/// What a node that was found has of the configured members: what all of them have, else the default. Replicas, as of another
+/// site, are no model for members.
+fn inherited(nodes: &[NodeSpec]) -> NodeSpec {
     let mut model = NodeSpec::new(Place::Host(HostPort { host: String::new(), port: 0 }));
-    // A replica is another kind of node.
-    let mut members = seeds.iter().filter(|s| s.kind == NodeKind::Galera);
-    let Some(first) = members.next() else { return model };
-    let rest: Vec<&NodeSpec> = members.collect();
-    if rest.iter().all(|s| s.weight == first.weight) {
+    let seeds: Vec<&NodeSpec> = nodes.iter().filter(|node| node.kind == NodeKind::Galera).collect();
+    let Some(first) = seeds.first() else { return model };
+    let shared = |same: fn(&NodeSpec, &NodeSpec) -> bool| seeds.iter().all(|seed| same(seed, first));
+    if shared(|a, b| a.weight == b.weight) {
         model.weight = first.weight;
     }
-    if rest.iter().all(|s| s.priority == first.priority) {
+    if shared(|a, b| a.priority == b.priority) {
         model.priority = first.priority;
     }
-    if rest.iter().all(|s| s.zone == first.zone) {
+    if shared(|a, b| a.zone == b.zone) {
         model.zone = Arc::clone(&first.zone);
     }
-    if rest.iter().all(|s| s.backup == first.backup) {
+    if shared(|a, b| a.backup == b.backup) {
         model.backup = first.backup;
     }
-    if rest.iter().all(|s| s.max_connections == first.max_connections) {
+    if shared(|a, b| a.max_connections == b.max_connections) {
         model.max_connections = first.max_connections;
     }
     model
@@ -304,5 +307,16 @@ mod tests {
         seeds[0].weight = 50;
         let model = inherited(&seeds);
         assert_eq!((&*model.zone, model.max_connections, model.weight), ("b", Some(500), 100));
+    }
+
+    #[test]
+    fn a_replica_of_another_site_is_no_model_for_members() {
+        let seed = |host: &str| NodeSpec::new(Place::Host(host.parse().unwrap()));
+        let mut nodes = [seed("replica"), seed("db1")];
+        (nodes[0].kind, nodes[0].backup, nodes[0].zone) = (NodeKind::Mysql, true, "b".into());
+        (nodes[1].zone, nodes[1].weight) = ("a".into(), 50);
+        let model = inherited(&nodes);
+        assert_eq!((&*model.zone, model.weight, model.backup, model.kind), ("a", 50, false, NodeKind::Galera));
+        assert_eq!(inherited(&nodes[..1]), inherited(&[]));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{SLACK, assert_no_failed_connect, entry};
+use super::{SLACK, assert_no_failed_connect, entry, session_on};
 use crate::harness::load::Manner;
 use crate::harness::{Cluster, Galeway, Load, Node, Options, Settings, cluster, cluster_of, millis, secs, until};
 
@@ -114,6 +114,19 @@ fn the_other_members_are_found_checked_and_forgotten_and_the_seed_stays() {
     assert_no_failed_connect(&report);
     let nodes = report.by_node_since(out);
     assert_eq!(nodes.keys().copied().collect::<Vec<_>>(), ["n2", "n3"], "{nodes:?}");
+
+    // Everybody falls silent, as where our own network fails: nobody is left who could name them, and all stay with their
+    // sessions.
+    let mut session = session_on(&galeway, "n3");
+    n2.freeze();
+    n3.freeze();
+    wait_node(&galeway, &third, "excluded", secs(10));
+    let silent = Instant::now();
+    while silent.elapsed() < PATIENCE + 4 * LOOK {
+        assert_eq!(names(&galeway.cluster()), ["n1", second.as_str(), third.as_str()]);
+        std::thread::sleep(millis(50));
+    }
+    assert!(!session.ends_within(millis(100)), "a session ended for a silence that may be our own");
 }
 
 #[test]
