@@ -98,9 +98,8 @@ async fn relayed(
     record.detail = detail(&fate);
     record.end = (reason.label(), reason.whose());
     route.close(reason);
-    // What is left may take a second of waiting for the client: the node and the next client need not wait for that.
-    drop((slot, active, in_service, lease));
-    Box::pin(close(fate, client, stream, settings.protocol)).await;
+    let places = (slot, active, in_service, lease);
+    Box::pin(close(fate, client, stream, places, settings.protocol)).await;
 }
 
 /// How a session came to its end.
@@ -143,16 +142,23 @@ async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease)
     }
 }
 
-/// Closes both sides, each as its fate allows.
-async fn close(fate: Fate, client: Stream, node: Stream, protocol: Protocol) {
+/// Closes both sides, each as its fate allows. `places` are what the next client waits for: they are given back when the
+/// node's side is closed, or else the node would have one session more than it may; the client's side may take a second
+/// of waiting, and nobody need wait for that.
+async fn close(fate: Fate, client: Stream, node: Stream, places: impl Sized, protocol: Protocol) {
     match fate {
-        Fate::Relay(End::Orderly(_)) => {}
+        Fate::Relay(End::Orderly(_)) => {
+            drop(node);
+            drop(places);
+        }
         Fate::Relay(End::Broken(Side::Client, _) | End::Vanished(Side::Client) | End::Stalled(Side::Client)) => {
             client.abort();
             pass_on_abort(node, protocol).await;
+            drop(places);
         }
         Fate::Relay(End::Broken(Side::Node, _) | End::Vanished(Side::Node) | End::Stalled(Side::Node)) => {
             node.abort();
+            drop(places);
             match protocol {
                 Protocol::Mysql => part(client).await,
                 // An end of data would look like a complete answer.
@@ -161,10 +167,12 @@ async fn close(fate: Fate, client: Stream, node: Stream, protocol: Protocol) {
         }
         Fate::Relay(End::Idle | End::HalfClosed(_)) => {
             drop(node);
+            drop(places);
             part(client).await;
         }
         Fate::Killed(_) | Fate::Drained(_) => {
             node.abort();
+            drop(places);
             part(client).await;
         }
     }
