@@ -18,6 +18,7 @@ mod bad_input;
 mod dns_nodes;
 mod docs;
 mod drain;
+mod fair;
 mod fakes;
 mod harness;
 mod harness_splits;
