@@ -23,6 +23,7 @@ mod fakes;
 mod harness;
 mod harness_splits;
 mod harness_works;
+mod hostile;
 mod limits;
 mod login;
 mod login_tls;
