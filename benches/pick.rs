@@ -36,6 +36,7 @@ fn member(id: u32) -> Member {
         priority: 0,
         zone: if id.is_multiple_of(2) { "a" } else { "b" }.into(),
         backup: id % 25 == 24,
+        reads_only: false,
         max_connections: Some(100_000),
         admin: AdminState::Ready,
         verdict: Verdict { kind, reason, room: true, slow: None },

@@ -271,7 +271,7 @@ galeway 0.1.0, running, up 1d02h, pid 7
 !   db2   excluded               2h02m  120ms    3         fenced: the other part is served?[2J
 !   db3   excluded  maintenance  2h02m  120ms    3         maintenance (set by an operator)
     db4   eligible               2h02m  120ms    3         Synced; last check: no answer: query timed out
-  service writer on 127.0.0.1:3306, main/writer: 3 active, 0 queued, 10 total, 0 rejected, 1 failed
+  service writer on 127.0.0.1:3306, to main/writer: 3 active, 0 queued, 10 total, 0 rejected, 1 failed
 ready: every service can route
 ";
         assert_eq!(text(&status, &(200, "ready\n".to_owned())), expected);

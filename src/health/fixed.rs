@@ -168,6 +168,7 @@ fn snapshot(service: &Arc<str>, nodes: &[(Arc<Node>, NodeSpec)], places: &[Where
         priority: spec.priority,
         zone: Arc::clone(&spec.zone),
         backup: false,
+        reads_only: false,
         max_connections: None,
         admin: AdminState::Ready,
         verdict: Verdict { kind: Kind::Eligible, reason: Reason::Given, room: true, slow: None },

@@ -82,8 +82,9 @@ impl Handle {
         self.drain();
         wait(LAST_WORDS, || !self.workers.accepting());
         self.stopping.send_replace(true);
-        for cluster in &self.view.clusters {
-            for member in &cluster.pool.load().members {
+        // By the services and not by the clusters: fixed targets belong to none.
+        for service in &self.view.services {
+            for member in &service.pool.load().members {
                 member.node.switch.kill(Cause::Shutdown, Duration::ZERO);
             }
         }

@@ -139,6 +139,13 @@ impl Instance {
             let service = Service::new(Arc::clone(settings), pool, metrics, stopping.subscribe());
             services.push((Arc::new(service), accepting));
         }
+        for name in listeners.unclaimed() {
+            tracing::warn!(
+                name,
+                "a socket was handed over that no service accepts on: whoever connects there waits; write \
+                accept = \"fd:NAME\", or take it out of the .socket unit"
+            );
+        }
         let admin = config.admin.listen.map(bind_admin).transpose()?;
         let (socket, socket_file) = config.admin.socket.as_ref().map(bind_socket).transpose()?.flatten().unzip();
         let clusters = config.clusters.iter().zip(&healths).map(|(c, health)| ClusterView {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -9,24 +10,38 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use super::Stream;
 use crate::config::Endpoint;
 
-/// Connects, from `source` where it is given. It is the caller who has a deadline.
+/// The first pause before a full queue is tried again; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(1);
+/// The longest one.
+const PAUSE_MOST: Duration = Duration::from_millis(50);
+
+/// Connects, from `source` where it is given. It is the caller who has a deadline: a Unix socket whose queue is full is waited
+/// for.
 ///
 /// # Errors
-/// Those of `connect(2)`. A Unix socket whose queue is full counts as one that refuses: the kernel's EAGAIN would look like a
-/// shortage of ours.
+/// Those of `connect(2)`.
 pub async fn connect(to: &Endpoint, source: Option<IpAddr>) -> io::Result<Stream> {
     match to {
         Endpoint::Tcp(address) => match source {
             None => TcpStream::connect(address).await.map(Stream::Tcp),
             Some(source) => connect_from(source, *address).await.map(Stream::Tcp),
         },
-        Endpoint::Unix(path) => match UnixStream::connect(path).await {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::new(io::ErrorKind::ConnectionRefused, "its queue of connections is full"))
+        Endpoint::Unix(path) => {
+            let mut pause = PAUSE_FIRST;
+            loop {
+                match UnixStream::connect(path).await {
+                    // Its queue of connections is full. A connect that blocks would wait for a place in it.
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE_MOST);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                        return Err(io::Error::new(e.kind(), "there is no such socket"));
+                    }
+                    connected => return connected.map(Stream::Unix),
+                }
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(io::Error::new(e.kind(), "there is no such socket")),
-            connected => connected.map(Stream::Unix),
-        },
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Inherited {
     sockets: Option<ListenFd>,
     /// In their order; a socket without a name has the one that systemd gives it.
     names: Vec<String>,
+    taken: Vec<String>,
 }
 
 impl fmt::Debug for Inherited {
@@ -44,9 +45,16 @@ impl Inherited {
     pub fn from_env() -> Self {
         let sockets = ListenFd::from_env();
         let given = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut given = given.split(':').filter(|name| !name.is_empty());
-        let names = (0..sockets.len()).map(|_| given.next().unwrap_or("unknown").to_owned()).collect();
-        Self { sockets: Some(sockets), names }
+        let mut given = given.split(':');
+        let name = |given: Option<&str>| given.filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+        let names = (0..sockets.len()).map(|_| name(given.next())).collect();
+        Self { sockets: Some(sockets), names, taken: Vec::new() }
+    }
+
+    /// Names of those that nobody has taken: who connects there waits for ever.
+    pub(super) fn left(&self) -> Vec<&str> {
+        let is_taken = |name: &&str| self.taken.iter().any(|taken| taken == name);
+        self.names.iter().map(String::as_str).filter(|name| !is_taken(name)).collect()
     }
 
     /// All sockets of this name.
@@ -67,6 +75,7 @@ impl Inherited {
         if taken.is_empty() {
             return Err(InheritedError::NoSuchName(self.names.join(", ")));
         }
+        self.taken.push(name.to_owned());
         Ok(taken)
     }
 }

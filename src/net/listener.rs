@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_acceptconn;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::inherited::{Inherited, InheritedError};
@@ -102,6 +103,13 @@ impl Listener {
 
     /// One that somebody else has bound.
     pub(super) fn inherit(socket: Bound, keepalive: Option<Duration>) -> io::Result<Self> {
+        let listens = match &socket {
+            Bound::Tcp(s) => socket_acceptconn(s),
+            Bound::Unix(s) => socket_acceptconn(s),
+        };
+        if !listens? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+        }
         let local = match &socket {
             Bound::Tcp(s) => {
                 s.set_nonblocking(true)?;
@@ -225,6 +233,11 @@ impl Listeners {
         Ok(bound)
     }
 
+    /// Names of inherited sockets that no service accepts on.
+    pub fn unclaimed(&self) -> Vec<&str> {
+        self.inherited.left()
+    }
+
     /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
     pub fn release(&mut self) {
         self.held.clear();
@@ -237,7 +250,16 @@ pub fn is_local_shortage(e: &io::Error) -> bool {
     use rustix::io::Errno;
     let Some(code) = e.raw_os_error() else { return e.kind() == io::ErrorKind::OutOfMemory };
     let errno = Errno::from_raw_os_error(code);
-    let shortage = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL, Errno::AGAIN];
+    // AFNOSUPPORT: a kernel without IPv6, say.
+    let shortage = [
+        Errno::AFNOSUPPORT,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::ADDRNOTAVAIL,
+        Errno::AGAIN,
+    ];
     // EPERM and EACCES come from this host's firewall or sandbox.
     shortage.contains(&errno) || [Errno::PERM, Errno::ACCESS].contains(&errno)
 }

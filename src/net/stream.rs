@@ -11,10 +11,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+
+/// How often a peer is looked after whose leaving brings no news.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -139,8 +143,11 @@ impl Stream {
     /// Whether the peer has ended its direction or the connection is broken, as the kernel knows already although bytes that
     /// came before are unread.
     pub fn has_ended(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        self.polled(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Whether the kernel says any of this now.
+    fn polled(&self, flags: PollFlags) -> bool {
         let fd = match self {
             Self::Tcp(s) => s.as_fd(),
             Self::TlsClient(s) => s.get_ref().0.as_fd(),
@@ -149,7 +156,7 @@ impl Stream {
         let mut of = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
         let asked = poll(&mut of, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         let [of] = &of;
-        asked.is_ok() && of.revents().intersects(ended)
+        asked.is_ok() && of.revents().intersects(flags)
     }
 
     /// Resolves when the connection has broken; its orderly end is none.
@@ -158,7 +165,13 @@ impl Stream {
         let ready = match self {
             Self::Tcp(s) => s.ready(Interest::ERROR).await,
             Self::TlsClient(s) => s.get_ref().0.ready(Interest::ERROR).await,
-            Self::Unix(s) => s.ready(Interest::ERROR).await,
+            // Its peer's close is no error (unix(7)), and no readiness of its own beside that to write.
+            Self::Unix(_) => {
+                while !self.polled(PollFlags::HUP | PollFlags::ERR) {
+                    tokio::time::sleep(LOOK).await;
+                }
+                return;
+            }
         };
         if ready.is_ok_and(|ready| !ready.is_error()) {
             std::future::pending::<()>().await;

@@ -7,11 +7,14 @@
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::process::{Gid, Uid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::SocketAccess;
@@ -34,6 +37,11 @@ pub enum UnixError {
     /// Somebody answers there.
     #[error("another process listens there: see `ss -xlp`, or choose another path")]
     Taken,
+    /// It belongs to somebody who does not let us ask whether anybody answers.
+    #[error(
+        "a socket of another user has that name, and this one may not open it: see `ls -l`; remove it if nobody listens there"
+    )]
+    NotOurs,
     /// Another process holds the directory's lock.
     #[error("another process has locked the directory for more than a second")]
     Locked,
@@ -86,12 +94,21 @@ pub fn bind_unix(path: &Path, access: &SocketAccess) -> Result<(UnixListener, So
     make_way(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), made: identity(path)? };
-    if owner.is_some() || group.is_some() {
-        std::os::unix::fs::chown(path, owner, group)
-            .map_err(|source| UnixError::Owner { to: access.owner().unwrap_or_default(), source })?;
+    // Held, and not named again: whoever may write the directory could put a link to another file in its place meanwhile, and
+    // root would give that one away.
+    let made =
+        fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
+    let seen = fs::fstat(&made).map_err(io::Error::from)?;
+    if FileType::from_raw_mode(seen.st_mode) != FileType::Socket {
+        return Err(UnixError::NotASocket);
     }
-    std::fs::set_permissions(path, Permissions::from_mode(access.mode))?;
+    let file = SocketFile { path: path.to_owned(), made: (seen.st_dev, seen.st_ino) };
+    if owner.is_some() || group.is_some() {
+        fs::chownat(&made, "", owner.map(Uid::from_raw), group.map(Gid::from_raw), AtFlags::EMPTY_PATH)
+            .map_err(|e| UnixError::Owner { to: access.owner().unwrap_or_default(), source: e.into() })?;
+    }
+    // A descriptor of this kind knows no fchmod (open(2), O_PATH); by this name it is the file itself.
+    std::fs::set_permissions(format!("/proc/self/fd/{}", made.as_raw_fd()), Permissions::from_mode(access.mode))?;
     socket.listen(BACKLOG)?;
     Ok((UnixListener::from(std::os::fd::OwnedFd::from(socket)), file))
 }
@@ -137,7 +154,7 @@ fn make_way(path: &Path) -> Result<(), UnixError> {
     match probe.connect(&SockAddr::unix(path)?) {
         // Only this says that nobody holds it. A full queue (EAGAIN) is somebody's, and so is a socket of another type.
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => Ok(std::fs::remove_file(path)?),
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => Err(e.into()),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => Err(UnixError::NotOurs),
         Ok(()) | Err(_) => Err(UnixError::Taken),
     }
 }

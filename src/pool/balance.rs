@@ -1,5 +1,6 @@
 //! Picking one node of a snapshot. Pure: the same snapshot, counters and question give the same node.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
@@ -9,7 +10,7 @@ use crate::config::Balance;
 
 /// Members of one snapshot that were tried already.
 #[derive(Debug, Default, Clone)]
-pub struct Tried(Vec<usize>);
+pub struct Tried(SmallVec<[usize; 4]>);
 
 impl Tried {
     /// Remembers a member.
@@ -176,7 +177,8 @@ fn in_turn(among: &Among<'_>, ticket: usize) -> Option<usize> {
     if among.members.contains(&mine) {
         return Some(usize::from(mine));
     }
-    let round = u64::try_from(ticket.checked_div(turns.len())?).ok()?;
+    // With the turn's own place: one round's turns of that node go to different ones.
+    let round = u64::try_from(ticket.checked_div(turns.len())?.wrapping_add(ticket.checked_rem(turns.len())?)).ok()?;
     let total = among.weight();
     // Every point once in `total` rounds, and neighbours far apart.
     let stride = (total.saturating_mul(618) / 1000..).find(|s| *s > 0 && gcd(*s, total) == 1)?;
@@ -184,22 +186,24 @@ fn in_turn(among: &Among<'_>, ticket: usize) -> Option<usize> {
     among.at_point(point, None).map(|(i, _)| i)
 }
 
-/// The member with the fewest sessions for its weight. Ties go round: each ticket looks from another member on.
+/// The member with the fewest sessions for its weight. Of equals the one whose turn it is by the weights, or who comes next
+/// after it: idle nodes get their share as busy ones do.
 fn least_loaded(among: &Among<'_>, ticket: usize) -> Option<usize> {
-    let count = among.members.len();
-    let start = ticket.checked_rem(count)?;
-    let mut best: Option<(usize, Load, usize)> = None;
-    for (nth, (i, m)) in among.iter().enumerate() {
-        let (load, place) = (Load::of(m), if nth < start { nth + count - start } else { nth - start });
-        let is_better = best.as_ref().is_none_or(|(_, b, b_place)| load.compare(b).then(place.cmp(b_place)).is_lt());
-        if is_better {
-            best = Some((i, load, place));
+    let turn = in_turn(among, ticket)?;
+    let mut best: Option<(usize, Load)> = None;
+    for (i, m) in among.iter() {
+        let load = Load::of(m);
+        let order = best.as_ref().map_or(Ordering::Less, |(_, b)| load.compare(b));
+        // The first of equals, but for one that follows the turn where the first stands before it.
+        let is_nearer = |at: usize| at < turn && i >= turn;
+        if order.is_lt() || order.is_eq() && best.as_ref().is_some_and(|(at, _)| is_nearer(*at)) {
+            best = Some((i, load));
         }
     }
-    best.map(|(i, ..)| i)
+    best.map(|(i, _)| i)
 }
 
-/// Sessions, this one included, for a weight.
+/// Sessions for a weight.
 struct Load {
     sessions: u64,
     weight: u64,
@@ -207,12 +211,12 @@ struct Load {
 
 impl Load {
     fn of(member: &Member) -> Self {
-        let sessions = u64::try_from(member.node.active()).unwrap_or(u64::MAX).saturating_add(1);
+        let sessions = u64::try_from(member.node.active()).unwrap_or(u64::MAX);
         Self { sessions, weight: u64::from(member.weight) }
     }
 
     /// Without dividing.
-    fn compare(&self, other: &Self) -> std::cmp::Ordering {
+    fn compare(&self, other: &Self) -> Ordering {
         self.sessions.saturating_mul(other.weight).cmp(&other.sessions.saturating_mul(self.weight))
     }
 }
@@ -241,7 +245,6 @@ fn at_home(among: &Among<'_>, source: u64) -> Option<usize> {
         index: usize,
         share: u64,
         weight: u16,
-        score: f64,
     }
     let score = |share: u64, weight: u16| {
         // From 0 to 1, both excluded: 2^-54 is added.
@@ -255,9 +258,13 @@ fn at_home(among: &Among<'_>, source: u64) -> Option<usize> {
         if home.as_ref().is_some_and(|home| share <= home.share && weight <= home.weight) {
             continue;
         }
-        let score = score(share, weight);
-        if home.as_ref().is_none_or(|home| score > home.score) {
-            home = Some(Home { index, share, weight, score });
+        // Of equal weights the larger share has the larger score.
+        if let Some(best) = home.as_mut().filter(|home| home.weight == weight && share > home.share) {
+            *best = Home { index, share, weight };
+            continue;
+        }
+        if home.as_ref().is_none_or(|home| score(share, weight) > score(home.share, home.weight)) {
+            home = Some(Home { index, share, weight });
         }
     }
     home.map(|home| home.index)

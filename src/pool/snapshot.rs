@@ -27,6 +27,8 @@ pub struct Member {
     pub zone: Arc<str>,
     /// It gets clients only while no other node serves.
     pub backup: bool,
+    /// A replica: of services for readers only.
+    pub reads_only: bool,
     /// Sessions at once; `None` = as many as come.
     pub max_connections: Option<u32>,
     /// What the operator wants of it.
@@ -130,7 +132,8 @@ impl Pool {
     pub(super) fn suits(&self, index: usize, member: &Member, wanted: Wanted) -> bool {
         let is_writer = self.writer == Some(index);
         let has_role = match (wanted.role, wanted.includes_writer) {
-            (Role::Any, _) => true,
+            // Whoever does not say that he only reads may write.
+            (Role::Any, _) => !member.reads_only,
             (Role::Writer, _) => is_writer,
             (Role::Reader, ReaderRule::Never) => !is_writer,
             // As a last resort it fits as well: after all others.
@@ -164,6 +167,7 @@ impl Pool {
                 AdminState::Ready if self.fits(i, wanted) => {
                     otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
                 }
+                AdminState::Ready if wanted.role == Role::Any => format!("{}, for readers only", m.verdict.reason),
                 AdminState::Ready if wanted.role == Role::Reader => format!("{}, the writer", m.verdict.reason),
                 AdminState::Ready => format!("{}, not the writer", m.verdict.reason),
             };

@@ -77,6 +77,9 @@ impl fmt::Display for Failure {
             Self::Closed => f.write_str("closed before the greeting"),
             Self::Err(e) => write!(f, "{e} in place of the greeting"),
             Self::Garbage(what) => write!(f, "no MySQL greeting: {what}"),
+            Self::Local(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "not tried, this host does not allow it: {e}")
+            }
             Self::Local(e) => write!(f, "not tried, a shortage of this host: {e}"),
             Self::Withdrawn => f.write_str("its verdict changed"),
         }
@@ -206,6 +209,11 @@ async fn greeted(
 /// name with an IPv6 address that leads nowhere the node may be well.
 async fn connected(addresses: &[Endpoint], settings: &Settings, patience: &Patience) -> Result<Stream, Failure> {
     let begun = Instant::now();
+    let can_be_reached = |at: &&Endpoint| match (at, settings.source) {
+        (Endpoint::Tcp(at), Some(source)) => at.is_ipv4() == source.is_ipv4(),
+        _ => true,
+    };
+    let addresses: Vec<&Endpoint> = addresses.iter().filter(can_be_reached).collect();
     let share = patience.connect / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let (mut last, mut ours) = (None, None);
     for (nth, address) in (1..).zip(addresses) {
@@ -217,7 +225,7 @@ async fn connected(addresses: &[Endpoint], settings: &Settings, patience: &Patie
             Err(_elapsed) => last = Some(Failure::Connect(patience.connect)),
         }
     }
-    let none = || Failure::Local(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address"));
+    let none = || Failure::Local(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of the kind of `source`"));
     Err(last.or(ours).unwrap_or_else(none))
 }
 

@@ -19,6 +19,7 @@ mod welcome;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
@@ -44,6 +45,10 @@ pub struct Service {
     slots: Arc<Semaphore>,
     /// Clients that may still be waited for to say who they are.
     nameless: Semaphore,
+    /// Clients that are turned away and may still be waited for to leave.
+    partings: Semaphore,
+    /// Picks so far.
+    turns: AtomicUsize,
     /// Who waits for a node.
     queue: Arc<Queue>,
     /// How many clients each address has.
@@ -52,7 +57,17 @@ pub struct Service {
     stopping: watch::Receiver<bool>,
 }
 
+/// Clients of one service that are turned away in an orderly way at once; further ones are cut. Whoever is refused stands
+/// outside every other limit for as long as that takes.
+const PARTINGS: usize = 256;
+
 impl Service {
+    /// The number of a client's pick, for the algorithms. Not that of its arrival: a client that is turned away takes nobody's
+    /// turn.
+    fn turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A service that accepts nothing yet: see [`Workers::attach`].
     pub fn new(
         settings: Arc<config::Service>,
@@ -60,13 +75,17 @@ impl Service {
         metrics: Arc<ServiceMetrics>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let slots = usize::try_from(settings.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (slots, waiting) = (count(settings.max_connections), count(settings.max_queue));
         Self {
             settings: ArcSwap::new(settings),
             pool,
             metrics,
             slots: Arc::new(Semaphore::new(slots)),
-            nameless: Semaphore::new(slots),
+            // As many as may be served and wait: a whole burst of accepts comes before the first header is read.
+            nameless: Semaphore::new(slots.saturating_add(waiting).min(Semaphore::MAX_PERMITS)),
+            partings: Semaphore::new(PARTINGS),
+            turns: AtomicUsize::new(0),
             queue: Arc::default(),
             sources: Arc::default(),
             stopping,

@@ -1,10 +1,12 @@
 //! The line of clients that wait for a node: first come, first served.
 //!
 //! Only the first in line looks for a node. When it has found one it leaves the line, and the next one looks; when it finds
-//! none it waits for news, and everybody behind it waits for it. A client whose attempts failed steps out of the line while
-//! it pauses, so that it holds up nobody, and comes back to the place that its arrival gives it.
+//! none it waits for news, and everybody behind it waits for it. A client whose attempt failed tries the next nodes at once: it
+//! had its turn. When all have failed it steps out of the line while it pauses, so that it holds up nobody, and comes back to
+//! the place that its arrival gives it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -14,18 +16,23 @@ use tokio::sync::Notify;
 pub(super) struct Queue {
     /// By the number of the client.
     line: Mutex<BTreeMap<usize, Arc<Notify>>>,
+    /// How many there are: asked for every connection, and mostly there is nobody.
+    length: AtomicUsize,
 }
 
 impl Queue {
     /// Somebody waits who came before this client.
     pub(super) fn is_before(&self, ticket: usize) -> bool {
-        self.line().keys().next().is_some_and(|first| *first < ticket)
+        self.length.load(Ordering::Acquire) > 0 && self.line().keys().next().is_some_and(|first| *first < ticket)
     }
 
     /// Takes the place of this client, until the guard is dropped.
     pub(super) fn join(self: &Arc<Self>, ticket: usize) -> Place {
         let news = Arc::new(Notify::new());
-        self.line().insert(ticket, Arc::clone(&news));
+        let mut line = self.line();
+        line.insert(ticket, Arc::clone(&news));
+        self.length.store(line.len(), Ordering::Release);
+        drop(line);
         Place { queue: Arc::clone(self), ticket, news }
     }
 
@@ -60,6 +67,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut line = self.queue.line();
         line.remove(&self.ticket);
+        self.queue.length.store(line.len(), Ordering::Release);
         if let Some((_, next)) = line.first_key_value() {
             next.notify_one();
         }

@@ -65,6 +65,7 @@ pub(super) async fn search(
         service,
         settings,
         ticket,
+        turn: service.turn(),
         source: source_key(client.ip()),
         dial: Dial::new(settings, client, stream),
         deadline: accepted + settings.queue_timeout,
@@ -90,7 +91,10 @@ pub(super) async fn search(
 struct Search<'a> {
     service: &'a Arc<Service>,
     settings: &'a Settings,
+    /// Its place in the line.
     ticket: usize,
+    /// Its turn at the nodes.
+    turn: usize,
     source: u64,
     dial: Dial<'a>,
     deadline: Instant,
@@ -145,21 +149,23 @@ impl Search<'_> {
         }
     }
 
-    /// Resolves when there is a newer snapshot than `old`, or a node with room that has not failed this client.
+    /// Resolves when there is a newer snapshot than `old`, or a node that has not failed this client: whether that one has room is
+    /// for the line to say.
     async fn better_than(&self, old: &Arc<Pool>) {
         let mut news = self.service.pool.subscribe();
-        let mut vacancies = self.service.pool.vacancies();
+        let wanted = wanted(self.settings);
+        let fresh = |pool: &Pool| {
+            let mut members = pool.members.iter().enumerate();
+            members.any(|(i, m)| !self.trail.has_failed(m.node.id) && pool.fits(i, wanted))
+        };
         loop {
             let now = self.service.pool.load();
-            if !Arc::ptr_eq(old, &now) || self.pick_among(&now, &self.failed(&now, &Tried::default())).is_some() {
+            if !Arc::ptr_eq(old, &now) || fresh(&now) {
                 return;
             }
             drop(now);
-            // The senders live as long as the service.
-            tokio::select! {
-                _ = news.changed() => {}
-                _ = vacancies.changed() => {}
-            }
+            // The sender lives as long as the service.
+            let _ = news.changed().await;
         }
     }
 
@@ -201,10 +207,11 @@ impl Search<'_> {
         self.enqueue(Rejection::QueueFull)?;
         let place = self.service.queue.join(self.ticket);
         let waited = timeout_at(self.deadline, async {
-            place.first().await;
             let mut news = self.service.pool.subscribe();
             let mut vacancies = self.service.pool.vacancies();
             loop {
+                // Somebody who came before may be back from his pause.
+                place.first().await;
                 if let Some(turn) = self.begin() {
                     return turn;
                 }
@@ -327,7 +334,7 @@ impl Search<'_> {
             wanted: wanted(self.settings),
             balance: self.settings.balance,
             zone: self.settings.prefer_zone.as_deref(),
-            ticket: self.ticket,
+            ticket: self.turn,
             source: self.source,
         };
         pick(pool, &ask, tried)

@@ -45,18 +45,18 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: Stream, peer: Peer,
         detail: String::new(),
     };
     // Boxed: its state and the search's are large and short-lived, and a session's future is the memory it costs while idle.
+    // Held until the session is over, however that comes: its address has one client less then.
+    let mut source = None;
     let found = Box::pin(async {
-        let source = welcome(&service, &settings, &mut stream, &mut record.client, record.accepted)
+        source = welcome(&service, &settings, &mut stream, &mut record.client, record.accepted)
             .await
             .map_err(|away| Box::new(Nothing::from(away)))?;
-        let found = search(&service, &settings, &stream, &record.client, ticket, record.accepted).await?;
-        Ok::<_, Box<Nothing>>((found, source))
+        search(&service, &settings, &stream, &record.client, ticket, record.accepted).await
     })
     .await;
     record.waited = record.accepted.elapsed();
     match found {
-        // The guard goes with the session: its address has one client less then.
-        Ok((found, _source)) => relayed(&service, &settings, stream, found, &mut record).await,
+        Ok(found) => relayed(&service, &settings, stream, found, &mut record).await,
         Err(nothing) => {
             service.metrics.reject(nothing.rejection);
             record.attempts = nothing.trail.attempts;
@@ -64,6 +64,7 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: Stream, peer: Peer,
             record.detail = Box::pin(refuse(stream, &service, &settings, &nothing)).await;
         }
     }
+    drop(source);
 }
 
 /// Relays between the client and the node that was found.
@@ -230,6 +231,8 @@ fn close_reason(fate: &Fate) -> CloseReason {
             // Its keepalive probes went unanswered, or the network on the way to it is gone.
             End::Broken(Side::Client, e) if is_silence(e) => CloseReason::ClientVanished,
             End::Broken(Side::Node, e) if is_silence(e) => CloseReason::NodeVanished,
+            // Nothing else on this side says so: see vetted.rs.
+            End::Broken(Side::Client, e) if e.kind() == io::ErrorKind::InvalidData => CloseReason::NoLogin,
             End::Broken(Side::Client, _) => CloseReason::ClientReset,
             End::Broken(Side::Node, _) => CloseReason::NodeReset,
             End::Vanished(Side::Client) => CloseReason::ClientVanished,

@@ -5,7 +5,9 @@
 //! address. Its first packet tells: a login's sequence number is 1, and at its place both forms of the header have something
 //! else (`PROX`, `\r\n\r\n`).
 //!
-//! What comes later is not looked at. There a header changes what `USER()` says, and not the account.
+//! What comes later is not looked at, and cannot be within the client's own TLS: there the server believes a header where its
+//! `proxy_protocol_networks` holds the client's claimed way in as well, as `*` does (tried). So that variable must name the
+//! balancers and nobody else; docs/configuration.md says so. With protocol tcp nothing is known of the bytes, and nothing is looked at.
 
 use std::io;
 use std::pin::Pin;

@@ -88,10 +88,12 @@ pub(super) async fn welcome(
     if settings.proxy_protocol_from.is_some() {
         *client = Box::pin(introduced(service, settings, stream, client.peer, accepted)).await?;
     }
-    // Whoever sends headers may also connect for itself, as its health checks do.
-    let is_guest = !matches!(client.said.as_deref(), Some(Said::Nobody));
     let ip = client.ip();
-    if is_guest && !ip.is_none_or(|ip| admits(settings, ip)) {
+    // Whoever sends headers may also connect for itself, as its health checks do: it was let in by proxy_protocol_from. But
+    // who is to be kept out is kept out whatever he says.
+    let is_allowed = matches!(client.said.as_deref(), Some(Said::Nobody)) || ip.is_none_or(|ip| allows(settings, ip));
+    let is_denied = ip.into_iter().chain(client.peer.ip()).any(|ip| denies(settings, ip));
+    if !is_allowed || is_denied {
         return Err(TurnedAway { rejection: Rejection::Denied, why: "by allow or deny".to_owned() });
     }
     let source = match (settings.max_connections_per_source, ip) {
@@ -133,9 +135,12 @@ async fn introduced(
     }
 }
 
-fn admits(settings: &Settings, ip: IpAddr) -> bool {
-    let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&ip));
-    (settings.allow.is_empty() || within(&settings.allow)) && !within(&settings.deny)
+fn allows(settings: &Settings, ip: IpAddr) -> bool {
+    settings.allow.is_empty() || settings.allow.iter().any(|net| net.contains(&ip))
+}
+
+fn denies(settings: &Settings, ip: IpAddr) -> bool {
+    settings.deny.iter().any(|net| net.contains(&ip))
 }
 
 #[cfg(test)]
@@ -146,7 +151,10 @@ mod tests {
     #[test]
     fn who_is_allowed_comes_in_unless_denied() {
         let mut settings = Settings::new("s", Vec::new(), Target::cluster("c"));
-        let admits = |settings: &Settings, ip: &str| admits(settings, ip.parse::<IpAddr>().unwrap().to_canonical());
+        let admits = |settings: &Settings, ip: &str| {
+            let ip = ip.parse::<IpAddr>().unwrap().to_canonical();
+            allows(settings, ip) && !denies(settings, ip)
+        };
         assert!(admits(&settings, "192.0.2.1"), "nobody is told apart");
         settings.deny = vec!["10.1.0.0/16".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()];
         assert!(admits(&settings, "10.2.0.1") && !admits(&settings, "10.1.2.3") && !admits(&settings, "2001:db8:1::7"));

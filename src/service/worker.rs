@@ -179,7 +179,16 @@ impl Worker {
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                 }
                 // The client was gone before we took it: nothing to tell anybody.
-                Err(e) => tracing::debug!(address = %local, error = %e, "a connection ended before it was accepted"),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {
+                    tracing::debug!(address = %local, error = %e, "a connection ended before it was accepted");
+                }
+                // Of one connection, or of all that follow.
+                Err(e) => {
+                    if warning.due(Instant::now()) {
+                        tracing::warn!(address = %local, error = %e, "cannot accept");
+                    }
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
             }
         }
     }

@@ -70,6 +70,8 @@ pub enum CloseReason {
     ClientVanished,
     /// The node vanished without a word.
     NodeVanished,
+    /// The client's first packet was no login.
+    NoLogin,
     /// The client lives and took nothing for `stall_timeout`.
     ClientStalled,
     /// The node lives and took nothing for `stall_timeout`.
@@ -89,13 +91,14 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
         Self::NodeReset,
         Self::ClientVanished,
         Self::NodeVanished,
+        Self::NoLogin,
         Self::ClientStalled,
         Self::NodeStalled,
         Self::Idle,
@@ -115,6 +118,7 @@ impl CloseReason {
             Self::NodeReset => "node_reset",
             Self::ClientVanished => "client_vanished",
             Self::NodeVanished => "node_vanished",
+            Self::NoLogin => "no_login",
             Self::ClientStalled => "client_stalled",
             Self::NodeStalled => "node_stalled",
             Self::Idle => "idle_timeout",
@@ -129,7 +133,9 @@ impl CloseReason {
     /// Whose doing it was: `client`, `node` or `galeway`.
     pub fn whose(self) -> &'static str {
         match self {
-            Self::ClientClosed | Self::ClientReset | Self::ClientVanished | Self::ClientStalled => "client",
+            Self::ClientClosed | Self::ClientReset | Self::ClientVanished | Self::ClientStalled | Self::NoLogin => {
+                "client"
+            }
             Self::NodeClosed | Self::NodeReset | Self::NodeVanished | Self::NodeStalled => "node",
             Self::Idle | Self::HalfClose | Self::Killed | Self::Drained | Self::Shutdown | Self::Internal => "galeway",
         }

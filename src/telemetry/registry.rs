@@ -1,6 +1,6 @@
 //! One instance's metrics.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -79,15 +79,19 @@ impl Registry {
     /// cost their memory on, some hundred bytes each, until the process ends.
     pub fn forget(&self, cluster: &str, node: &str) {
         let mut gone = self.gone();
-        let labels = gone.labels(cluster, node);
-        gone.hidden.extend(labels);
+        let (node, by) = gone.labels(cluster, node);
+        gone.hidden.entry(node).or_default().extend(by);
     }
 
     /// Takes that back.
     pub fn remember(&self, cluster: &str, node: &str) {
         let mut gone = self.gone();
-        for labels in gone.labels(cluster, node) {
-            gone.hidden.remove(&labels);
+        let (node, by) = gone.labels(cluster, node);
+        if let Some(hidden) = gone.hidden.get_mut(&node) {
+            hidden.retain(|label| !by.contains(label));
+            if hidden.is_empty() {
+                gone.hidden.remove(&node);
+            }
         }
     }
 
@@ -102,7 +106,11 @@ impl Registry {
         if gone.hidden.is_empty() {
             return text;
         }
-        let is_shown = |line: &&str| !gone.hidden.iter().any(|all| all.iter().all(|label| line.contains(label)));
+        // One look a line, however many nodes have gone.
+        let is_shown = |line: &&str| {
+            let hidden = node_label(line).and_then(|label| gone.hidden.get(label));
+            !hidden.is_some_and(|by| by.iter().any(|label| line.contains(label)))
+        };
         text.split_inclusive('\n').filter(is_shown).collect()
     }
 
@@ -117,19 +125,33 @@ impl Registry {
 struct Gone {
     /// Each service and its cluster.
     services: Vec<(String, String)>,
-    /// Labels, as a series shows them: one that has both is hidden.
-    hidden: BTreeSet<[String; 2]>,
+    /// Labels, as a series shows them: of each node that is gone, those beside which its own is hidden.
+    hidden: HashMap<String, Vec<String>>,
 }
 
 impl Gone {
-    /// Those of all series of a node.
-    fn labels(&self, cluster: &str, node: &str) -> Vec<[String; 2]> {
+    /// A node's own, and those beside it of all its series.
+    fn labels(&self, cluster: &str, node: &str) -> (String, Vec<String>) {
         let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let label = |key: &str, value: &str| format!("{key}=\"{}\"", escaped(value));
         let services =
             self.services.iter().filter(|(_, of)| of == cluster).map(|(service, _)| label("service", service));
-        std::iter::once(label("cluster", cluster)).chain(services).map(|by| [by, label("node", node)]).collect()
+        (label("node", node), std::iter::once(label("cluster", cluster)).chain(services).collect())
     }
+}
+
+/// The label of a series that names a node, `node="…"`.
+fn node_label(line: &str) -> Option<&str> {
+    const KEY: &str = "node=\"";
+    let start = line.find(KEY)?;
+    let value = line.get(start + KEY.len()..)?;
+    let mut escaped = false;
+    let end = value.find(|c| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    })?;
+    line.get(start..=start + KEY.len() + end)
 }
 
 static METADATA: Metadata<'static> = Metadata::new("galeway", Level::INFO, None);

@@ -83,8 +83,10 @@ impl ServiceMetrics {
 
     /// Counts a client as waiting until the guard is dropped. `None` where `most` wait already.
     pub fn enqueue(self: &Arc<Self>, most: u32) -> Option<Gauged> {
-        let guard = Gauged::new(self, |m| &m.queued);
-        (self.queued.load(Ordering::Relaxed) <= u64::from(most)).then_some(guard)
+        // One step, not two: of two that come together for the last place, one gets it.
+        let room = |waiting| Some(waiting + 1).filter(|_| waiting < u64::from(most));
+        self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Gauged { metrics: Arc::clone(self), of: |m| &m.queued })
     }
 
     /// Counts a client that never reached a node.
