@@ -9,7 +9,7 @@ use super::Service;
 use super::sources::Source;
 use crate::config::Service as Settings;
 use crate::net::proxy::{HeaderError, Said, read_header};
-use crate::net::{Peer, Stream};
+use crate::net::{Peer, Stream, canonical};
 use crate::telemetry::Rejection;
 
 /// Who a connection speaks for.
@@ -55,7 +55,7 @@ impl Client {
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.said.as_deref() {
-            Some(Said::Tcp { source, .. }) => source.fmt(f),
+            Some(Said::Tcp { source, .. }) => canonical(*source).fmt(f),
             Some(Said::Unix) => f.write_str("unix"),
             None | Some(Said::Nobody) => self.peer.fmt(f),
         }

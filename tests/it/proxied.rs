@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -294,12 +295,12 @@ fn who_may_not_send_a_header_is_closed_without_a_byte_whatever_it_sends() {
     };
     let comes_in = [
         ("PROXY TCP4 192.0.2.1 192.0.2.9 1000 3306", "192.0.2.1:1000"),
-        ("PROXY TCP6 ::ffff:192.0.2.2 ::1 1001 3306", "[::ffff:192.0.2.2]:1001"),
+        ("PROXY TCP6 ::ffff:192.0.2.2 ::1 1001 3306", "192.0.2.2:1001"),
         ("PROXY TCP6 2001:db8::7 ::1 1002 3306", "[2001:db8::7]:1002"),
     ];
     let turned_away = [
         ("PROXY TCP4 192.0.2.66 192.0.2.9 1003 3306", "192.0.2.66:1003"),
-        ("PROXY TCP6 ::ffff:192.0.2.66 ::1 1004 3306", "[::ffff:192.0.2.66]:1004"),
+        ("PROXY TCP6 ::ffff:192.0.2.66 ::1 1004 3306", "192.0.2.66:1004"),
         ("PROXY TCP4 198.51.100.1 192.0.2.9 1005 3306", "198.51.100.1:1005"),
     ];
     for (header, client) in comes_in.into_iter().chain(turned_away) {
@@ -314,4 +315,33 @@ fn who_may_not_send_a_header_is_closed_without_a_byte_whatever_it_sends() {
     // One that speaks for nobody, as of the front's own checks, comes in.
     let (_, answer) = say("PROXY UNKNOWN");
     assert_eq!(answer, b"t: x");
+}
+
+#[test]
+fn over_a_unix_socket_whoever_may_open_it_may_send_a_header_and_has_to() {
+    let target = Target::start("t");
+    let galeway = Galeway::sections(&format!(
+        "[service.s]\naccept = \"unix:s.sock\"\nconnect = \"{}\"\nproxy_protocol = \"require\"\n\
+         deny = [\"192.0.2.66\"]\n",
+        target.addr()
+    ));
+    galeway.wait_ready();
+    let say = |bytes: &str| {
+        let mut stream = UnixStream::connect(galeway.dir().join("s.sock")).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        // A reset is an end as well.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    assert_eq!(say("PROXY TCP4 192.0.2.1 192.0.2.9 1000 3306\r\nx"), "t: x");
+    assert_eq!(say("PROXY TCP4 192.0.2.66 192.0.2.9 1000 3306\r\nx"), "", "denied");
+    assert_eq!(say("x"), "", "no header");
+    let count = |reason| galeway.metric("galeway_connections_rejected_total", &[("reason", reason)]);
+    assert_eq!((count("denied"), count("bad_proxy_header")), (1.0, 1.0));
+    let event =
+        |e: &Value| e["client"] == "192.0.2.1:1000" && e["via"].as_str().is_some_and(|v| v.starts_with("unix:uid="));
+    assert!(galeway.access_log().iter().any(event), "{:?}", galeway.access_log());
 }
