@@ -13,7 +13,8 @@ use crate::harness::cli::{self, Output};
 use crate::harness::client::tcp_from;
 use crate::harness::dns::Dns;
 use crate::harness::galeway::binary;
-use crate::harness::{Galeway, ports, standalone, watchdog};
+use crate::harness::process::Signal;
+use crate::harness::{Galeway, ports, standalone, until, watchdog};
 use crate::targets::Target;
 
 /// Who answered, and whom the server sees.
@@ -23,7 +24,8 @@ fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Binds these sockets (`NAME=HOST:PORT`, both families where the host is `[::]`, or `NAME=PATH`) and becomes what
+/// Binds these sockets (`NAME=HOST:PORT`, both families where the host is `[::]`, or `NAME=PATH`; none listens whose place begins with
+/// `!`) and becomes what
 /// follows `--`, as systemd hands them over: descriptors from 3 on, and the environment of sd_listen_fds(3).
 const HAND_OVER: &str = r#"
 import fcntl, os, socket, sys
@@ -31,6 +33,8 @@ end = sys.argv.index('--')
 names, held = [], []
 for given in sys.argv[1:end]:
     name, place = given.split('=', 1)
+    listens = not place.startswith('!')
+    place = place.lstrip('!')
     if place.startswith('/'):
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         one.bind(place)
@@ -41,7 +45,8 @@ for given in sys.argv[1:end]:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((host.strip('[]'), int(port)))
-    one.listen(16)
+    if listens:
+        one.listen(16)
     names.append(name)
     held.append(fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 100))
 for to, one in enumerate(held, 3):
@@ -153,10 +158,13 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
             "[service.open]\nconnect = \"{}\"\naccept = \"unix:open.sock\"\nsocket_mode = \"0666\"\n",
             target.addr()
         )
+        // What is relative is relative to the file, on the node's side too.
+        + "[service.chained]\nconnect = \"unix:a.sock\"\naccept = \"unix:chained.sock\"\n"
         + &format!("[service.usual]\nconnect = \"{}\"\naccept = \"unix:usual.sock\"\n", target.addr());
     let mut galeway = Galeway::sections(&sections);
     galeway.wait_ready();
-    let files = [("a.sock", 0o600), ("b.sock", 0o600), ("open.sock", 0o666), ("usual.sock", 0o660)];
+    let files =
+        [("a.sock", 0o600), ("b.sock", 0o600), ("open.sock", 0o666), ("usual.sock", 0o660), ("chained.sock", 0o660)];
     for (name, mode) in files {
         let path = galeway.dir().join(name);
         let found = fs::symlink_metadata(&path).unwrap();
@@ -174,6 +182,33 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
     for (name, _) in files {
         assert!(!galeway.dir().join(name).exists(), "{name}");
     }
+}
+
+#[test]
+fn a_draining_process_leaves_its_sockets_to_the_next_one() {
+    let target = Target::start("t");
+    let dir = watchdog::fresh_path("next");
+    fs::create_dir(&dir).unwrap();
+    let path = dir.join("s.sock");
+    let (tcp, other) = (ports::free(), ports::free());
+    let sections = |port| before(&target, &format!("accept = [\"unix:{}\", \"127.0.0.1:{port}\"]", path.display()));
+    let mut old = Galeway::sections(&sections(tcp));
+    old.wait_ready();
+    let mut session = UnixStream::connect(&path).unwrap();
+    session.write_all(b"hel").unwrap();
+    until(LONG, "the session", || (old.metric("galeway_connections_active", &[]) > 0.0).then_some(()));
+    old.signal(Signal::TERM);
+    until(LONG, "the file is gone", || (!path.exists()).then_some(()));
+    let mut new = Galeway::sections(&sections(other));
+    new.wait_ready();
+    session.write_all(b"lo").unwrap();
+    session.shutdown(Shutdown::Write).unwrap();
+    session.set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(read_all(session), b"t: hello", "it goes on");
+    assert_eq!(old.wait(LONG).and_then(|ended| ended.code()), Some(0));
+    assert_eq!(ask_socket(&path), "t: hello", "the old one's end leaves the new one's file");
+    new.stop();
+    assert!(!path.exists());
 }
 
 #[test]
@@ -239,6 +274,8 @@ fn sockets_that_were_handed_over_are_served_by_their_names() {
     let given = [
         format!("web=127.0.0.1:{first}"),
         format!("other=127.0.0.1:{unused}"),
+        // Without a name: those behind it keep theirs.
+        format!("=127.0.0.1:{}", ports::free()),
         format!("web={}", path.display()),
         format!("dual=[::]:{both}"),
     ];
@@ -258,7 +295,10 @@ fn sockets_that_were_handed_over_are_served_by_their_names() {
     let from = |last| IpAddr::from([127, 0, 0, last]);
     let six = SocketAddr::new("::1".parse().unwrap(), both);
     assert_eq!(ask_tcp(TcpStream::connect(six).unwrap()), "two: hello");
-    assert_eq!(ask_tcp(tcp_from(from(4), local(both)).unwrap()), "two: hello");
+    let four = tcp_from(from(4), local(both)).unwrap();
+    let name = four.local_addr().unwrap().to_string();
+    assert_eq!(ask_tcp(four), "two: hello");
+    until(LONG, "its usual name in the log", || galeway.access_log().into_iter().find(|e| e["client"] == *name));
     for last in [2, 3] {
         let denied = tcp_from(from(last), local(both)).unwrap();
         denied.set_read_timeout(Some(LONG)).unwrap();
@@ -289,6 +329,16 @@ fn a_name_that_nobody_handed_over_is_no_start() {
     let ended = galeway.wait(LONG).unwrap_or_else(|| panic!("it runs: {}", galeway.log()));
     assert_eq!(ended.code(), Some(2), "{}", galeway.log());
     assert!(galeway.log().contains("fd:web: no socket of this name was handed over; there is db"), "{}", galeway.log());
+
+    // As with Accept=yes, and the accepts would fail for ever.
+    let path = watchdog::fresh_path("deaf.sock");
+    for given in [format!("web=!127.0.0.1:{}", ports::free()), format!("web=!{}", path.display())] {
+        let launcher = ["/usr/bin/python3", "-c", HAND_OVER, &given, "--"];
+        let mut galeway = Galeway::sections_through(&launcher, &sections);
+        let ended = galeway.wait(LONG).unwrap_or_else(|| panic!("it runs: {}", galeway.log()));
+        assert_eq!(ended.code(), Some(2), "{}", galeway.log());
+        assert!(galeway.log().contains("what was handed over is no listening stream socket"), "{}", galeway.log());
+    }
 }
 
 #[test]
