@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::fakes::{LONG, read_all};
 use crate::harness::client::tcp_from;
+use crate::harness::dns::Dns;
 use crate::harness::{Galeway, millis, ports, secs, until, watchdog, within};
 
 /// A server of no protocol: it reads to the end of data, answers with its name and what it read, and closes.
@@ -261,4 +262,33 @@ fn who_may_not_use_a_service_is_closed_without_a_byte() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(client), b"t: x", "of a Unix socket the file's mode decides");
     assert!(within(millis(50), || (galeway.attempts(&target.addr().to_string()) > 4.0).then_some(())).is_none());
+}
+
+#[test]
+fn a_name_that_is_not_there_yet_is_a_target_once_it_is() {
+    let (target, other) = (Target::start("by-name"), Target::start("other"));
+    let dns = Dns::start();
+    dns.none("late.test");
+    let (first, second) = (local(ports::free()), local(ports::free()));
+    let late = format!("late.test:{}", target.addr().port());
+    let galeway = Galeway::sections(&format!(
+        "[service.alone]\naccept = \"{first}\"\nconnect = \"{late}\"\nqueue_timeout = \"300ms\"\n\
+         [service.first]\naccept = \"{second}\"\nconnect = [\"{late}\", \"{}\"]\n\
+         [process]\nnameservers = [\"{}\"]\n",
+        other.addr(),
+        dns.address()
+    ));
+    // Not ready: one of them can send nobody anywhere.
+    let accepting = || (galeway.log().matches("\"accepting\"").count() == 2).then_some(());
+    until(LONG, "both accept", accepting);
+    assert_eq!(who(second), "other", "it holds nobody up");
+    let mut client = TcpStream::connect(first).unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let event = logged(&galeway, client.local_addr().unwrap());
+    assert_eq!(event["end"], "no_node", "{event}");
+    assert!(event["detail"].as_str().is_some_and(|d| d.contains("late.test")), "{event}");
+    dns.set("late.test", &["127.0.0.9", "127.0.0.1"]);
+    until(secs(10), "the name is used", || (who(second) == "by-name").then_some(()));
+    assert_eq!(who(first), "by-name");
 }
