@@ -5,8 +5,11 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::fakes::{LONG, read_all};
 use crate::harness::cli::{self, Output};
@@ -122,9 +125,9 @@ fn a_mariadb_client_reaches_a_real_server_over_every_kind_of_address() {
     is(cli::mariadb(local(from), &[], WHO), "127.0.0.2", "from a source of one's own");
     let printed = cli::run(Command::new(binary()).args(["check", "--print", "-c"]).arg(&galeway.config));
     assert!(printed.stdout.contains(&format!("\"127.0.0.1:{named}\"")), "{printed:?}");
-    let clients: Vec<_> = galeway.access_log().iter().map(|e| e["client"].as_str().unwrap().to_owned()).collect();
     for kind in ["127.0.0.1:", "[::1]:", "unix:uid="] {
-        assert!(clients.iter().any(|c| c.starts_with(kind)), "{kind}: {clients:?}");
+        let is = |e: &Value| e["client"].as_str().is_some_and(|c| c.starts_with(kind));
+        until(LONG, kind, || galeway.access_log().iter().any(is).then_some(()));
     }
 }
 
@@ -150,6 +153,18 @@ fn ask_tcp(mut stream: TcpStream) -> String {
     String::from_utf8(read_all(stream)).unwrap()
 }
 
+/// Whether a process of neither the socket's user nor its group may connect there. Only root can find out.
+fn others_may_open(path: &Path) -> Option<bool> {
+    const CONNECT: &str = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let mut command = Command::new("/usr/bin/python3");
+    let seen = cli::run(command.args(["-c", CONNECT]).arg(path).uid(65_534).gid(65_534));
+    assert!(seen.code == Some(0) || seen.stderr.contains("PermissionError"), "{seen:?}");
+    Some(seen.code == Some(0))
+}
+
 #[test]
 fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
     let target = Target::start("t");
@@ -171,6 +186,9 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
         assert!(found.file_type().is_socket());
         assert_eq!(found.permissions().mode() & 0o7777, mode, "{name}");
         assert_eq!(ask_socket(&path), "t: hello", "{name}");
+        if let Some(may) = others_may_open(&path) {
+            assert_eq!(may, mode & 0o002 != 0, "{name}");
+        }
     }
     // What a killed process leaves behind is replaced.
     galeway.kill();
