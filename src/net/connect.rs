@@ -53,6 +53,9 @@ async fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStre
     // The port is chosen at the connect, when the far end is known: chosen at the bind it would be ours alone, and no more
     // than 28,000 connections could be had to all nodes together.
     nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true)?;
-    socket.bind(SocketAddr::new(source, 0))?;
+    socket.bind(SocketAddr::new(source, 0)).map_err(|e| match e.kind() {
+        io::ErrorKind::AddrNotAvailable => io::Error::new(e.kind(), format!("this host does not hold source {source}")),
+        _ => e,
+    })?;
     socket.connect(address).await
 }

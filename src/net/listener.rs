@@ -248,7 +248,10 @@ impl Listeners {
 /// forbids the connection. It says nothing of any peer, and must exclude none.
 pub fn is_local_shortage(e: &io::Error) -> bool {
     use rustix::io::Errno;
-    let Some(code) = e.raw_os_error() else { return e.kind() == io::ErrorKind::OutOfMemory };
+    let Some(code) = e.raw_os_error() else {
+        // In words of ours: see connect.rs.
+        return matches!(e.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable);
+    };
     let errno = Errno::from_raw_os_error(code);
     // AFNOSUPPORT: a kernel without IPv6, say.
     let shortage = [

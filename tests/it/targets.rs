@@ -292,3 +292,19 @@ fn a_name_that_is_not_there_yet_is_a_target_once_it_is() {
     until(secs(10), "the name is used", || (who(second) == "by-name").then_some(()));
     assert_eq!(who(first), "by-name");
 }
+
+#[test]
+fn a_source_that_this_host_does_not_hold_is_no_fault_of_the_node_and_is_named() {
+    let target = Target::start("t");
+    let lines = format!("{}\nqueue_timeout = \"300ms\"\nsource = \"198.51.100.9\"", list(&[target.addr()]));
+    let (galeway, accept) = front(&lines);
+    let mut client = TcpStream::connect(accept).unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let event = logged(&galeway, client.local_addr().unwrap());
+    let told = "this host does not hold source 198.51.100.9";
+    assert!(event["detail"].as_str().is_some_and(|d| d.contains(told)), "{event}");
+    let count = |result| galeway.metric("galeway_connect_attempts_total", &[("result", result)]);
+    assert!(count("local") >= 1.0);
+    assert_eq!(count("error"), 0.0);
+}
