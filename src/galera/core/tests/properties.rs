@@ -189,7 +189,8 @@ proptest! {
             }
             for (id, verdict) in world.verdicts().iter().enumerate() {
                 if verdict.kind.serves() {
-                    prop_assert!(!world.core.nodes[&NodeId(id as u32)].leaving, "node {} serves and its name is gone", id);
+                    let leaving = world.core.nodes.get(&NodeId(super::id(id))).is_some_and(|e| e.leaving);
+                    prop_assert!(!leaving, "node {} serves and its name is gone", id);
                     prop_assert!(noted[id].ever_fit, "node {} serves and was never fit", id);
                     prop_assert_eq!(noted[id].fit, Some(true), "node {} serves against its word", id);
                 }
