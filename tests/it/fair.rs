@@ -361,10 +361,12 @@ fn services_that_share_a_node_share_its_places_and_wake_each_other() {
     });
     // Each place is left by a client of the other service than the one that waits on.
     quit(theirs);
-    let (next, last) = until(LONG, "one of them is served", || {
-        let heard = (has_heard(&waiting), has_heard(&theirs_waiting));
-        (heard.0 || heard.1).then(|| if heard.0 { (&waiting, &theirs_waiting) } else { (&theirs_waiting, &waiting) })
-    });
+    let (next, last) =
+        until(LONG, "one of them is served", || match (has_heard(&waiting), has_heard(&theirs_waiting)) {
+            (false, false) => None,
+            (true, _) => Some((&waiting, &theirs_waiting)),
+            (false, true) => Some((&theirs_waiting, &waiting)),
+        });
     assert_eq!(first_packet(next).unwrap(), "n1");
     assert!(!has_heard(last));
     quit(mine);

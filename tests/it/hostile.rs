@@ -154,8 +154,8 @@ fn a_thousand_clients_of_random_bytes_cost_nothing_that_lasts_and_no_other_clien
     let client = |n: u64| {
         let mut bytes: Vec<u8> = (0..fastrand::usize(1..6000)).map(|_| fastrand::u8(..)).collect();
         // Noise alone is seen through at its first byte: half of it is a good header with one byte changed.
-        if n % 2 == 0 {
-            let mut header = if n % 4 == 0 { V1 } else { V2 }.to_vec();
+        if n.is_multiple_of(2) {
+            let mut header = if n.is_multiple_of(4) { V1 } else { V2 }.to_vec();
             let at = fastrand::usize(..header.len());
             header[at] ^= 1 << fastrand::u32(..8);
             bytes.splice(..0, header);
