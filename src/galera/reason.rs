@@ -256,7 +256,7 @@ impl fmt::Display for Reason {
             }
             Self::ReplicationStopped(what) => write!(f, "replication stopped ({})", told(what)),
             // ER_SPECIFIC_ACCESS_DENIED_ERROR.
-            Self::ReplicationUnreadable(said) if said.starts_with("1227") => {
+            Self::ReplicationUnreadable(said) if said.starts_with("error 1227") => {
                 write!(f, "replication unreadable ({}; {Grant})", told(said))
             }
             Self::ReplicationUnreadable(said) => write!(f, "replication unreadable ({})", told(said)),

@@ -237,7 +237,7 @@ fn a_client_that_speaks_before_the_greeting_waits_as_others_do_and_only_a_login_
             let mut said = Vec::new();
             let _ = node.read_to_end(&mut said);
             assert!(said.is_empty(), "{said:?}");
-            assert_eq!(access(&galeway, client.local_addr().ok())["end"], "client_reset");
+            assert_eq!(access(&galeway, client.local_addr().ok())["end"], "no_login");
         }
     }
 }
@@ -399,7 +399,8 @@ fn never_used(protocol: &str) {
     assert_eq!(galeway.metric("galeway_connections_accepted_total", &[("service", "any")]), all as f64);
     let status = galeway.status();
     assert_eq!((&status["services"][0]["active"], &status["services"][0]["queued"]), (&SESSIONS.into(), &QUEUE.into()));
-    assert!(seen.most() <= SESSIONS + 1, "{} sessions at the node", seen.most());
+    // And those of the other service, which may end late.
+    assert!(seen.most() <= SESSIONS + 3, "{} sessions at the node", seen.most());
     drop(clients);
     wait_service(&galeway, "queued", 0);
     wait_service(&galeway, "active", 0);

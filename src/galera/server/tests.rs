@@ -76,7 +76,7 @@ fn who_replicates_nothing_is_a_server_and_no_replica() {
 
 #[test]
 fn what_cannot_be_read_is_not_healthy_and_the_reason_names_the_right() {
-    let denied = ServerStatus::new(rows(&[("read_only", "ON")]), Err("1227 Access denied".to_owned()));
+    let denied = ServerStatus::new(rows(&[("read_only", "ON")]), Err("error 1227 (42000): Access denied".to_owned()));
     let (fitness, said) = judged(&denied, Sort::Replica, None);
     assert_eq!(fitness, Fitness::None);
     assert!(said.contains("1227") && said.contains("GRANT SLAVE MONITOR"), "{said}");

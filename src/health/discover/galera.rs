@@ -137,7 +137,7 @@ impl Members {
         self.gone.retain(|id, _| found.iter().any(|n| n.node.id == *id));
         self.twins.retain(|id, _| found.iter().any(|n| n.node.id == *id));
         // Longer than a node may hang.
-        let patience = (config.discovery.interval * PATIENCE).max(config.monitor.down_after * 2);
+        let patience = (config.discovery.interval * PATIENCE).max(config.monitor.down_after);
         for node in found {
             let id = node.node.id;
             let (answers, twin) =

@@ -12,7 +12,7 @@ use crate::harness::{Cluster, Galeway, Load, Node, Options, Settings, cluster, c
 /// Time between two looks at the lists.
 const LOOK: Duration = millis(400);
 /// What nobody names and what does not answer is forgotten after this.
-const PATIENCE: Duration = LOOK.saturating_mul(12);
+const PATIENCE: Duration = secs(6);
 
 /// In front of the first node alone.
 fn galeway(cluster: &Cluster, more: &str) -> Galeway {
