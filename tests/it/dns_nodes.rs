@@ -89,13 +89,6 @@ fn shown(galeway: &Galeway) -> Vec<(String, String)> {
     shown
 }
 
-fn session_on(galeway: &Galeway, name: &str) -> Conn {
-    until(LONG, name, || {
-        let mut conn = Conn::app(galeway.addr(), LONG).unwrap();
-        (conn.one("SELECT @@wsrep_node_name").unwrap() == name).then_some(conn)
-    })
-}
-
 #[test]
 fn records_come_and_go_under_load_and_no_client_notices() {
     let scene = Scene::new();
@@ -109,7 +102,7 @@ fn records_come_and_go_under_load_and_no_client_notices() {
 
     scene.set(&[1, 2, 3]);
     scene.wait_nodes(&galeway, &[1, 2, 3]);
-    let mut kept = session_on(&galeway, "n3");
+    let mut kept = galeway.session_on("n3");
     load.wait_for(50);
 
     // DNS in trouble: the last good answer holds.
@@ -148,7 +141,7 @@ fn records_come_and_go_under_load_and_no_client_notices() {
     scene.set(&[2, 3, 1]);
     scene.wait_nodes(&galeway, &[1, 2, 3]);
     assert!(galeway.get("/metrics").1.contains(&scene.name(3)));
-    drop(session_on(&galeway, "n3"));
+    drop(galeway.session_on("n3"));
     let report = load.stop();
     assert_eq!(report.failed_connects(), Vec::<String>::new());
     assert_eq!(report.broken(), []);
@@ -160,7 +153,7 @@ fn a_session_on_an_address_that_is_gone_ends_at_the_drains_time() {
     scene.set(&[1, 2]);
     let galeway = scene.galeway("");
     galeway.wait_ready();
-    let mut kept = session_on(&galeway, "n1");
+    let mut kept = galeway.session_on("n1");
     scene.set(&[2]);
     until(LONG, "its end", || kept.one("SELECT 1").is_err().then_some(()));
     scene.wait_nodes(&galeway, &[2]);
@@ -205,7 +198,7 @@ fn a_name_that_leads_elsewhere_takes_its_checks_and_clients_along() {
     scene.set(&[1]);
     let galeway = scene.galeway_of("");
     galeway.wait_ready();
-    let mut kept = session_on(&galeway, "n1");
+    let mut kept = galeway.session_on("n1");
     // The old server lives on, so nothing but the name tells.
     scene.set(&[2]);
     let began = std::time::Instant::now();

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::fakes::{LONG, ip};
-use crate::harness::{Conn, Galeway, Load, Settings, secs, until};
+use crate::fakes::LONG;
+use crate::harness::{Galeway, Load, Settings, secs, until};
 use crate::peer::FakeNode;
 
 const DRAIN: Duration = secs(3);
@@ -15,15 +15,7 @@ fn nodes() -> Vec<FakeNode> {
         node.set_status("wsrep_local_index", &(i - 1).to_string());
         node
     };
-    assert!(ip(1).is_loopback());
     (1..=3).map(node).collect()
-}
-
-fn session_on(galeway: &Galeway, name: &str) -> Conn {
-    until(LONG, name, || {
-        let mut conn = Conn::app(galeway.addr(), LONG).unwrap();
-        (conn.one("SELECT @@wsrep_node_name").unwrap() == name).then_some(conn)
-    })
 }
 
 #[test]
@@ -38,7 +30,7 @@ fn a_drained_node_gets_nobody_new_and_old_sessions_finish_or_end_at_their_time()
     std::thread::sleep(DRAIN);
     let load = Load::start(galeway.addr());
     load.wait_for(100);
-    let (mut finishes, mut stays) = (session_on(&galeway, "n1"), session_on(&galeway, "n1"));
+    let (mut finishes, mut stays) = (galeway.session_on("n1"), galeway.session_on("n1"));
 
     galeway.set_node("n1", "drain");
     let drained = Instant::now();

@@ -237,6 +237,15 @@ impl Conn {
         }
     }
 
+    /// Logs in through this service until it is on the node of this name.
+    #[track_caller]
+    pub fn on(service: SocketAddr, name: &str) -> Self {
+        super::until(super::secs(20), "a session on the wanted node", || {
+            let mut conn = Self::app(service, super::secs(20)).unwrap_or_else(|e| panic!("{e}"));
+            (conn.one("SELECT @@wsrep_node_name").unwrap() == name).then_some(conn)
+        })
+    }
+
     /// The first field of the first row, as text.
     pub fn one(&mut self, sql: &str) -> Result<String, Error> {
         let rows = self.query(sql)?;

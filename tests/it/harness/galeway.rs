@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::client::Conn;
 use super::cluster::Cluster;
 use super::process::{Process, Signal};
 use super::{cli, ports, secs, until, watchdog, within};
@@ -264,6 +265,12 @@ impl Galeway {
     /// Where its configuration lies.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// A session through the first service on the node of this name.
+    #[track_caller]
+    pub fn session_on(&self, name: &str) -> Conn {
+        Conn::on(self.addr(), name)
     }
 
     pub fn admin(&self) -> SocketAddr {

@@ -63,16 +63,13 @@ const SLACK: Duration = secs(1);
 /// A session through the first service of Galeway on the node of this name.
 #[track_caller]
 fn session_on(galeway: &Galeway, name: &str) -> Conn {
-    session_of(galeway.addr(), name)
+    galeway.session_on(name)
 }
 
 /// The same through the service of this address.
 #[track_caller]
 fn session_of(service: SocketAddr, name: &str) -> Conn {
-    until(secs(20), "a session on the wanted node", || {
-        let mut conn = Conn::app(service, secs(20)).unwrap_or_else(|e| panic!("{e}"));
-        (conn.one("SELECT @@wsrep_node_name").unwrap() == name).then_some(conn)
-    })
+    Conn::on(service, name)
 }
 
 /// The session still answers.

@@ -139,11 +139,7 @@ fn first_fills_one_node_after_the_other() {
     assert!(pool.can_route(ANY), "who waits is told so");
     assert_eq!(
         pool.reasons(ANY, |_| None),
-        ["db0: full (max_connections = 2)"; 1]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(["db1: full (max_connections = 2)".to_owned(), "db2: full (max_connections = 2)".to_owned()])
-            .collect::<Vec<_>>()
+        ["db0", "db1", "db2"].map(|node| format!("{node}: full (max_connections = 2)"))
     );
     sessions.remove(0);
     assert_eq!(pick(&pool, Balance::First, 9, &Tried::default()), Some(0));
