@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::address::DEFAULT_PORT;
 use super::model::{
-    Admin, AdminSocket, Agreement, Balance, Cluster, Discover, Discovery, DonorRule, Eligibility, Failback, Listen,
-    LogFormat, LogLevel, Monitor, MonitorTls, NodeKind, NodeSpec, Place, Process, Protocol, ReaderRule, Role, Service,
-    SessionRule, Sessions, SocketAccess, SplitBrain, StateDir, Target, Writer,
+    Admin, AdminSocket, Agreement, Balance, CaStore, ClientAuth, Cluster, Discover, Discovery, DonorRule, Eligibility,
+    Failback, Identity, Listen, LogFormat, LogLevel, LogTo, Monitor, MonitorTls, NodeKind, NodeSpec, PeerRules, Place,
+    Process, Protocol, ReaderRule, Role, Service, SessionRule, Sessions, SocketAccess, SplitBrain, StateDir, Target,
+    TlsAccept, TlsConnect, TlsProtocol, TlsVersion, Writer,
 };
 use super::secret::Secret;
 
@@ -23,6 +24,9 @@ pub const ADMIN_SOCKET: &str = "/run/galeway/admin.sock";
 
 /// Where what a restart must not forget is kept.
 pub(super) const STATE_DIR: &str = "/var/lib/galeway";
+
+/// Handshakes at once: a storm of them must not hold up the bytes of sessions for long.
+const HANDSHAKES: u32 = 256;
 
 impl Monitor {
     /// A monitor that logs in as `user`, everything else by default.
@@ -153,6 +157,8 @@ impl Service {
             user_timeout: Some(Duration::from_secs(60)),
             stall_timeout: Some(Duration::from_secs(600)),
             half_close_timeout: Duration::from_secs(60),
+            tls: None,
+            connect_tls: None,
         }
     }
 }
@@ -176,6 +182,7 @@ impl Default for Admin {
             listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9306)),
             socket: Some(AdminSocket { path: PathBuf::from(ADMIN_SOCKET), written: false }),
             token: None,
+            tls: None,
         }
     }
 }
@@ -190,6 +197,48 @@ impl Default for Process {
             access_log: true,
             nameservers: Vec::new(),
             shutdown_timeout: Duration::from_secs(30),
+            user: None,
+            group: None,
+            chroot: None,
+            pid_file: None,
+            log: LogTo::Stderr,
         }
+    }
+}
+
+impl TlsAccept {
+    /// A server that shows this and asks its clients for nothing, everything else by default.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            client_auth: ClientAuth::Off,
+            peer: PeerRules::default(),
+            protocol: TlsProtocol::default(),
+            max_handshakes: HANDSHAKES,
+            resumption: true,
+        }
+    }
+}
+
+impl Default for TlsConnect {
+    /// The server's certificate has to chain to the system's CAs and be for the target's host.
+    fn default() -> Self {
+        Self {
+            identity: None,
+            server_name: None,
+            sni: true,
+            names: true,
+            peer: PeerRules { chain: true, ca: Some(CaStore::System), ..PeerRules::default() },
+            protocol: TlsProtocol::default(),
+            max_handshakes: HANDSHAKES,
+            resumption: false,
+        }
+    }
+}
+
+impl Default for TlsProtocol {
+    fn default() -> Self {
+        let only = TlsVersion::V13;
+        Self { min_version: only, max_version: only, cipher_suites: Vec::new(), groups: Vec::new() }
     }
 }

@@ -7,6 +7,7 @@
 mod cluster;
 mod place;
 mod service;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use cluster::*;
 pub use place::{Endpoint, HostPort, Listen, Place};
 pub use service::*;
+pub use tls::*;
 
 use super::secret::Secret;
 
@@ -41,6 +43,8 @@ pub struct Admin {
     pub socket: Option<AdminSocket>,
     /// What a change over TCP has to show; `None` = TCP is read-only. Visible ASCII, not empty.
     pub token: Option<Secret>,
+    /// HTTPS in place of HTTP on [`Self::listen`].
+    pub tls: Option<Arc<TlsAccept>>,
 }
 
 /// Where the admin address listens on a Unix socket.
@@ -69,6 +73,29 @@ pub struct Process {
     pub nameservers: Vec<SocketAddr>,
     /// How long sessions may go on after SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
+    /// Whom we become after binding and reading keys, by name or number; `None` = we stay who we are.
+    pub user: Option<Arc<str>>,
+    /// The group likewise; `None` with a user = that user's own.
+    pub group: Option<Arc<str>>,
+    /// Our root directory from then on; `None` = as it is.
+    pub chroot: Option<PathBuf>,
+    /// Where our process number is written; `None` = nowhere.
+    pub pid_file: Option<PathBuf>,
+    /// Where log lines go.
+    pub log: LogTo,
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard error.
+    Stderr,
+    /// systemd's journal.
+    Journald,
+    /// The system's log, facility daemon.
+    Syslog,
+    /// This file, which is opened again on SIGUSR1.
+    File(PathBuf),
 }
 
 /// The directory of what a restart must not forget.

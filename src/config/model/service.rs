@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::super::words;
-use super::{Listen, Place, ProxyVersion};
+use super::{Listen, Place, ProxyVersion, TlsAccept, TlsConnect};
 
 /// `[service.NAME]`: accepts connections and hands them to a cluster's nodes, or to fixed addresses.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +65,10 @@ pub struct Service {
     pub stall_timeout: Option<Duration>,
     /// After one side's end of data, silence of the other for this long ends the session.
     pub half_close_timeout: Duration,
+    /// TLS of the accepting side, after a PROXY header; `None` = in clear.
+    pub tls: Option<Arc<TlsAccept>>,
+    /// TLS of the connecting side, after our PROXY header; `None` = in clear. This is not MySQL's own, which passes through.
+    pub connect_tls: Option<Arc<TlsConnect>>,
 }
 
 impl Service {

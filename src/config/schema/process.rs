@@ -83,6 +83,7 @@ pub(super) fn process(table: &Table<'_>) -> Process {
         log_format: table.choice("log_format", default.log_format, words::LOG_FORMAT).value,
         access_log: table.boolean("access_log", default.access_log),
         shutdown_timeout: table.duration("shutdown_timeout", default.shutdown_timeout, ANY_TIME).value,
+        ..default
     }
 }
 

@@ -153,11 +153,13 @@ fn the_defaults_are_the_documented_values() {
             user_timeout: Some(secs(60)),
             stall_timeout: Some(secs(600)),
             half_close_timeout: secs(60),
+            tls: None,
+            connect_tls: None,
         }
     );
     let socket = AdminSocket { path: "/run/galeway/admin.sock".into(), written: false };
     let listen = Some("127.0.0.1:9306".parse().unwrap());
-    assert_eq!(config.admin, Admin { listen, socket: Some(socket), token: None });
+    assert_eq!(config.admin, Admin { listen, socket: Some(socket), token: None, tls: None });
     assert_eq!(
         config.process,
         Process {
@@ -168,6 +170,7 @@ fn the_defaults_are_the_documented_values() {
             access_log: true,
             nameservers: Vec::new(),
             shutdown_timeout: secs(30),
+            ..Process::default()
         }
     );
 }
