@@ -219,11 +219,11 @@ async fn start_tls(
 ) -> Result<Wire<Stream>, Error> {
     send(&mut wire, Phase::Login, ssl_request).await?;
     let sequence = wire.sequence();
-    let Some(Stream::Tcp(tcp)) = wire.into_stream() else {
+    let Some(Stream::Plain(socket)) = wire.into_stream() else {
         return Err(Error::protocol(Phase::Login, "bytes in clear where TLS begins"));
     };
-    let stream = tls.connect(host, tcp).await.map_err(|e| Error::io(Phase::Login, e))?;
-    Ok(Wire::resumed(Stream::TlsClient(Box::new(stream)), sequence))
+    let stream = tls.connect(host, socket).await.map_err(|e| Error::io(Phase::Login, e))?;
+    Ok(Wire::resumed(Stream::from(stream), sequence))
 }
 
 /// Sends a packet. Where that fails because the server has hung up, what it said before it did (an ERR packet, a TLS

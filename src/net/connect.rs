@@ -23,8 +23,8 @@ const PAUSE_MOST: Duration = Duration::from_millis(50);
 pub async fn connect(to: &Endpoint, source: Option<IpAddr>) -> io::Result<Stream> {
     match to {
         Endpoint::Tcp(address) => match source {
-            None => TcpStream::connect(address).await.map(Stream::Tcp),
-            Some(source) => connect_from(source, *address).await.map(Stream::Tcp),
+            None => TcpStream::connect(address).await.map(Stream::from),
+            Some(source) => connect_from(source, *address).await.map(Stream::from),
         },
         Endpoint::Unix(path) => {
             let mut pause = PAUSE_FIRST;
@@ -38,7 +38,7 @@ pub async fn connect(to: &Endpoint, source: Option<IpAddr>) -> io::Result<Stream
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {
                         return Err(io::Error::new(e.kind(), "there is no such socket"));
                     }
-                    connected => return connected.map(Stream::Unix),
+                    connected => return connected.map(Stream::from),
                 }
             }
         }

@@ -189,12 +189,12 @@ impl Acceptor {
         match self {
             Self::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+                Ok((Stream::from(stream), Peer::Tcp(peer)))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 let credentials = stream.peer_cred()?;
-                Ok((Stream::Unix(stream), Peer::Unix { uid: credentials.uid(), pid: credentials.pid() }))
+                Ok((Stream::from(stream), Peer::Unix { uid: credentials.uid(), pid: credentials.pid() }))
             }
         }
     }

@@ -14,6 +14,6 @@ pub use connect::connect;
 pub use inherited::Inherited;
 pub use listener::{Binding, ListenError, Listener, Listeners, is_local_shortage};
 pub use relay::{End, Meter, Side, Timers, Wire, relay};
-pub use stream::{Detached, Peer, Stream, canonical};
+pub use stream::{Detached, Peer, Plain, Stream, canonical};
 pub use tcp_info::Outstanding;
 pub use unix::{SocketFile, UnixError, bind_unix};

@@ -1,7 +1,7 @@
 //! One stream type for every kind of connection.
 //!
 //! A session, the relay and the monitor handle [`Stream`]s and never ask which kind one is, so that TLS and Unix
-//! sockets are one more variant and not one more code path.
+//! sockets are one more variant and not one more code path. TLS goes over either socket.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
+
+use super::tls::TlsStream;
 
 /// How often a peer is looked after whose leaving brings no news.
 const LOOK: Duration = Duration::from_millis(250);
@@ -23,12 +24,37 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A connected byte stream.
 #[derive(Debug)]
 pub enum Stream {
-    /// Plain TCP.
+    /// In clear.
+    Plain(Plain),
+    /// Inside TLS, whichever side opened it. Boxed: its state is larger than everything else of a session.
+    Tls(Box<TlsStream<Plain>>),
+}
+
+/// A socket.
+#[derive(Debug)]
+pub enum Plain {
+    /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-    /// TLS that we opened as a client. Boxed: its state is larger than everything else of a session.
-    TlsClient(Box<TlsStream<TcpStream>>),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Self {
+        Self::Plain(Plain::Tcp(socket))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Self {
+        Self::Plain(Plain::Unix(socket))
+    }
+}
+
+impl From<TlsStream<Plain>> for Stream {
+    fn from(stream: TlsStream<Plain>) -> Self {
+        Self::Tls(Box::new(stream))
+    }
 }
 
 /// Who is at the other end of an accepted connection.
@@ -83,28 +109,50 @@ impl Detached {
     /// Hands it to the runtime that this is called in.
     pub fn attach(self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(s) => TcpStream::from_std(s).map(Stream::Tcp),
-            Self::Unix(s) => UnixStream::from_std(s).map(Stream::Unix),
+            Self::Tcp(s) => TcpStream::from_std(s).map(Stream::from),
+            Self::Unix(s) => UnixStream::from_std(s).map(Stream::from),
+        }
+    }
+}
+
+impl Plain {
+    /// The TCP socket, where it is one.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(s) => Some(s),
+            Self::Unix(_) => None,
         }
     }
 }
 
 impl Stream {
+    /// The socket underneath.
+    pub fn socket(&self) -> &Plain {
+        match self {
+            Self::Plain(s) => s,
+            Self::Tls(s) => s.get_ref(),
+        }
+    }
+
     /// The TCP socket underneath, where there is one.
     pub fn tcp(&self) -> Option<&TcpStream> {
+        self.socket().tcp()
+    }
+
+    /// The TLS around it, where there is any.
+    pub fn tls(&self) -> Option<&TlsStream<Plain>> {
         match self {
-            Self::Tcp(s) => Some(s),
-            Self::Unix(_) => None,
-            Self::TlsClient(s) => Some(s.get_ref().0),
+            Self::Plain(_) => None,
+            Self::Tls(s) => Some(s),
         }
     }
 
     /// Takes a plain connection off its runtime.
     pub fn detach(self) -> io::Result<Detached> {
         match self {
-            Self::Tcp(s) => s.into_std().map(Detached::Tcp),
-            Self::Unix(s) => s.into_std().map(Detached::Unix),
-            Self::TlsClient(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Plain(Plain::Tcp(s)) => s.into_std().map(Detached::Tcp),
+            Self::Plain(Plain::Unix(s)) => s.into_std().map(Detached::Unix),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -127,10 +175,9 @@ impl Stream {
     /// Waits until there is something to read, and says how many bytes of it fit into one; 0 is the end of data. Takes
     /// nothing.
     pub async fn peek(&self) -> io::Result<usize> {
-        match self {
-            Self::Tcp(s) => s.peek(&mut [0]).await,
-            Self::TlsClient(s) => s.get_ref().0.peek(&mut [0]).await,
-            Self::Unix(s) => loop {
+        match self.socket() {
+            Plain::Tcp(s) => s.peek(&mut [0]).await,
+            Plain::Unix(s) => loop {
                 s.readable().await?;
                 let look = || {
                     let mut byte = [0_u8];
@@ -153,10 +200,9 @@ impl Stream {
 
     /// Whether the kernel says any of this now.
     fn polled(&self, flags: PollFlags) -> bool {
-        let fd = match self {
-            Self::Tcp(s) => s.as_fd(),
-            Self::TlsClient(s) => s.get_ref().0.as_fd(),
-            Self::Unix(s) => s.as_fd(),
+        let fd = match self.socket() {
+            Plain::Tcp(s) => s.as_fd(),
+            Plain::Unix(s) => s.as_fd(),
         };
         let mut of = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
         let asked = poll(&mut of, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
@@ -167,11 +213,10 @@ impl Stream {
     /// Resolves when the connection has broken; its orderly end is none.
     pub async fn broken(&self) {
         use tokio::io::Interest;
-        let ready = match self {
-            Self::Tcp(s) => s.ready(Interest::ERROR).await,
-            Self::TlsClient(s) => s.get_ref().0.ready(Interest::ERROR).await,
+        let ready = match self.socket() {
+            Plain::Tcp(s) => s.ready(Interest::ERROR).await,
             // Its peer's close is no error (unix(7)), and no readiness of its own beside that to write.
-            Self::Unix(_) => {
+            Plain::Unix(_) => {
                 while !self.polled(PollFlags::HUP | PollFlags::ERR) {
                     tokio::time::sleep(LOOK).await;
                 }
@@ -198,14 +243,11 @@ pub(super) fn tune(socket: &SockRef<'_>, keepalive: Option<Duration>) -> io::Res
     Ok(())
 }
 
-/// `poll_shutdown` is the half-close: it ends our direction and leaves the other open. Over TLS it sends
-/// close_notify first.
-impl AsyncWrite for Stream {
+impl AsyncWrite for Plain {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
-            Self::TlsClient(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
@@ -213,7 +255,6 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_flush(cx),
             Self::Unix(s) => Pin::new(s).poll_flush(cx),
-            Self::TlsClient(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
@@ -221,7 +262,40 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
-            Self::TlsClient(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+/// `poll_shutdown` is the half-close: it ends our direction and leaves the other open. Over TLS it sends
+/// close_notify first.
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(s) => Pin::new(s).poll_flush(cx),
+            Self::Tls(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }
@@ -229,9 +303,8 @@ impl AsyncWrite for Stream {
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
-            Self::TlsClient(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }

@@ -16,14 +16,14 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
 };
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::Plain;
 use crate::config::{MonitorTls, TlsMode};
 
+mod stream;
 mod v1;
 
+pub use stream::{TlsStream, Truncated};
 use v1::V1;
 
 /// Why a TLS configuration could not be built. Every message names the file.
@@ -103,7 +103,7 @@ fn bare(presented: &str) -> &str {
 /// A client's TLS towards servers of one configuration.
 #[derive(Clone)]
 pub struct ClientTls {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     mode: TlsMode,
 }
 
@@ -138,24 +138,27 @@ impl ClientTls {
         };
         // A resumed session skips the verdict on the certificate; dials are rare enough to do without.
         config.resumption = Resumption::disabled();
-        Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)), mode: settings.mode }))
+        Ok(Some(Self { config: Arc::new(config), mode: settings.mode }))
     }
 
-    /// Performs the handshake over `tcp`. `host` is the name or address as the user wrote it: sent as SNI, and
+    /// Performs the handshake over `socket`. `host` is the name or address as the user wrote it: sent as SNI, and
     /// what the certificate must be for with verify-identity. Errors hold rustls's own, see
     /// [`HandshakeError::from_io`].
-    pub async fn connect(&self, host: &str, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn connect(&self, host: &str, socket: Plain) -> io::Result<TlsStream<Plain>> {
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
             // Only verify-identity looks at the name; the others must not fail for one that no certificate could bear.
-            Err(_) if self.mode != TlsMode::VerifyIdentity => tcp.peer_addr()?.ip().into(),
+            Err(_) if self.mode != TlsMode::VerifyIdentity => match socket.tcp() {
+                Some(tcp) => tcp.peer_addr()?.ip().into(),
+                None => std::net::IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED).into(),
+            },
             Err(e) => {
                 let why = RustlsError::General(format!("{host:?} is no name that a certificate could bear: {e}"));
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
         };
         // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
-        Box::pin(self.connector.connect(name, tcp)).await
+        Box::pin(TlsStream::connect(Arc::clone(&self.config), name, socket)).await
     }
 }
 

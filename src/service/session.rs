@@ -370,7 +370,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = Peer::Tcp(client.local_addr().unwrap());
-        let size = std::mem::size_of_val(&serve(service, Stream::Tcp(client), peer, std::time::Instant::now()));
+        let size = std::mem::size_of_val(&serve(service, Stream::from(client), peer, std::time::Instant::now()));
         println!("a session's future takes {size} bytes");
         assert!(size <= FUTURE_MOST, "{size} bytes");
     }

@@ -91,7 +91,7 @@ mod tests {
     /// What a node gets of a client that sends these pieces, and whether it was let through.
     async fn passed(pieces: &[&[u8]], first: bool) -> (Vec<u8>, bool) {
         let (mut client, ours) = UnixStream::pair().unwrap();
-        let mut ours = Stream::Unix(ours);
+        let mut ours = Stream::from(ours);
         let mut vetted = Vetted::new(&mut ours, first);
         let mut got = Vec::new();
         for piece in pieces {

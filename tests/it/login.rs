@@ -30,7 +30,7 @@ const SECRET: Credentials<'static> = Credentials { user: "monitor", password: "s
 pub(crate) async fn dial(addr: SocketAddr, tls: Option<(&ClientTls, &str)>) -> Result<Connection, Error> {
     // A server that resets at once may do so before the connect has returned.
     let tcp = TcpStream::connect(addr).await.map_err(|source| Error::Io { phase: Phase::Greeting, source })?;
-    let login = async { Greeted::new(Stream::Tcp(tcp)).await?.login(SECRET, tls).await };
+    let login = async { Greeted::new(Stream::from(tcp)).await?.login(SECRET, tls).await };
     timeout(Duration::from_secs(20), login).await.expect("an answer in time")
 }
 

@@ -1,0 +1,504 @@
+//! A TLS connection that holds no buffer while it is idle.
+//!
+//! It stands on rustls's unbuffered API: records are read into the thread's own scratch space and decrypted from there, and
+//! what is written is encrypted into such space and handed to the socket at once. Only what is left over is kept: a record
+//! that has not come whole, plaintext that the reader had no room for, records that the socket did not take. A tunnel's idle
+//! connections are most of its memory, and its bulk is paid by the system call; docs/DESIGN.md has the figures.
+//!
+//! Its rules:
+//! - Bytes that [`AsyncWrite::poll_write`] has taken are on their way only after [`AsyncWrite::poll_flush`]; the relay flushes
+//!   before it waits.
+//! - [`AsyncWrite::poll_shutdown`] sends close_notify and then ends the socket's direction; reading goes on.
+//! - The peer's end is orderly only after its close_notify. An end without one is [`io::ErrorKind::UnexpectedEof`]: bytes may
+//!   be missing, and whoever cut them off may be anybody on the way.
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, CommonState, Error as RustlsError, ServerConfig, SideData};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The most plaintext of one record (RFC 8446 5.1).
+const RECORD: usize = 16 * 1024;
+
+/// What a whole record takes on the wire beside its plaintext: five bytes of header, and up to 256 of TLS 1.3's protection
+/// (RFC 8446 5.2); TLS 1.2's AEAD suites need less.
+const OVERHEAD: usize = 5 + 256;
+
+/// Read at once: two whole records, and the start of a third.
+const SCRATCH: usize = 2 * (RECORD + OVERHEAD) + 1024;
+
+/// A handshake's flight may not be larger than this before it is complete: certificate chains are some kB.
+const HANDSHAKE_MOST: usize = 64 * 1024;
+
+thread_local! {
+    /// Ciphertext from the socket. Lent to whichever connection of this thread is polled; never held across an await.
+    static INCOMING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+    /// Ciphertext for the socket, likewise.
+    static OUTGOING: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// A TLS connection over `IO`, its handshake done.
+pub struct TlsStream<IO> {
+    io: IO,
+    side: Side,
+    /// Ciphertext of a record that has not come whole.
+    partial: Vec<u8>,
+    /// Plaintext that the reader has not taken.
+    plain: LeftOver,
+    /// Ciphertext that the socket has not taken.
+    unsent: LeftOver,
+    /// The peer's close_notify has come.
+    is_ended: bool,
+    /// Ours is on its way.
+    is_closing: bool,
+}
+
+enum Side {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// Bytes that are taken bit by bit.
+#[derive(Default)]
+struct LeftOver {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl LeftOver {
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start >= self.bytes.len()
+    }
+
+    /// `n` of them were taken. Room is given back with the last one.
+    fn take(&mut self, n: usize) {
+        self.start += n;
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl<IO> fmt::Debug for TlsStream<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream").finish_non_exhaustive()
+    }
+}
+
+/// The two kinds of connection, which rustls keeps apart by type.
+trait Records {
+    type Data: SideData;
+    fn step<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Records for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+    fn step<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+impl Records for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+    fn step<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// What came of a look at ciphertext.
+struct Looked {
+    /// Of the ciphertext this much is done with.
+    consumed: usize,
+    /// The peer has sent close_notify.
+    ended: bool,
+}
+
+/// Takes whatever whole records there are in `incoming`. `plain` is called with each piece of plaintext; `out` gets what the
+/// connection has to say: handshake, alerts. On an error that holds the alert too.
+fn look<R: Records>(
+    connection: &mut R,
+    incoming: &mut [u8],
+    mut plain: impl FnMut(&[u8]),
+    out: &mut LeftOver,
+) -> Result<Looked, RustlsError> {
+    let mut looked = Looked { consumed: 0, ended: false };
+    let mut failed: Option<RustlsError> = None;
+    loop {
+        let rest = incoming.get_mut(looked.consumed..).unwrap_or_default();
+        let UnbufferedStatus { mut discard, state } = connection.step(rest);
+        let done = match state {
+            Err(e) if failed.is_none() => {
+                failed = Some(e);
+                false
+            }
+            Err(_) => true,
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record?;
+                    discard += record.discard;
+                    plain(record.payload);
+                }
+                false
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                encode(|room| data.encode(room), out)?;
+                // After an error this is its alert. A further step would look at the bad bytes again.
+                failed.is_some()
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                // It stands in `out` by now, and in no other order than that is it sent.
+                data.done();
+                false
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                looked.ended = true;
+                false
+            }
+            Ok(ConnectionState::Closed) => {
+                looked.ended = true;
+                true
+            }
+            // No early data is ever offered or taken; what the other states want is more bytes.
+            Ok(_) => true,
+        };
+        looked.consumed += discard;
+        if done {
+            return failed.map_or(Ok(looked), Err);
+        }
+    }
+}
+
+fn encode(
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+    out: &mut LeftOver,
+) -> Result<(), RustlsError> {
+    let start = out.bytes.len();
+    let mut room = 512;
+    loop {
+        out.bytes.resize(start + room, 0);
+        match encode(out.bytes.get_mut(start..).unwrap_or_default()) {
+            Ok(written) => {
+                out.bytes.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(e)) if e.required_size > room => room = e.required_size,
+            Err(e) => {
+                out.bytes.truncate(start);
+                return Err(RustlsError::General(e.to_string()));
+            }
+        }
+    }
+}
+
+/// What a connection in its open state does with bytes or without.
+fn encrypted<R: Records>(
+    connection: &mut R,
+    room: &mut Vec<u8>,
+    mut write: impl FnMut(&mut rustls::unbuffered::WriteTraffic<'_, R::Data>, &mut [u8]) -> Result<usize, EncryptError>,
+    plain: &mut LeftOver,
+    out: &mut LeftOver,
+) -> Result<usize, RustlsError> {
+    loop {
+        let UnbufferedStatus { state, .. } = connection.step(&mut []);
+        match state? {
+            ConnectionState::WriteTraffic(mut traffic) => match write(&mut traffic, room) {
+                Ok(written) => return Ok(written),
+                Err(EncryptError::InsufficientSize(e)) if e.required_size > room.len() => {
+                    room.resize(e.required_size, 0);
+                }
+                Err(e) => return Err(RustlsError::General(e.to_string())),
+            },
+            ConnectionState::ReadTraffic(mut traffic) => {
+                while let Some(record) = traffic.next_record() {
+                    plain.push(record?.payload);
+                }
+            }
+            ConnectionState::EncodeTlsData(mut data) => encode(|room| data.encode(room), out)?,
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            ConnectionState::PeerClosed => {}
+            _ => return Err(RustlsError::General("the connection is closed for writing".to_owned())),
+        }
+    }
+}
+
+fn failed(e: RustlsError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, e)
+}
+
+impl<IO> TlsStream<IO> {
+    /// The socket underneath.
+    pub fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
+    /// Version, suite, and the peer's certificates.
+    pub fn facts(&self) -> &CommonState {
+        match &self.side {
+            Side::Client(c) => c,
+            Side::Server(c) => c,
+        }
+    }
+
+    /// The peer's certificates, its own first; empty where it showed none.
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.facts().peer_certificates().unwrap_or_default()
+    }
+
+    /// Whether bytes that were read from the socket wait to be taken.
+    pub fn has_read_ahead(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
+    fn look(&mut self, incoming: &mut [u8], plain: impl FnMut(&[u8])) -> Result<Looked, RustlsError> {
+        let out = &mut self.unsent;
+        match &mut self.side {
+            Side::Client(c) => look(c, incoming, plain, out),
+            Side::Server(c) => look(c, incoming, plain, out),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
+    /// Performs the client's handshake. It is the caller who has a deadline.
+    ///
+    /// # Errors
+    /// The network's, or rustls's own inside one of kind `InvalidData`. The peer has been told by an alert as far as that
+    /// could be sent at once.
+    pub async fn connect(config: Arc<ClientConfig>, name: ServerName<'static>, io: IO) -> io::Result<Self> {
+        let connection = UnbufferedClientConnection::new(config, name).map_err(failed)?;
+        Self::handshake(Side::Client(connection), io, Vec::new()).await
+    }
+
+    /// Performs the server's. `read` are bytes that the client has sent already.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn accept(config: Arc<ServerConfig>, io: IO, read: Vec<u8>) -> io::Result<Self> {
+        let connection = UnbufferedServerConnection::new(config).map_err(failed)?;
+        Self::handshake(Side::Server(connection), io, read).await
+    }
+
+    async fn handshake(side: Side, io: IO, read: Vec<u8>) -> io::Result<Self> {
+        let mut stream = Self {
+            io,
+            side,
+            partial: read,
+            plain: LeftOver::default(),
+            unsent: LeftOver::default(),
+            is_ended: false,
+            is_closing: false,
+        };
+        std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        Ok(stream)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut incoming = std::mem::take(&mut self.partial);
+            let mut plain = std::mem::take(&mut self.plain);
+            let looked = self.look(&mut incoming, |bytes| plain.push(bytes));
+            self.plain = plain;
+            match looked {
+                Ok(looked) => {
+                    self.is_ended |= looked.ended;
+                    incoming.drain(..looked.consumed.min(incoming.len()));
+                    self.partial = incoming;
+                }
+                Err(e) => {
+                    // One try: whoever does not read is not waited for.
+                    let _ = self.poll_unsent(cx);
+                    return Poll::Ready(Err(failed(e)));
+                }
+            }
+            ready!(self.poll_unsent(cx))?;
+            if !self.facts().is_handshaking() {
+                self.partial.shrink_to_fit();
+                return Pin::new(&mut self.io).poll_flush(cx);
+            }
+            if self.partial.len() >= HANDSHAKE_MOST {
+                let why = "the handshake does not end: more than 64 kB of it have come";
+                return Poll::Ready(Err(failed(RustlsError::General(why.to_owned()))));
+            }
+            let read = INCOMING.with_borrow_mut(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+                self.partial.extend_from_slice(buf.filled());
+                Poll::Ready(io::Result::Ok(buf.filled().len()))
+            });
+            if ready!(read)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Hands to the socket what it has not taken yet.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, self.unsent.rest()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.unsent.take(n),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Encrypts and hands to the socket; what that does not take is kept.
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(Writing<'_, '_>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> io::Result<()> {
+        OUTGOING.with_borrow_mut(|room| {
+            let (plain, out) = (&mut self.plain, &mut self.unsent);
+            let written = match &mut self.side {
+                Side::Client(c) => encrypted(c, room, |w, room| write(Writing::Client(w), room), plain, out),
+                Side::Server(c) => encrypted(c, room, |w, room| write(Writing::Server(w), room), plain, out),
+            };
+            let mut rest = room.get(..written.map_err(failed)?).unwrap_or_default();
+            // What an alert or a key update left there goes first.
+            while self.unsent.is_empty() && !rest.is_empty() {
+                match Pin::new(&mut self.io).poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
+                    Poll::Ready(Err(e)) => return Err(e),
+                    Poll::Pending => break,
+                }
+            }
+            self.unsent.push(rest);
+            Ok(())
+        })
+    }
+}
+
+/// rustls's two kinds of a connection that may write.
+enum Writing<'a, 'c> {
+    Client(&'a mut rustls::unbuffered::WriteTraffic<'c, ClientConnectionData>),
+    Server(&'a mut rustls::unbuffered::WriteTraffic<'c, ServerConnectionData>),
+}
+
+impl Writing<'_, '_> {
+    fn encrypt(self, bytes: &[u8], room: &mut [u8]) -> Result<usize, EncryptError> {
+        match self {
+            Self::Client(w) => w.encrypt(bytes, room),
+            Self::Server(w) => w.encrypt(bytes, room),
+        }
+    }
+
+    fn close(self, room: &mut [u8]) -> Result<usize, EncryptError> {
+        match self {
+            Self::Client(w) => w.queue_close_notify(room),
+            Self::Server(w) => w.queue_close_notify(room),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.plain.is_empty() {
+            let n = this.plain.rest().len().min(buf.remaining());
+            buf.put_slice(this.plain.rest().get(..n).unwrap_or_default());
+            this.plain.take(n);
+            return Poll::Ready(Ok(()));
+        }
+        if this.is_ended || buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        INCOMING.with_borrow_mut(|scratch| {
+            loop {
+                let kept = this.partial.len();
+                let Some((before, room)) = scratch.split_at_mut_checked(kept) else {
+                    // More than rustls leaves unread of a record.
+                    return Poll::Ready(Err(failed(RustlsError::General("a record is too long".to_owned()))));
+                };
+                before.copy_from_slice(&this.partial);
+                let mut read = ReadBuf::new(room);
+                ready!(Pin::new(&mut this.io).poll_read(cx, &mut read))?;
+                let read = read.filled().len();
+                if read == 0 {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, Truncated)));
+                }
+                this.partial = Vec::new();
+                let filled = scratch.get_mut(..kept + read).unwrap_or_default();
+                let start = buf.filled().len();
+                let mut plain = std::mem::take(&mut this.plain);
+                let looked = this.look(filled, |bytes| {
+                    let (now, later) = bytes.split_at_checked(buf.remaining()).unwrap_or((bytes, &[]));
+                    buf.put_slice(now);
+                    plain.push(later);
+                });
+                this.plain = plain;
+                // An alert or the answer to a key update; where the socket is full it goes with the next write.
+                let sent = this.poll_unsent(cx);
+                let looked = match looked {
+                    Ok(looked) => looked,
+                    Err(e) => return Poll::Ready(Err(failed(e))),
+                };
+                if let Poll::Ready(Err(e)) = sent {
+                    return Poll::Ready(Err(e));
+                }
+                let rest = filled.get(looked.consumed..).unwrap_or_default();
+                if !rest.is_empty() && !looked.ended {
+                    this.partial = rest.to_vec();
+                }
+                this.is_ended |= looked.ended;
+                if buf.filled().len() > start || this.is_ended {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        // Bounds what is kept: nothing more is taken before the last is gone.
+        ready!(this.poll_unsent(cx))?;
+        let bytes = bytes.get(..2 * RECORD).unwrap_or(bytes);
+        this.send(cx, |w, room| w.encrypt(bytes, room))?;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(this.poll_unsent(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.is_closing {
+            ready!(this.poll_unsent(cx))?;
+            this.is_closing = true;
+            this.send(cx, |w, room| w.close(room))?;
+        }
+        ready!(this.poll_unsent(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+/// The peer's end without its close_notify.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the connection ended without close_notify: bytes may be missing")]
+pub struct Truncated;
