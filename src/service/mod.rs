@@ -8,7 +8,9 @@
 //! Each worker is a thread with a current-thread runtime; a session never leaves the worker it was given to.
 
 mod attempt;
+mod close;
 mod queue;
+mod record;
 mod refuse;
 mod search;
 mod session;

@@ -1,49 +1,33 @@
 //! One session, from accept to close.
 
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Service;
 use super::attempt::Established;
-use super::refuse::{part, refuse};
+use super::close::{Fate, close, close_reason, detail};
+use super::record::{Bytes, Record};
+use super::refuse::refuse;
 use super::search::{Found, Nothing, search};
 use super::vetted::Vetted;
 use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
-use crate::net::{End, Meter, Peer, Side, Stream, Timers, Wire, relay};
-use crate::pool::{Cause, Lease, Node, Order};
-use crate::telemetry::access::Access;
-use crate::telemetry::{CloseReason, ServiceMetrics};
+use crate::net::{End, Peer, Side, Stream, Timers, relay};
+use crate::pool::{Lease, Node, Order};
+use crate::telemetry::CloseReason;
 
 /// A client's end of data is held back from a MySQL server for this long: it closes by itself after COM_QUIT, and so
 /// the TIME_WAIT is its own and not one of our ports.
 const HOLD_FIN: Duration = Duration::from_millis(200);
 
-/// How long an abort waits for the bytes before it to be acknowledged.
-const LAST_BYTES: Duration = Duration::from_secs(1);
-
 /// Serves one accepted connection.
 pub(super) async fn serve(service: Arc<Service>, mut stream: Stream, peer: Peer, accepted: std::time::Instant) {
     let settings = service.settings.load_full();
     let ticket = usize::try_from(service.metrics.accepted()).unwrap_or(0);
-    let mut record = Record {
-        service: &service,
-        settings: &settings,
-        client: Client::new(peer),
-        accepted: accepted.into(),
-        waited: Duration::ZERO,
-        attempts: 0,
-        trail: String::new(),
-        node: None,
-        meter: Bytes { metrics: &service.metrics, client: AtomicU64::new(0), node: AtomicU64::new(0) },
-        end: ("internal_error", "galeway"),
-        detail: String::new(),
-    };
+    let mut record = Record::new(&service, &settings, Client::new(peer), accepted.into());
     // Boxed: its state and the search's are large and short-lived, and a session's future is the memory it costs while idle.
     // Held until the session is over, however that comes: its address has one client less then.
     let mut source = None;
@@ -103,13 +87,6 @@ async fn relayed(
     Box::pin(close(fate, client, stream, places, settings.protocol)).await;
 }
 
-/// How a session came to its end.
-enum Fate {
-    Relay(End),
-    Killed(Cause),
-    Drained(Cause),
-}
-
 /// Relays until the relay ends by itself or an order ends it.
 async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease) -> Fate {
     // Its share of a kill that is spread over a time. Nothing takes that back, and a later kill may only hasten it.
@@ -143,69 +120,6 @@ async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease)
     }
 }
 
-/// Closes both sides, each as its fate allows. `places` are what the next client waits for: they are given back when the
-/// node's side is closed, or else the node would have one session more than it may; the client's side may take a second
-/// of waiting, and nobody need wait for that.
-async fn close(fate: Fate, client: Stream, node: Stream, places: impl Sized, protocol: Protocol) {
-    match fate {
-        Fate::Relay(End::Orderly(_)) => {
-            drop(node);
-            drop(places);
-        }
-        Fate::Relay(End::Broken(Side::Client, _) | End::Vanished(Side::Client) | End::Stalled(Side::Client)) => {
-            client.abort();
-            pass_on_abort(node, protocol).await;
-            drop(places);
-        }
-        Fate::Relay(End::Broken(Side::Node, _) | End::Vanished(Side::Node) | End::Stalled(Side::Node)) => {
-            node.abort();
-            drop(places);
-            match protocol {
-                Protocol::Mysql => part(client).await,
-                // An end of data would look like a complete answer.
-                Protocol::Tcp => abort_after_last_byte(client).await,
-            }
-        }
-        Fate::Relay(End::Idle | End::HalfClosed(_)) => {
-            drop(node);
-            drop(places);
-            part(client).await;
-        }
-        Fate::Killed(_) | Fate::Drained(_) => {
-            node.abort();
-            drop(places);
-            part(client).await;
-        }
-    }
-}
-
-/// Ends a node's connection after its client's abort, by an abort: it leaves no TIME_WAIT behind, and an orderly end
-/// would call complete what was broken off. But it would also throw away what the client had sent and the node has not
-/// taken yet, a COMMIT perhaps, so that is waited for; where it takes longer, a MySQL server (whose packets tell their
-/// length) gets it and an orderly end.
-async fn pass_on_abort(node: Stream, protocol: Protocol) {
-    if taken(&node).await || protocol == Protocol::Tcp {
-        node.abort();
-    }
-}
-
-async fn abort_after_last_byte(client: Stream) {
-    taken(&client).await;
-    client.abort();
-}
-
-/// Waits a little for the far end to acknowledge what was sent. True: it has.
-async fn taken(stream: &Stream) -> bool {
-    let until = Instant::now() + LAST_BYTES;
-    while stream.outstanding().is_some_and(|o| o.any) {
-        if Instant::now() >= until {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    true
-}
-
 fn timers(settings: &Settings) -> Timers {
     let hold_fin = match settings.protocol {
         Protocol::Mysql => HOLD_FIN,
@@ -217,44 +131,6 @@ fn timers(settings: &Settings) -> Timers {
         hold_fin,
         user: settings.user_timeout,
         stall: settings.stall_timeout,
-    }
-}
-
-fn close_reason(fate: &Fate) -> CloseReason {
-    match fate {
-        Fate::Killed(Cause::Shutdown) | Fate::Drained(Cause::Shutdown) => CloseReason::Shutdown,
-        Fate::Killed(_) => CloseReason::Killed,
-        Fate::Drained(_) => CloseReason::Drained,
-        Fate::Relay(end) => match end {
-            End::Orderly(Side::Client) => CloseReason::ClientClosed,
-            End::Orderly(Side::Node) => CloseReason::NodeClosed,
-            // Its keepalive probes went unanswered, or the network on the way to it is gone.
-            End::Broken(Side::Client, e) if is_silence(e) => CloseReason::ClientVanished,
-            End::Broken(Side::Node, e) if is_silence(e) => CloseReason::NodeVanished,
-            // Nothing else on this side says so: see vetted.rs.
-            End::Broken(Side::Client, e) if e.kind() == io::ErrorKind::InvalidData => CloseReason::NoLogin,
-            End::Broken(Side::Client, _) => CloseReason::ClientReset,
-            End::Broken(Side::Node, _) => CloseReason::NodeReset,
-            End::Vanished(Side::Client) => CloseReason::ClientVanished,
-            End::Vanished(Side::Node) => CloseReason::NodeVanished,
-            End::Stalled(Side::Client) => CloseReason::ClientStalled,
-            End::Stalled(Side::Node) => CloseReason::NodeStalled,
-            End::Idle => CloseReason::Idle,
-            End::HalfClosed(_) => CloseReason::HalfClose,
-        },
-    }
-}
-
-fn is_silence(e: &io::Error) -> bool {
-    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
-    matches!(e.kind(), TimedOut | HostUnreachable | NetworkUnreachable)
-}
-
-fn detail(fate: &Fate) -> String {
-    match fate {
-        Fate::Relay(End::Broken(_, e)) => e.to_string(),
-        Fate::Relay(_) => String::new(),
-        Fate::Killed(cause) | Fate::Drained(cause) => cause.to_string(),
     }
 }
 
@@ -274,84 +150,12 @@ impl Handshake<'_> {
     }
 }
 
-/// One session's bytes, which are the service's too.
-struct Bytes<'a> {
-    metrics: &'a ServiceMetrics,
-    client: AtomicU64,
-    node: AtomicU64,
-}
-
-impl Bytes<'_> {
-    fn from(&self, side: Side) -> u64 {
-        match side {
-            Side::Client => self.client.load(Ordering::Relaxed),
-            Side::Node => self.node.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Meter for Bytes<'_> {
-    fn count(&self, from: Side, n: u64) {
-        match from {
-            Side::Client => {
-                self.client.fetch_add(n, Ordering::Relaxed);
-                self.metrics.count_in(n);
-            }
-            Side::Node => {
-                self.node.fetch_add(n, Ordering::Relaxed);
-                self.metrics.count_out(n);
-            }
-        }
-    }
-}
-
-/// What the access log will say; it says it when dropped, so a session that panics is logged as well.
-struct Record<'a> {
-    service: &'a Service,
-    settings: &'a Settings,
-    client: Client,
-    accepted: Instant,
-    waited: Duration,
-    attempts: u32,
-    trail: String,
-    node: Option<Arc<Node>>,
-    meter: Bytes<'a>,
-    end: (&'static str, &'static str),
-    detail: String,
-}
-
-impl Drop for Record<'_> {
-    fn drop(&mut self) {
-        let duration = self.accepted.elapsed();
-        self.service.metrics.record_duration(duration.as_secs_f64());
-        let (end, by) = self.end;
-        let detail = [self.trail.as_str(), self.detail.as_str()];
-        let detail = detail.iter().filter(|d| !d.is_empty()).copied().collect::<Vec<_>>().join("; ");
-        let via = self.client.via();
-        Access {
-            service: &self.settings.name,
-            client: &self.client,
-            via: via.as_ref().map(|via| via as &dyn std::fmt::Display),
-            node: self.node.as_deref().map(|n| &*n.name),
-            duration,
-            wait: self.waited,
-            attempts: self.attempts,
-            bytes_in: self.meter.from(Side::Client),
-            bytes_out: self.meter.from(Side::Node),
-            end,
-            by,
-            detail: &detail,
-        }
-        .log();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config;
     use crate::pool::{Pool, PoolCell, Standing};
-    use crate::telemetry::Registry;
+    use crate::telemetry::{Registry, ServiceMetrics};
 
     /// The most a session's future may take. With it in the task's header and the two sockets' registrations a session
     /// stays below the 4 kB that `tests/it/limits.rs` measures.
