@@ -73,6 +73,8 @@ fn by(pid: &Option<u32>) -> String {
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
+    /// Until its thread is started.
+    writer: Option<Writer>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -97,9 +99,10 @@ struct State {
 }
 
 impl Store {
-    /// Opens the directory, and makes it if need be. One that nobody asked for may fail with a warning: `None`.
+    /// Opens the directory, and makes it if need be. One that nobody asked for may fail with a warning: `None`. Nothing is
+    /// written before [`Self::begin`].
     pub fn open(dir: &StateDir) -> Result<Option<Self>, OpenError> {
-        match Self::start(&dir.path) {
+        match Self::locked(&dir.path) {
             Ok(store) => Ok(Some(store)),
             Err(e) if dir.written => Err(e),
             Err(e) => {
@@ -110,15 +113,38 @@ impl Store {
         }
     }
 
-    fn start(path: &Path) -> Result<Self, OpenError> {
+    fn locked(path: &Path) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
         // Node names and histories are nobody else's business.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock = lock(path)?;
         let shared = Arc::new(Shared { dir: path.to_owned(), state: Mutex::default(), changed: Condvar::new() });
         let writer = Writer { shared: Arc::clone(&shared), lock, held: true, lost: false };
-        let thread = std::thread::Builder::new().name("memory".to_owned()).spawn(move || writer.run());
-        Ok(Self { shared, thread: Some(thread.map_err(unusable)?) })
+        Ok(Self { shared, writer: Some(writer), thread: None })
+    }
+
+    /// Starts the thread that writes. Apart from opening: a process drops its privileges while it has one thread.
+    ///
+    /// # Errors
+    /// The directory cannot be written any more, by the user that we have become or from inside a chroot; or there is no
+    /// thread to be had.
+    pub fn begin(&mut self) -> Result<(), OpenError> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let dir = self.shared.dir.clone();
+        let unusable = |source| OpenError::Unusable { path: dir.clone(), source };
+        let thread = try_out(&dir).map_err(unusable).and_then(|()| {
+            let thread = std::thread::Builder::new().name("memory".to_owned());
+            thread.spawn(move || writer.run()).map_err(unusable)
+        });
+        match thread {
+            Ok(thread) => self.thread = Some(thread),
+            Err(e) => {
+                // There is no thread that would end.
+                self.shared.state().ended = true;
+                return Err(e);
+            }
+        }
+        Ok(())
     }
 
     /// Where one cluster's memory is kept.
@@ -136,6 +162,9 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        if self.writer.is_some() {
+            return;
+        }
         let mut state = self.shared.state();
         state.closing = true;
         self.shared.changed.notify_all();
@@ -206,6 +235,7 @@ impl Keeper {
     }
 }
 
+#[derive(Debug)]
 struct Writer {
     shared: Arc<Shared>,
     lock: File,
@@ -298,8 +328,14 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
     // Only for who is turned away: a full disk is no reason not to start.
     let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    try_out(dir).map_err(unusable)?;
+    Ok(lock)
+}
+
+/// Whether the directory can be written. A full disk is no reason not to start.
+fn try_out(dir: &Path) -> io::Result<()> {
     match file::try_out(dir) {
-        Err(e) if !matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Err(unusable(e)),
-        _ => Ok(lock),
+        Err(e) if !matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Err(e),
+        _ => Ok(()),
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::control::Control;
 use super::handle::Handle;
-use crate::admin::{self, ClusterView, RunState, ServiceView, View};
+use crate::admin::{ClusterView, RunState, ServiceView, View};
 use crate::config::{self, AdminSocket, Config, Discover, Listen, SocketAccess, Target};
 use crate::health::memory::OpenError;
 use crate::health::{Fixed, Health, Lookup, Store};
@@ -20,9 +21,6 @@ use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, SocketFil
 use crate::pool::Wanted;
 use crate::service::{Service, Workers};
 use crate::telemetry::{Registry, ServiceMetrics};
-
-/// Histograms are condensed this often; without it they keep every sample.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The first round of checks is bounded by each check's own deadline; this is for the machine's slowness.
 const FIRST_ROUND_SLACK: Duration = Duration::from_secs(2);
@@ -83,13 +81,16 @@ pub enum StartError {
 pub struct Instance;
 
 impl Instance {
-    /// Binds every address, starts the threads, and begins to accept after the first round of checks.
-    ///
-    /// Clients that connect meanwhile wait in the kernel's queue. Must not be called on an async runtime's thread
-    /// that the caller cannot block: it does blocking system calls, but waits for no network.
-    ///
-    /// `inherited`: sockets that whoever started the process has bound.
+    /// [`Self::prepare`] and [`Prepared::launch`] in one.
     pub fn start(config: &Config, inherited: Inherited) -> Result<Handle, StartError> {
+        Self::prepare(config, Sockets { inherited, ..Sockets::default() })?.launch()
+    }
+
+    /// Reads every key and binds every address. What can go wrong for a reason of the configuration's goes wrong here.
+    ///
+    /// No thread is started and no runtime is made: privileges are dropped for the whole process, and a process becomes
+    /// a daemon, while there is one thread only.
+    pub fn prepare(config: &Config, sockets: Sockets<'_>) -> Result<Prepared, StartError> {
         let registry = Registry::new();
         let lookup = match config.process.nameservers.as_slice() {
             [] => Lookup::system(),
@@ -105,8 +106,11 @@ impl Instance {
             healths.push(health);
         }
         let (stopping, _) = watch::channel(false);
-        let (closing, _) = watch::channel(false);
-        let mut listeners = Listeners::new(inherited);
+        let mut listeners = Listeners::new(sockets.inherited);
+        if let Some(other) = sockets.shared_with {
+            listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        let mut unbound = Vec::new();
         let mut fixed = Vec::new();
         let mut services = Vec::new();
         let mut views = Vec::new();
@@ -125,7 +129,7 @@ impl Instance {
                     (pool, places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
                 }
             };
-            let accepting = listen(settings, &mut listeners)?;
+            let accepting = listen(settings, &mut listeners, sockets.some_suffice, &mut unbound)?;
             let metrics = Arc::new(ServiceMetrics::new(&registry, Arc::clone(&settings.name)));
             views.push(ServiceView {
                 name: Arc::clone(&settings.name),
@@ -163,17 +167,89 @@ impl Instance {
         });
         let admin_addr = admin.as_ref().and_then(|l| l.local_addr().ok());
         warn_of_open_token(config, admin_addr);
-        let workers = Arc::new(Workers::start(worker_count(config)).map_err(StartError::Threads)?);
-        let control = Control {
+        let workers = worker_count(config);
+        let first_round = first_round_limit(config);
+        let (admin, admin_socket) = ((admin, admin_addr), (socket, socket_file));
+        Ok(Prepared {
             healths,
             fixed,
             admin,
-            socket,
-            view: Arc::clone(&view),
+            admin_socket,
+            view,
             services,
+            listeners,
+            unbound,
+            stopping,
+            workers,
+            first_round,
+            memory,
+        })
+    }
+}
+
+/// Where sockets come from that need not be bound, and what is enough.
+#[derive(Debug, Default)]
+pub struct Sockets<'a> {
+    /// Those that whoever started the process has bound.
+    pub inherited: Inherited,
+    /// Another instance of this process, which goes on accepting until it is told to drain: an address that it listens on
+    /// is not bound a second time, so that no client is refused in between. A port 0 is bound anew.
+    pub shared_with: Option<&'a Handle>,
+    /// A service begins with those of its addresses that could be bound, if there is one; else each has to be.
+    pub some_suffice: bool,
+}
+
+/// An instance that has its keys and its addresses, and does nothing yet. Clients that connect meanwhile wait in the
+/// kernel's queue.
+#[derive(Debug)]
+pub struct Prepared {
+    healths: Vec<Health>,
+    fixed: Vec<Fixed>,
+    admin: (Option<std::net::TcpListener>, Option<SocketAddr>),
+    admin_socket: (Option<UnixListener>, Option<SocketFile>),
+    view: Arc<View>,
+    services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
+    listeners: Listeners,
+    unbound: Vec<StartError>,
+    stopping: watch::Sender<bool>,
+    workers: usize,
+    first_round: Duration,
+    memory: Option<Store>,
+}
+
+impl Prepared {
+    /// Each service's name and the sockets it is going to accept on.
+    pub fn bound(&self) -> impl Iterator<Item = (Arc<str>, &[Arc<Listener>])> {
+        self.services.iter().map(|(service, all)| (Arc::clone(&service.settings.load().name), all.as_slice()))
+    }
+
+    /// What could not be bound, where some addresses suffice.
+    pub fn unbound(&self) -> &[StartError] {
+        &self.unbound
+    }
+
+    /// Starts the threads, and begins to accept after the first round of checks.
+    ///
+    /// Must not be called on an async runtime's thread that the caller cannot block: it does blocking system calls, but
+    /// waits for no network.
+    pub fn launch(mut self) -> Result<Handle, StartError> {
+        if let Some(memory) = &mut self.memory {
+            memory.begin()?;
+        }
+        let (closing, _) = watch::channel(false);
+        let workers = Arc::new(Workers::start(self.workers).map_err(StartError::Threads)?);
+        let (admin, admin_addr) = self.admin;
+        let (socket, _socket_file) = self.admin_socket;
+        let control = Control {
+            healths: self.healths,
+            fixed: self.fixed,
+            admin,
+            socket,
+            view: Arc::clone(&self.view),
+            services: self.services,
             workers: Arc::clone(&workers),
             closing: closing.subscribe(),
-            first_round: first_round_limit(config),
+            first_round: self.first_round,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -194,25 +270,37 @@ impl Instance {
                 runtime.shutdown_background();
             })
             .map_err(StartError::Threads)?;
-        let listeners = Mutex::new(listeners);
+        let listeners = Mutex::new(self.listeners);
         let control = Some(thread);
-        let _socket_file = socket_file;
+        let Self { view, stopping, memory, .. } = self;
         Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control, _socket_file, memory })
     }
 }
 
-fn listen(settings: &config::Service, listeners: &mut Listeners) -> Result<Vec<Arc<Listener>>, StartError> {
+fn listen(
+    settings: &config::Service,
+    listeners: &mut Listeners,
+    some_suffice: bool,
+    unbound: &mut Vec<StartError>,
+) -> Result<Vec<Arc<Listener>>, StartError> {
     let binding = Binding { keepalive: settings.keepalive, freebind: settings.freebind, access: &settings.socket };
     let mut all = Vec::new();
+    let mut failed = Vec::new();
     for address in &settings.accept {
-        let bound = listeners.get(address, binding);
-        let service = || settings.name.to_string();
-        all.extend(bound.map_err(|source| StartError::Listen {
-            service: service(),
-            address: address.clone(),
-            source,
-        })?);
+        let error =
+            |source| StartError::Listen { service: settings.name.to_string(), address: address.clone(), source };
+        match listeners.get(address, binding).map_err(error) {
+            Ok(bound) => all.extend(bound),
+            Err(e) if some_suffice => failed.push(e),
+            Err(e) => return Err(e),
+        }
     }
+    if all.is_empty()
+        && let Some(e) = failed.pop()
+    {
+        return Err(e);
+    }
+    unbound.append(&mut failed);
     Ok(all)
 }
 
@@ -256,84 +344,6 @@ fn first_round_limit(config: &Config) -> Duration {
         if c.discovery.by == Discover::Off { c.monitor.timeout } else { c.monitor.timeout * 2 }
     };
     config.clusters.iter().map(round).max().unwrap_or_default() + FIRST_ROUND_SLACK
-}
-
-/// What the control thread runs.
-struct Control {
-    healths: Vec<Health>,
-    fixed: Vec<Fixed>,
-    admin: Option<std::net::TcpListener>,
-    socket: Option<UnixListener>,
-    view: Arc<View>,
-    services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
-    workers: Arc<Workers>,
-    closing: watch::Receiver<bool>,
-    first_round: Duration,
-}
-
-impl Control {
-    async fn run(mut self) {
-        if let Some(listener) = self.admin.take() {
-            match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => {
-                    tokio::spawn(admin::serve(listener, Arc::clone(&self.view)));
-                }
-                Err(e) => tracing::error!(error = %e, "cannot watch the admin address: it answers nothing"),
-            }
-        }
-        if let Some(listener) = self.socket.take() {
-            match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => {
-                    tokio::spawn(admin::serve_unix(listener, Arc::clone(&self.view)));
-                }
-                Err(e) => tracing::error!(error = %e, "cannot watch the admin socket: it answers nothing"),
-            }
-        }
-        for health in &mut self.healths {
-            health.start();
-        }
-        for targets in &mut self.fixed {
-            targets.start();
-        }
-        let rounds = async {
-            for health in &self.healths {
-                health.first_round().await;
-            }
-            for targets in &self.fixed {
-                targets.first_round().await;
-            }
-        };
-        if tokio::time::timeout(self.first_round, rounds).await.is_err() {
-            for (health, cluster) in self.healths.iter().zip(&self.view.clusters) {
-                let unchecked = health.unchecked().join(", ");
-                if !unchecked.is_empty() {
-                    tracing::warn!(cluster = %cluster.name, unchecked,
-                        "accepting although these nodes were not checked yet: they get nobody until they were");
-                }
-            }
-        }
-        // Not kept here: the instance owns the sockets, and closes them when it drains.
-        for (service, listeners) in self.services.drain(..) {
-            for listener in listeners {
-                self.workers.attach(&listener, &service, &self.closing).await;
-                let name = &service.settings.load().name;
-                tracing::info!(service = %name, address = %listener.local(), "accepting");
-            }
-        }
-        // Unless a drain came first.
-        self.view.state.send_if_modified(|s| {
-            let starting = *s == RunState::Starting;
-            if starting {
-                *s = RunState::Running;
-            }
-            starting
-        });
-        let mut upkeep = tokio::time::interval(UPKEEP);
-        loop {
-            upkeep.tick().await;
-            self.view.registry.upkeep();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 //!
 //! There are no statics: two instances run side by side in one process.
 
+mod control;
 mod handle;
 mod instance;
 
 pub use handle::Handle;
-pub use instance::{Instance, StartError};
+pub use instance::{Instance, Prepared, Sockets, StartError};

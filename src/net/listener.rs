@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +127,22 @@ impl Listener {
         Ok(Self { socket, local, _file: None })
     }
 
+    /// The keepalive of what is accepted from now on.
+    fn keep_alive(&self, keepalive: Option<Duration>) -> io::Result<()> {
+        match &self.socket {
+            Bound::Tcp(socket) => tune(&SockRef::from(socket), keepalive),
+            Bound::Unix(_) => Ok(()),
+        }
+    }
+
+    /// The descriptor's number, for people.
+    pub fn number(&self) -> i32 {
+        match &self.socket {
+            Bound::Tcp(socket) => socket.as_raw_fd(),
+            Bound::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
+
     /// Where it listens.
     pub fn local(&self) -> &Listen {
         &self.local
@@ -204,13 +221,20 @@ impl Acceptor {
 #[derive(Debug, Default)]
 pub struct Listeners {
     held: BTreeMap<Listen, Vec<Arc<Listener>>>,
+    /// Held by another instance as well; taken from here instead of being bound.
+    shared: BTreeMap<Listen, Vec<Arc<Listener>>>,
     inherited: Inherited,
 }
 
 impl Listeners {
     /// None yet, but those that were inherited.
     pub fn new(inherited: Inherited) -> Self {
-        Self { held: BTreeMap::new(), inherited }
+        Self { inherited, ..Self::default() }
+    }
+
+    /// Takes the sockets that another instance holds where the same address is asked for.
+    pub fn share(&mut self, other: &Self) {
+        self.shared.clone_from(&other.held);
     }
 
     /// The sockets of an address; bound now, if they are not held yet. Each use of port 0 is a socket of its own, which is
@@ -218,6 +242,14 @@ impl Listeners {
     pub fn get(&mut self, listen: &Listen, binding: Binding<'_>) -> Result<Vec<Arc<Listener>>, ListenError> {
         if let Some(held) = self.held.get(listen) {
             return Ok(held.clone());
+        }
+        if let Some(shared) = self.shared.remove(listen) {
+            for listener in &shared {
+                // A socket that cannot be tuned accepts all the same.
+                let _ = listener.keep_alive(binding.keepalive);
+            }
+            self.held.insert(listen.clone(), shared.clone());
+            return Ok(shared);
         }
         let bound = match listen {
             Listen::Tcp(address) => vec![Listener::bind(*address, binding.keepalive, binding.freebind)?],

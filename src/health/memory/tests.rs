@@ -47,7 +47,9 @@ impl Drop for Scratch {
 }
 
 fn open(path: &Path, written: bool) -> Result<Option<Store>, OpenError> {
-    Store::open(&StateDir { path: path.to_owned(), written })
+    let mut store = Store::open(&StateDir { path: path.to_owned(), written })?;
+    store.as_mut().map(Store::begin).transpose()?;
+    Ok(store)
 }
 
 fn memory(writer: &str) -> Memory {
