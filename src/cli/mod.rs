@@ -11,6 +11,7 @@ mod node;
 mod nodes;
 mod notify;
 mod probe;
+mod process;
 mod recover;
 mod run;
 mod screen;

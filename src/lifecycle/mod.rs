@@ -5,10 +5,18 @@
 //! ```
 //!
 //! There are no statics: two instances run side by side in one process.
+//!
+//! What belongs to the process and not to an instance: [`Plan`] (root, user, groups), [`Null`] (a daemon), [`PidFile`].
 
 mod control;
+mod daemon;
 mod handle;
 mod instance;
+mod pid;
+mod privileges;
 
+pub use daemon::Null;
 pub use handle::Handle;
 pub use instance::{Instance, Prepared, Sockets, StartError};
+pub use pid::{PidError, PidFile};
+pub use privileges::{Plan, PrivilegeError, Unreadable, unreadable};

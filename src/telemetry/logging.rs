@@ -1,58 +1,257 @@
 //! Where log lines go. Set up by the command line only, once a process: the library itself only emits events.
+//!
+//! ```text
+//!  event ─ filter ─┬─ style ─► gate ─► writer thread ─► standard error
+//!                  ├─ style ─► gate ─► writer thread ─► file
+//!                  └─ style ─► gate ─► writer thread ─► /dev/log, the journal's socket
+//! ```
+//!
+//! A gate holds lines until it is opened: keys are read and addresses bound before privileges are dropped, the log file is
+//! opened after that, and threads come last of all. Each line is one write, and so one datagram.
+
+mod gate;
+mod sink;
+mod style;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
-/// Lines that may wait for a slow standard error. Beyond that lines are dropped: a log that nobody reads must not
-/// stop the database's front.
-const LINES_HELD: usize = 64 * 1024;
+use gate::Gate;
+use sink::{Failures, Reopen, Sink};
+use style::{Journald, Plain, Stunnel, Syslog, Zone};
+
+pub use sink::OpenError;
 
 /// What to log and how.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Logging {
-    /// Least level.
-    pub level: Level,
-    /// JSON objects instead of text.
-    pub json: bool,
-    /// Events of target `access`.
-    pub access: bool,
+    /// Which events.
+    pub level: Least,
+    /// Where to, each with all of them. None: nowhere.
+    pub outputs: Vec<Output>,
+}
+
+/// Which events are logged.
+#[derive(Debug, Clone, Copy)]
+pub enum Least {
+    /// As `[process]` says.
+    Native {
+        /// Least level.
+        level: Level,
+        /// Events of target `access`.
+        access: bool,
+    },
+    /// The largest number of syslog(3), as stunnel's `debug`: 0 to 7. Connections are told in stunnel's words by events of
+    /// target `tunnel`, and not by those of target `access`.
+    Stunnel(u8),
+}
+
+/// One place that log lines go to.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Standard error.
+    Stderr(Style),
+    /// A file, opened at [`Opened`] and again at [`Log::reopen`].
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What is there stays; else it is overwritten at each opening.
+        append: bool,
+        /// How lines look.
+        style: Style,
+    },
+    /// The system's log: datagrams of RFC 3164 to `/dev/log`.
+    Syslog {
+        /// The number of syslog(3), not shifted: 3 is `daemon`.
+        facility: u8,
+        /// The name that stands before each line.
+        ident: Arc<str>,
+        /// How lines look behind it.
+        style: Style,
+    },
+    /// systemd's journal, by its native protocol: each field of an event is one of the journal's entry.
+    Journald {
+        /// `SYSLOG_IDENTIFIER`.
+        ident: Arc<str>,
+    },
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// `YYYY.MM.DD HH:MM:SS LOGn[id]: message`, in local time.
+    Stunnel,
+}
+
+/// The subscriber stands, and holds what is said until it is [`Self::open`]. Dropped before, it shows what it held on
+/// standard error.
+#[derive(Debug)]
+pub struct Held {
+    sinks: Vec<(Gate, Sink)>,
+}
+
+/// Every file and socket is open; nothing is written yet.
+#[derive(Debug)]
+pub struct Opened {
+    sinks: Vec<(Gate, Sink)>,
 }
 
 /// The running log. Dropped, it writes what is still held.
 #[derive(Debug)]
 pub struct Log {
-    _writer: WorkerGuard,
-    lost: ErrorCounter,
+    _writers: Vec<WorkerGuard>,
+    gates: Vec<Gate>,
+    failures: Vec<Failures>,
+    files: Vec<Reopen>,
+}
+
+/// Sets the process's subscriber. Sockets are connected and the time zone is read now, since a chroot has neither.
+///
+/// # Errors
+/// A subscriber stands already, or a socket cannot be had.
+pub fn install(logging: &Logging) -> Result<Held, OpenError> {
+    let zone = Zone::system();
+    let mut layers: Vec<Box<dyn Layer<tracing_subscriber::layer::Layered<Targets, Registry>> + Send + Sync>> =
+        Vec::new();
+    let mut sinks = Vec::new();
+    for output in &logging.outputs {
+        let gate = Gate::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(gate.clone()).with_ansi(false);
+        let (layer, sink) = match output {
+            Output::Stderr(style) => (styled(layer, *style, &zone), Sink::stderr()),
+            Output::File { path, append, style } => (styled(layer, *style, &zone), Sink::file(path, *append)),
+            Output::Syslog { facility, ident, style } => {
+                let plain = if *style == Style::Stunnel { Plain::Stunnel } else { Plain::Words };
+                let form = Syslog { facility: *facility, ident: Arc::clone(ident), plain, zone: zone.clone() };
+                (layer.event_format(form).boxed(), Sink::datagrams(sink::SYSLOG)?)
+            }
+            Output::Journald { ident } => {
+                (layer.event_format(Journald { ident: Arc::clone(ident) }).boxed(), Sink::datagrams(sink::JOURNAL)?)
+            }
+        };
+        layers.push(layer);
+        sinks.push((gate, sink));
+    }
+    tracing_subscriber::registry().with(targets(logging.level)).with(layers).try_init().map_err(OpenError::Taken)?;
+    Ok(Held { sinks })
+}
+
+type Fmt<S> = tracing_subscriber::fmt::Layer<
+    S,
+    tracing_subscriber::fmt::format::DefaultFields,
+    tracing_subscriber::fmt::format::Format,
+    Gate,
+>;
+
+fn styled<S>(layer: Fmt<S>, style: Style, zone: &Zone) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+{
+    match style {
+        Style::Text => layer.boxed(),
+        Style::Json => layer.json().flatten_event(true).boxed(),
+        Style::Stunnel => layer.event_format(Stunnel { zone: zone.clone() }).boxed(),
+    }
+}
+
+/// Libraries speak only at warn: their debug lines are about sockets, not about databases.
+fn targets(least: Least) -> Targets {
+    match least {
+        Least::Native { level, access } => Targets::new()
+            .with_default(Level::WARN.min(level))
+            .with_target("galeway", level)
+            .with_target("tunnel", LevelFilter::OFF)
+            .with_target("access", if access { LevelFilter::INFO } else { LevelFilter::OFF }),
+        Least::Stunnel(number) => {
+            let [ours, tunnel] = style::stunnel_levels(number);
+            Targets::new()
+                .with_default(LevelFilter::WARN.min(tunnel))
+                .with_target("galeway", ours)
+                .with_target("tunnel", tunnel)
+                .with_target("access", LevelFilter::OFF)
+        }
+    }
+}
+
+impl Held {
+    /// Opens the files: after the change of root and the drop of privileges, so that the same process can open them again.
+    pub fn open(mut self) -> Result<Opened, OpenError> {
+        for (_, sink) in &mut self.sinks {
+            sink.open()?;
+        }
+        Ok(Opened { sinks: std::mem::take(&mut self.sinks) })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        show(&self.sinks);
+    }
+}
+
+impl Opened {
+    /// Starts the threads that write, and writes what was held: after a daemon's fork, which no thread survives.
+    pub fn begin(mut self) -> Log {
+        let mut log = Log { _writers: Vec::new(), gates: Vec::new(), failures: Vec::new(), files: Vec::new() };
+        for (gate, sink) in std::mem::take(&mut self.sinks) {
+            log.failures.push(sink.failures());
+            log.files.extend(sink.reopen());
+            log._writers.push(gate.open(sink));
+            log.gates.push(gate);
+        }
+        log
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        show(&self.sinks);
+    }
+}
+
+/// The lines of a start that failed: of one output, since each has all of them.
+fn show(sinks: &[(Gate, Sink)]) {
+    use std::io::Write as _;
+    if let Some((gate, _)) = sinks.iter().max_by_key(|(_, sink)| sink.is_for_people()) {
+        let mut err = std::io::stderr().lock();
+        for line in gate.take() {
+            // Nobody hears of it then.
+            let _ = err.write_all(&line);
+        }
+    }
 }
 
 impl Log {
-    /// Lines thrown away so far because standard error did not take them in time.
+    /// Lines thrown away so far because they could not be written as fast as they came.
     pub fn lost(&self) -> usize {
-        self.lost.dropped_lines()
+        self.gates.iter().map(Gate::lost).sum()
     }
-}
 
-/// Starts logging to standard error. An error means that a subscriber stands already.
-pub fn start(logging: Logging) -> Result<Log, tracing_subscriber::util::TryInitError> {
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_HELD).finish(std::io::stderr());
-    let lost = writer.error_counter();
-    let access = if logging.access { LevelFilter::INFO } else { LevelFilter::OFF };
-    // Libraries speak only at warn: their debug lines are about sockets, not about databases.
-    let targets = Targets::new()
-        .with_default(Level::WARN.min(logging.level))
-        .with_target("galeway", logging.level)
-        .with_target("access", access);
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
-    let registry = tracing_subscriber::registry().with(targets);
-    if logging.json {
-        registry.with(layer.json().flatten_event(true)).try_init()?;
-    } else {
-        registry.with(layer).try_init()?;
+    /// Lines that could not be written, and why the last of them could not: a full disk, a log service that has gone.
+    pub fn failed(&self) -> Option<(usize, String)> {
+        let failures: Vec<(usize, String)> = self.failures.iter().filter_map(Failures::told).collect();
+        let lines = failures.iter().map(|(lines, _)| lines).sum();
+        failures.into_iter().next_back().map(|(_, why)| (lines, why))
     }
-    Ok(Log { _writer: guard, lost })
+
+    /// Opens every file again, under its path: what held the old name was moved away. Lines that come meanwhile are
+    /// written to one of the two. The number of files; where one cannot be opened the old one is kept.
+    pub fn reopen(&self) -> Result<usize, OpenError> {
+        for file in &self.files {
+            file.again()?;
+        }
+        Ok(self.files.len())
+    }
 }
