@@ -105,6 +105,47 @@ impl<IO> fmt::Debug for TlsStream<IO> {
     }
 }
 
+/// Of the peer's first bytes so many are kept, to tell what it speaks where that is no TLS.
+const FIRST: usize = 24;
+
+/// A handshake that failed.
+pub struct Broken<IO> {
+    /// Why.
+    pub error: io::Error,
+    /// The socket: what is left to be said there is the caller's.
+    pub io: IO,
+    first: [u8; FIRST],
+    read: usize,
+}
+
+impl<IO> Broken<IO> {
+    /// The peer's first bytes, up to 24.
+    pub fn first(&self) -> &[u8] {
+        self.first.get(..self.read).unwrap_or_default()
+    }
+}
+
+impl<IO> fmt::Debug for Broken<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broken").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct First {
+    bytes: [u8; FIRST],
+    read: usize,
+}
+
+impl First {
+    fn keep(&mut self, bytes: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().skip(self.read).zip(bytes) {
+            *to = *from;
+            self.read += 1;
+        }
+    }
+}
+
 /// The two kinds of connection, which rustls keeps apart by type.
 trait Records {
     type Data: SideData;
@@ -284,21 +325,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// # Errors
     /// The network's, or rustls's own inside one of kind `InvalidData`. The peer has been told by an alert as far as that
     /// could be sent at once.
-    pub async fn connect(config: Arc<ClientConfig>, name: ServerName<'static>, io: IO) -> io::Result<Self> {
-        let connection = UnbufferedClientConnection::new(config, name).map_err(failed)?;
-        Self::handshake(Side::Client(connection), io, Vec::new()).await
+    pub async fn connect(config: Arc<ClientConfig>, name: ServerName<'static>, io: IO) -> Result<Self, Broken<IO>> {
+        match UnbufferedClientConnection::new(config, name) {
+            Ok(connection) => Self::handshake(Side::Client(connection), io, Vec::new()).await,
+            Err(e) => Err(Broken { error: failed(e), io, first: [0; FIRST], read: 0 }),
+        }
     }
 
     /// Performs the server's. `read` are bytes that the client has sent already.
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub async fn accept(config: Arc<ServerConfig>, io: IO, read: Vec<u8>) -> io::Result<Self> {
-        let connection = UnbufferedServerConnection::new(config).map_err(failed)?;
-        Self::handshake(Side::Server(connection), io, read).await
+    pub async fn accept(config: Arc<ServerConfig>, io: IO, read: Vec<u8>) -> Result<Self, Broken<IO>> {
+        match UnbufferedServerConnection::new(config) {
+            Ok(connection) => Self::handshake(Side::Server(connection), io, read).await,
+            Err(e) => Err(Broken { error: failed(e), io, first: [0; FIRST], read: 0 }),
+        }
     }
 
-    async fn handshake(side: Side, io: IO, read: Vec<u8>) -> io::Result<Self> {
+    async fn handshake(side: Side, io: IO, read: Vec<u8>) -> Result<Self, Broken<IO>> {
         let mut stream = Self {
             io,
             side,
@@ -308,11 +353,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             is_ended: false,
             is_closing: false,
         };
-        std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
-        Ok(stream)
+        let mut first = First::default();
+        first.keep(&stream.partial);
+        match std::future::poll_fn(|cx| stream.poll_handshake(cx, &mut first)).await {
+            Ok(()) => Ok(stream),
+            Err(error) => Err(Broken { error, io: stream.io, first: first.bytes, read: first.read }),
+        }
     }
 
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_handshake(&mut self, cx: &mut Context<'_>, first: &mut First) -> Poll<io::Result<()>> {
         loop {
             let mut incoming = std::mem::take(&mut self.partial);
             let mut plain = std::mem::take(&mut self.plain);
@@ -342,6 +391,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             let read = INCOMING.with_borrow_mut(|scratch| {
                 let mut buf = ReadBuf::new(scratch);
                 ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+                first.keep(buf.filled());
                 self.partial.extend_from_slice(buf.filled());
                 Poll::Ready(io::Result::Ok(buf.filled().len()))
             });

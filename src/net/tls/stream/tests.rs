@@ -231,7 +231,9 @@ fn what_is_no_tls_fails_and_the_peer_is_told() {
         let (ours, mut theirs) = duplex(4096);
         theirs.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         let e = TlsStream::accept(server, ours, Vec::new()).await.unwrap_err();
-        assert!(e.get_ref().is_some_and(|e| e.is::<RustlsError>()), "{e}");
+        assert_eq!(e.first(), b"GET / HTTP/1.0\r\n\r\n");
+        assert!(e.error.get_ref().is_some_and(|e| e.is::<RustlsError>()), "{e:?}");
+        drop(e);
         let mut told = Vec::new();
         theirs.read_to_end(&mut told).await.unwrap();
         assert_eq!(told.first(), Some(&21), "an alert: {told:?}");
@@ -242,6 +244,6 @@ fn what_is_no_tls_fails_and_the_peer_is_told() {
             theirs.write_all(&record).await.unwrap();
         }
         let e = TlsStream::connect(client, name(), ours).await.unwrap_err();
-        assert!(e.get_ref().is_some_and(|e| e.is::<RustlsError>()), "{e}");
+        assert!(e.error.get_ref().is_some_and(|e| e.is::<RustlsError>()), "{e:?}");
     });
 }

@@ -1,0 +1,303 @@
+//! The accepting side: we are the server.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::sync::Semaphore;
+
+use super::SetupError;
+use super::admitted::Admitted;
+use super::handshake::{Agreed, HandshakeError, NO_CERTIFICATE, Ours};
+use super::identity::Shown;
+use super::judge::Of;
+use super::peers::Peers;
+use super::policy::Policy;
+use super::provider::{provider, versions};
+use super::refresh::Refreshed;
+use super::refusal::{Reason, Refusal};
+use super::stream::TlsStream;
+use super::verifier::{SLOT, Slot, Verifier};
+use crate::config::{ClientAuth, TlsAccept};
+
+/// Sessions that clients without a certificate may resume, of one service. Each takes about 1 kB.
+const RESUMABLE: usize = 4096;
+
+/// As much of a client's first bytes as tells what it speaks.
+const FIRST: usize = 24;
+
+/// Room for an ordinary ClientHello, the post-quantum key share in it.
+const HELLO: usize = 2048;
+
+/// One service's TLS towards its clients, live: files are read again, and sessions whose certificate is no longer good are told.
+#[derive(Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+    /// `None` = clients are asked for no certificate.
+    peers: Option<Arc<Peers>>,
+    client_auth: ClientAuth,
+    tolerant: bool,
+    ours: Ours,
+    handshakes: Semaphore,
+}
+
+/// A connection whose handshake is done.
+#[derive(Debug)]
+pub struct Accepted<IO> {
+    /// The connection.
+    pub stream: TlsStream<IO>,
+    /// The client's certificate; `None` where it showed none or is refused.
+    pub peer: Option<Admitted>,
+    /// Why the client is refused; with [`Acceptor::tolerant`] only.
+    pub refused: Option<Refusal>,
+    /// What was agreed on.
+    pub agreed: Agreed,
+}
+
+/// A connection whose handshake failed.
+#[derive(Debug)]
+pub struct Refused<IO> {
+    /// Why. The peer has been told by an alert as far as that could be sent at once.
+    pub error: HandshakeError,
+    /// The socket, where it is still open: closed with bytes unread it would overtake the alert.
+    pub io: Option<IO>,
+}
+
+impl Acceptor {
+    /// Reads all files: to be called before privileges are dropped.
+    pub fn new(settings: &TlsAccept) -> Result<Arc<Self>, SetupError> {
+        Self::build(settings, false)
+    }
+
+    /// One whose handshake goes on with a client that is refused, so that it can be sent elsewhere: see [`Accepted::refused`].
+    pub fn tolerant(settings: &TlsAccept) -> Result<Arc<Self>, SetupError> {
+        Self::build(settings, true)
+    }
+
+    fn build(settings: &TlsAccept, tolerant: bool) -> Result<Arc<Self>, SetupError> {
+        let provider = provider(&settings.protocol);
+        let shown = Arc::new(Shown::new(&settings.identity, &provider)?);
+        let peers = match settings.client_auth {
+            ClientAuth::Off => None,
+            _ => Some(Arc::new(Peers::new(Of::Clients, &settings.peer, provider.signature_verification_algorithms)?)),
+        };
+        let mandatory = settings.client_auth == ClientAuth::Require && !tolerant;
+        let config = config(settings, &provider, shown.clone(), peers.clone(), mandatory)?;
+        Ok(Arc::new(Self {
+            config: Arc::new(config),
+            shown,
+            peers,
+            client_auth: settings.client_auth,
+            tolerant,
+            ours: Ours { peer: "client", oldest: settings.protocol.min_version, newest: settings.protocol.max_version },
+            handshakes: Semaphore::new(usize::try_from(settings.max_handshakes).unwrap_or(1).max(1)),
+        }))
+    }
+
+    /// Performs the handshake. It is the caller's to bound it in time.
+    ///
+    /// Of the handshakes that are past the client's first bytes no more than `max_handshakes` go on at once; a client that says
+    /// nothing takes no place.
+    pub async fn accept<IO>(self: &Arc<Self>, io: IO) -> Result<Accepted<IO>, Refused<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.accept_with(io, None).await
+    }
+
+    /// Performs the handshake by the acceptor that `pick` chooses for the name the client asks for (SNI); `None` = by this one.
+    pub async fn accept_with<IO>(
+        self: &Arc<Self>,
+        mut io: IO,
+        pick: Option<&mut (dyn FnMut(&str) -> Option<Arc<Self>> + Send)>,
+    ) -> Result<Accepted<IO>, Refused<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut hello = Vec::new();
+        if let Err(error) = self.first_bytes(&mut io, &mut hello).await {
+            return Err(Refused { error, io: Some(io) });
+        }
+        let mut chosen = Arc::clone(self);
+        if let Some(pick) = pick {
+            match self.asked(&mut io, &mut hello).await {
+                Ok(name) => chosen = name.and_then(|name| pick(&name)).unwrap_or(chosen),
+                Err(error) => return Err(Refused { error, io: Some(io) }),
+            }
+        }
+        chosen.finish(io, hello).await
+    }
+
+    async fn finish<IO>(&self, io: IO, hello: Vec<u8>) -> Result<Accepted<IO>, Refused<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Never closed.
+        let _permit = self.handshakes.acquire().await;
+        let slot = Slot::new(None, self.tolerant);
+        // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
+        let handshake = Box::pin(TlsStream::accept(Arc::clone(&self.config), io, hello));
+        let done = SLOT.scope(slot.clone(), handshake).await;
+        let verdict = slot.take();
+        let stream = match done {
+            Ok(stream) => stream,
+            Err(broken) => {
+                let first = broken.first().to_vec();
+                let error = self.ours.error(broken.error, &first, verdict.and_then(Result::err));
+                return Err(Refused { error, io: Some(broken.io) });
+            }
+        };
+        let agreed = Agreed::of(stream.facts(), None);
+        let verdict = match verdict {
+            // A resumed session: what the client showed when it began is judged by what is trusted now.
+            None if !stream.peer_certificates().is_empty() => {
+                self.peers.as_ref().map(|peers| peers.admit(stream.peer_certificates(), None))
+            }
+            verdict => verdict,
+        };
+        let (peer, refused) = match verdict {
+            Some(Ok(peer)) => (Some(peer), None),
+            Some(Err(refusal)) => (None, Some(refusal)),
+            None if self.client_auth == ClientAuth::Require => {
+                (None, Some(Refusal::words(Reason::Missing, NO_CERTIFICATE)))
+            }
+            None => (None, None),
+        };
+        // rustls refused it already unless told otherwise; this holds whatever it was told.
+        if let Some(refusal) = refused.clone().filter(|_| !self.tolerant) {
+            return Err(Refused { error: HandshakeError::Certificate(refusal), io: None });
+        }
+        Ok(Accepted { stream, peer, refused, agreed })
+    }
+
+    /// Waits for the client's first bytes.
+    async fn first_bytes<IO: AsyncRead + Unpin>(&self, io: &mut IO, hello: &mut Vec<u8>) -> Result<(), HandshakeError> {
+        hello.reserve(HELLO);
+        match io.read_buf(hello).await {
+            Ok(0) => Err(self.ours.error(io::ErrorKind::UnexpectedEof.into(), &[], None)),
+            Ok(_) => self.ours.not_tls(hello.get(..hello.len().min(FIRST)).unwrap_or_default()).map_or(Ok(()), Err),
+            Err(e) => Err(self.ours.error(e, &[], None)),
+        }
+    }
+
+    /// The name that the client asks for. What it sends beyond that is for the handshake, which sees all of it again.
+    async fn asked<IO: AsyncRead + Unpin>(
+        &self,
+        io: &mut IO,
+        hello: &mut Vec<u8>,
+    ) -> Result<Option<Box<str>>, HandshakeError> {
+        loop {
+            let mut reader = rustls::server::Acceptor::default();
+            let mut rest = hello.as_slice();
+            while !rest.is_empty() {
+                // It takes no more than a ClientHello may have.
+                match reader.read_tls(&mut rest) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(e) => return Err(self.ours.error(e, hello, None)),
+                }
+            }
+            match reader.accept() {
+                Ok(Some(accepted)) => return Ok(accepted.client_hello().server_name().map(Into::into)),
+                Ok(None) => {}
+                // The handshake itself finds the same fault, and tells the client.
+                Err(_) => return Ok(None),
+            }
+            match io.read_buf(hello).await {
+                Ok(0) => return Err(self.ours.error(io::ErrorKind::UnexpectedEof.into(), hello, None)),
+                Ok(_) => {}
+                Err(e) => return Err(self.ours.error(e, hello, None)),
+            }
+        }
+    }
+
+    /// Reads what has changed, and judges the clients of running sessions again where that, or the time, may concern them. Blocks.
+    pub fn refresh(&self) -> Refreshed {
+        self.look(false)
+    }
+
+    /// Reads everything anew, changed or not. Blocks.
+    pub fn reload(&self) -> Refreshed {
+        self.look(true)
+    }
+
+    fn look(&self, anew: bool) -> Refreshed {
+        let mut result = Refreshed::default();
+        self.shown.refresh(anew, &mut result);
+        if let Some(peers) = &self.peers {
+            peers.refresh(anew, &mut result);
+        }
+        result
+    }
+
+    /// What is in force now.
+    pub fn describe(&self) -> Policy {
+        Policy::of(Some(&self.shown), self.peers.as_deref())
+    }
+
+    /// When our certificate, those trusted and the CRLs end, by file, in Unix seconds: of several in a file the first.
+    pub fn expiries(&self) -> Vec<(PathBuf, i64)> {
+        self.describe().expiries()
+    }
+}
+
+fn config(
+    settings: &TlsAccept,
+    provider: &Arc<CryptoProvider>,
+    shown: Arc<Shown>,
+    peers: Option<Arc<Peers>>,
+    mandatory: bool,
+) -> Result<ServerConfig, SetupError> {
+    let algorithms = provider.signature_verification_algorithms;
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(&settings.protocol))?;
+    let mutual = peers.is_some();
+    let builder = match peers {
+        Some(peers) => builder.with_client_cert_verifier(Arc::new(Verifier { peers, algorithms, mandatory })),
+        None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
+    };
+    let mut config = builder.with_cert_resolver(shown);
+    config.ignore_client_order = !settings.protocol.cipher_suites.is_empty();
+    (config.session_storage, config.send_tls13_tickets) = match (mutual, settings.resumption) {
+        // A resumed session is not asked for its certificate again.
+        (true, _) => (Arc::new(NoServerSessionStorage {}) as _, 1),
+        (false, true) => (ServerSessionMemoryCache::new(RESUMABLE) as _, 2),
+        (false, false) => (Arc::new(NoServerSessionStorage {}) as _, 0),
+    };
+    if mutual {
+        config.ticketer = Arc::new(Token);
+    }
+    Ok(config)
+}
+
+/// A ticket that resumes nothing. With TLS 1.3 a client is done before the server has looked at its certificate; that a ticket
+/// comes tells it that the certificate was taken, before it has sent a byte.
+#[derive(Debug)]
+struct Token;
+
+impl ProducesTickets for Token {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    /// 0: to be thrown away at once (RFC 8446 4.6.1).
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    /// Nothing of the session: clients that send it back show no more than noise.
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        let mut noise = vec![0; 16];
+        aws_lc_rs::rand::fill(&mut noise).ok()?;
+        Some(noise)
+    }
+
+    fn decrypt(&self, _cipher: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}

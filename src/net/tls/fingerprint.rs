@@ -1,0 +1,51 @@
+//! Whether files have changed, without reading them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::files::hashed_files;
+
+/// Of one file: device, inode, size, and the times in nanoseconds at which content and inode changed. A symlink is followed,
+/// so one that is swapped (Kubernetes) shows as another inode; the change time shows a rewrite that keeps the rest.
+type Mark = Result<(u64, u64, u64, i128, i128), io::ErrorKind>;
+
+/// Of all files that some paths lead to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fingerprint(BTreeMap<PathBuf, Mark>);
+
+impl Fingerprint {
+    /// Adds a path: a file, or a directory and those of its files with hashed names (see [`super::files::is_hashed`]).
+    pub(super) fn add(&mut self, path: &Path, infix: &str) {
+        self.0.insert(path.to_owned(), mark(path));
+        if let Ok(files) = hashed_files(path, infix) {
+            self.0.extend(files.into_iter().map(|file| (file.clone(), mark(&file))));
+        }
+    }
+
+    /// The paths that differ, in order.
+    pub(super) fn changed_since(&self, old: &Self) -> Vec<PathBuf> {
+        let new = self.0.iter().filter(|(path, mark)| old.0.get(*path) != Some(mark)).map(|(path, _)| path.clone());
+        let gone = old.0.keys().filter(|path| !self.0.contains_key(*path)).cloned();
+        let mut all: Vec<_> = new.chain(gone).collect();
+        all.sort();
+        all
+    }
+}
+
+fn mark(path: &Path) -> Mark {
+    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    match std::fs::metadata(path) {
+        // A directory's own times change with every file beside those that count.
+        Ok(m) if m.is_dir() => Ok((m.dev(), m.ino(), 0, 0, 0)),
+        Ok(m) => Ok((
+            m.dev(),
+            m.ino(),
+            m.size(),
+            nanoseconds(m.mtime(), m.mtime_nsec()),
+            nanoseconds(m.ctime(), m.ctime_nsec()),
+        )),
+        Err(e) => Err(e.kind()),
+    }
+}

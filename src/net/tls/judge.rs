@@ -1,0 +1,291 @@
+//! The verdict on a peer's certificate.
+//!
+//! The chain is webpki's to build and to check, with anchors, intermediates and CRLs that we choose; where it differs from
+//! what OpenSSL would say of the same files, the difference is made up for here: only certificates that are their own issuer
+//! are anchors, their dates count, keyUsage counts, and a self-signed certificate that is itself in the store is good whether or not
+//! it says that it is a CA. Pure: files were read before, `now` comes in.
+
+use std::cell::RefCell;
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, Error as ChainError, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+
+use super::certificate::{Facts, Purposes, RSA_BITS, date, pin_text};
+use super::diagnosis::{Diagnosis, at};
+use super::names::Wanted;
+use super::refusal::{Reason, Refusal};
+use super::rules::Rules;
+use super::store::{Crl, Store};
+use crate::config::CrlScope;
+
+/// Whose certificates are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Clients,
+    Servers,
+}
+
+/// A certificate that was found good.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// From the peer's own to the anchor where a chain was asked for; else the peer's own alone.
+    pub(super) path: Vec<Facts>,
+    /// The first moment (Unix seconds) at which the verdict may become another without any file changing: a certificate
+    /// of the path has expired, or a CRL is due. `i64::MAX` where dates do not count.
+    pub(super) good_until: i64,
+}
+
+/// All that a verdict depends on, besides the certificate and the time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub(super) of: Of,
+    pub(super) rules: &'a Rules,
+    pub(super) store: &'a Store,
+    pub(super) algorithms: &'a WebPkiSupportedAlgorithms,
+}
+
+impl Judge<'_> {
+    /// `chain` as the peer sent it, its own certificate first. `name` is what it has to be for besides the rules, if anything.
+    /// `now` in Unix seconds.
+    pub(super) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: Option<&Wanted>,
+        now: i64,
+    ) -> Result<Judged, Refusal> {
+        let Some((leaf, sent)) = chain.split_first() else {
+            return Err(Refusal::unread(Reason::Missing, 0, "the peer showed no certificate"));
+        };
+        let facts = Facts::parse(leaf).map_err(|what| Refusal::unread(Reason::Bad, 0, what))?;
+        let refuse = |reason, what: String| Err(Refusal::new(reason, 0, &facts, what));
+        // These would fail in the handshake's signature all the same, and with fewer words.
+        let parsed = match EndEntityCert::try_from(leaf) {
+            Ok(parsed) => parsed,
+            Err(e) => return refuse(Reason::Bad, Diagnosis::unreadable(&e, &facts)),
+        };
+        if let Some(bits) = facts.weak_rsa {
+            return refuse(
+                Reason::Bad,
+                format!("its RSA key has {bits} bits, at least {RSA_BITS} are needed: use another key"),
+            );
+        }
+        if self.rules.none() && name.is_none() {
+            return Ok(Judged { path: vec![facts], good_until: i64::MAX });
+        }
+        let mut judged = if self.rules.chain {
+            self.chain(leaf, &parsed, &facts, sent, now)?
+        } else {
+            in_time(&facts, 0, now)?;
+            Judged { good_until: facts.not_after, path: vec![facts.clone()] }
+        };
+        judged.good_until = judged.good_until.min(facts.not_after);
+        self.usage(&facts)?;
+        if self.rules.in_store && !self.store.knows(&facts) {
+            let what = format!(
+                "it is not itself in {} (one of the same subject and public key has to be): add it there to let it in",
+                self.store.words
+            );
+            return refuse(Reason::UnknownCa, what);
+        }
+        self.lists(&facts, name)?;
+        Ok(judged)
+    }
+
+    fn usage(&self, facts: &Facts) -> Result<(), Refusal> {
+        let (role, purpose) = match self.of {
+            Of::Clients => ("a TLS client", "clientAuth"),
+            Of::Servers => ("a TLS server", "serverAuth"),
+        };
+        let fits = |p: Purposes| if self.of == Of::Clients { p.client } else { p.server };
+        let what = if facts.purposes.is_some_and(|p| !fits(p)) {
+            format!("its extendedKeyUsage does not allow it for {role}: have it issued with {purpose}")
+        } else if facts.may_sign == Some(false) {
+            format!("its keyUsage does not allow it for {role}: have it issued with digitalSignature")
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(Reason::Purpose, 0, facts, what))
+    }
+
+    /// Names, subjects, pins: each list that there is has to hold it.
+    fn lists(&self, facts: &Facts, name: Option<&Wanted>) -> Result<(), Refusal> {
+        let is_for = |wanted: &Wanted| facts.names.is_for(wanted, self.rules.cn_fallback);
+        if !self.rules.names.is_empty() && !self.rules.names.iter().any(is_for) {
+            let what = match facts.names.list(self.rules.cn_fallback).as_slice() {
+                [] => format!("none of allow_names is its name, {}", self.nameless(facts)),
+                names => format!("none of allow_names is its name; to let it in add one of {names:?}"),
+            };
+            return Err(Refusal::new(Reason::NotListed, 0, facts, what));
+        }
+        if let Some(wanted) = name.filter(|wanted| !is_for(wanted)) {
+            let what = match facts.names.list(self.rules.cn_fallback).as_slice() {
+                [] => format!("it is not for \"{wanted}\", {}", self.nameless(facts)),
+                names => format!(
+                    "it is for {}, not for \"{wanted}\": connect by its name, or set server_name or check_names",
+                    names.join(", ")
+                ),
+            };
+            return Err(Refusal::new(Reason::Name, 0, facts, what));
+        }
+        if !self.rules.subjects.is_empty() && !self.rules.subjects.contains(&facts.subject) {
+            let what = format!(
+                "its subject is none of allow_subjects; to let it in add {:?} or {:?}",
+                facts.subject.to_string(),
+                facts.subject.comma()
+            );
+            return Err(Refusal::new(Reason::NotListed, 0, facts, what));
+        }
+        if !self.rules.pins.is_empty() && !self.rules.pins.contains(&facts.pin()) {
+            let what = format!("its public key is none of pins; to let it in add {:?}", pin_text(&facts.pin()));
+            return Err(Refusal::new(Reason::NotListed, 0, facts, what));
+        }
+        Ok(())
+    }
+
+    /// Why a certificate has no name that counts.
+    fn nameless(&self, facts: &Facts) -> String {
+        let common = facts.names.common();
+        match common {
+            _ if facts.names.has_alternative() => "its subjectAltName holds none of that kind".into(),
+            [] => "it has none: have it issued with a subjectAltName".into(),
+            _ if self.rules.cn_fallback => format!("its common name is {:?}", common.join(", ")),
+            _ => format!(
+                "it has no subjectAltName, and its common name {:?} does not count: have it issued with one, or set cn_fallback = true",
+                common.join(", ")
+            ),
+        }
+    }
+
+    fn chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        parsed: &EndEntityCert<'_>,
+        facts: &Facts,
+        sent: &[CertificateDer<'_>],
+        now: i64,
+    ) -> Result<Judged, Refusal> {
+        let crls = self.crls(facts, now);
+        if self.rules.crl && !crls.iter().any(|crl| crl.issuer == facts.raw_issuer) {
+            let what = format!(
+                "there is no CRL of its issuer, and `crl` is set: fetch the CRL of {} (fetch-crl, openssl rehash)",
+                facts.issuer
+            );
+            return Err(Refusal::new(Reason::NoRevocationStatus, 0, facts, what));
+        }
+        if facts.self_signed() && self.store.holds(leaf) {
+            return itself(facts, &crls, now);
+        }
+        // Those that webpki cannot read would only hide what is wrong with the chain.
+        let readable = |der: &&CertificateDer<'_>| EndEntityCert::try_from(*der).is_ok();
+        let links = sent.iter().filter(readable).chain(&self.store.intermediates);
+        let links: Vec<CertificateDer<'_>> = links.map(|der| CertificateDer::from_slice(der)).collect();
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now).unwrap_or_default()));
+        let bad_anchor = RefCell::new(None);
+        let anchor_of = |path: &VerifiedPath<'_>| {
+            let anchors = self.store.anchors.iter().zip(&self.store.anchor_of);
+            // Equal anchors are certificates of one key, such as one that was prolonged: the one in time counts.
+            let of_it = anchors.filter(|(anchor, _)| *anchor == path.anchor()).map(|(_, at)| *at);
+            let members = of_it.filter_map(|at| self.store.members.get(at));
+            members.max_by_key(|m| (in_time(&m.facts, 0, now).is_ok(), m.facts.not_after))
+        };
+        let verify = |path: &VerifiedPath<'_>| {
+            let depth = path.intermediate_certificates().count() + 1;
+            match anchor_of(path).map(|anchor| in_time(&anchor.facts, depth, now)) {
+                Some(Ok(())) => Ok(()),
+                Some(Err(refusal)) => {
+                    bad_anchor.replace(Some(refusal));
+                    Err(ChainError::UnknownIssuer)
+                }
+                None => Err(ChainError::UnknownIssuer),
+            }
+        };
+        let usage = match self.of {
+            Of::Clients => KeyUsage::client_auth(),
+            Of::Servers => KeyUsage::server_auth(),
+        };
+        let lists: Vec<&CertRevocationList<'_>> = crls.iter().map(|crl| &crl.list).collect();
+        let look = |scope: RevocationCheckDepth, unknown: UnknownStatusPolicy| {
+            let revocation = RevocationOptionsBuilder::new(&lists).ok();
+            let revocation = revocation.filter(|_| self.rules.crl).map(|options| {
+                let options = options.with_depth(scope).with_status_policy(unknown);
+                options.with_expiration_policy(ExpirationPolicy::Enforce).build()
+            });
+            parsed.verify_for_usage(
+                self.algorithms.all,
+                &self.store.anchors,
+                &links,
+                time,
+                usage,
+                revocation,
+                Some(&verify),
+            )
+        };
+        // The leaf needs a CRL that speaks about it; those above it are looked up where there is one.
+        let found = look(RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny).and_then(|path| {
+            match self.rules.crl_scope {
+                CrlScope::Chain if self.rules.crl && path.intermediate_certificates().next().is_some() => {
+                    look(RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow)
+                }
+                _ => Ok(path),
+            }
+        });
+        let path = match found {
+            Ok(path) => path,
+            Err(e) => {
+                let diagnosis = Diagnosis { of: self.of, store: self.store, crls: &crls, now };
+                let why = bad_anchor.take();
+                return Err(why.unwrap_or_else(|| diagnosis.refusal(&e, facts, sent)));
+            }
+        };
+        let links = path.intermediate_certificates().filter_map(|link| Facts::parse(&link.der()).ok());
+        let anchor = anchor_of(&path).map(|anchor| anchor.facts.clone());
+        let path: Vec<Facts> = std::iter::once(facts.clone()).chain(links).chain(anchor).collect();
+        let ends = path.iter().map(|facts| facts.not_after);
+        let about: Vec<&Facts> =
+            path.iter().take(if self.rules.crl_scope == CrlScope::Leaf { 1 } else { path.len() }).collect();
+        let due = crls.iter().filter(|crl| about.iter().any(|facts| facts.raw_issuer == crl.issuer));
+        let good_until = ends.chain(due.filter_map(|crl| crl.next_update)).min().unwrap_or(i64::MAX);
+        Ok(Judged { path, good_until })
+    }
+
+    /// The CRLs that count now, those in front that are by the very key that signed the leaf: a CA that took a new key under
+    /// its old name has one by each.
+    fn crls(&self, leaf: &Facts, now: i64) -> Vec<&Crl> {
+        let mut crls: Vec<&Crl> = self.store.crls.iter().filter(|crl| crl.this_update <= now).collect();
+        crls.sort_by_key(|crl| crl.authority_key.is_none() || crl.authority_key != leaf.authority_key);
+        crls
+    }
+}
+
+/// A self-signed certificate that is itself trusted: its dates, and whether it revoked itself.
+fn itself(facts: &Facts, crls: &[&Crl], now: i64) -> Result<Judged, Refusal> {
+    in_time(facts, 0, now)?;
+    let own = crls.iter().filter(|crl| crl.issuer == facts.raw_issuer);
+    let listed = |crl: &&&Crl| crl.list.find_serial(&facts.raw_serial).ok().flatten().is_some();
+    if let Some(crl) = own.clone().find(listed) {
+        let what = format!("it is revoked by the CRL in {}", crl.file.display());
+        return Err(Refusal::new(Reason::Revoked, 0, facts, what));
+    }
+    let due = own.filter_map(|crl| crl.next_update);
+    Ok(Judged { good_until: due.chain([facts.not_after]).min().unwrap_or(i64::MAX), path: vec![facts.clone()] })
+}
+
+/// Whether `now` lies within the certificate's time.
+pub(super) fn in_time(facts: &Facts, depth: usize, now: i64) -> Result<(), Refusal> {
+    let what = if now < facts.not_before {
+        format!("it is not valid before {}: is a clock wrong? It is {} here", date(facts.not_before), date(now))
+    } else if now > facts.not_after {
+        format!(
+            "it expired at {}: {}",
+            date(facts.not_after),
+            at(depth, "it has to be renewed", "its CA has to be renewed, and the new one added to the store")
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Reason::Expired, depth, facts, what))
+}

@@ -1,0 +1,210 @@
+//! The peers of one side: what is trusted now, and who was admitted by it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::CertificateDer;
+
+use super::SetupError;
+use super::admitted::{Admitted, digest};
+use super::fingerprint::Fingerprint;
+use super::judge::{Judge, Of};
+use super::names::Wanted;
+use super::refresh::{Refreshed, Withdrawn};
+use super::refusal::{Reason, Refusal};
+use super::rules::Rules;
+use super::store::{Store, fingerprint};
+use crate::config::PeerRules;
+
+/// How many verdicts are remembered that no session needs.
+const MOST_REMEMBERED: usize = 1024;
+
+/// The peers of one side.
+pub(super) struct Peers {
+    of: Of,
+    settings: PeerRules,
+    pub(super) rules: Rules,
+    algorithms: WebPkiSupportedAlgorithms,
+    store: ArcSwap<Store>,
+    register: Mutex<Register>,
+    /// Of the files when they were last looked at.
+    seen: Mutex<Fingerprint>,
+}
+
+/// Verdicts, by [`digest`].
+#[derive(Default)]
+struct Register {
+    verdicts: HashMap<[u8; 32], Verdict>,
+    /// Grows with each store; a verdict by an older one is not used again.
+    generation: u64,
+}
+
+struct Verdict {
+    admitted: Admitted,
+    generation: u64,
+    good_until: i64,
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").field("of", &self.of).field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+/// Unix seconds by the wall clock, which is what certificates speak of.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is inside is whole between any two statements; a panic elsewhere must not end all handshakes.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Peers {
+    /// Reads the files of `settings`.
+    pub(super) fn new(of: Of, settings: &PeerRules, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, SetupError> {
+        let rules = Rules::new(settings)?;
+        // Before the reading: a change meanwhile is then seen by the next look.
+        let seen = fingerprint(settings);
+        let store = Store::load(settings)?;
+        Ok(Self {
+            of,
+            settings: settings.clone(),
+            rules,
+            algorithms,
+            store: ArcSwap::from_pointee(store),
+            register: Mutex::default(),
+            seen: Mutex::new(seen),
+        })
+    }
+
+    /// What is trusted now.
+    pub(super) fn store(&self) -> Arc<Store> {
+        self.store.load_full()
+    }
+
+    fn judge<'a>(&'a self, store: &'a Store) -> Judge<'a> {
+        Judge { of: self.of, rules: &self.rules, store, algorithms: &self.algorithms }
+    }
+
+    /// The verdict on a chain: remembered, or made. Of equal ones all share one handle.
+    pub(super) fn admit(&self, chain: &[CertificateDer<'_>], name: Option<&Wanted>) -> Result<Admitted, Refusal> {
+        if self.rules.none() && name.is_none() {
+            // Nothing can change about it, and anyone may come with any number of them: nothing is remembered.
+            let judged = self.judge(&self.store.load()).judge(chain, name, now())?;
+            return Ok(Admitted::new(chain, None, &judged));
+        }
+        let (key, now) = (digest(chain, name), now());
+        let generation = {
+            let register = lock(&self.register);
+            if let Some(known) = register.verdicts.get(&key)
+                && known.generation == register.generation
+                && now <= known.good_until
+                && known.admitted.is_withdrawn().is_none()
+            {
+                return Ok(known.admitted.clone());
+            }
+            register.generation
+        };
+        // Outside the lock: signatures are checked. The generation was taken first, so that a store that comes in
+        // meanwhile makes this verdict an old one.
+        let store = self.store.load_full();
+        let judged = self.judge(&store).judge(chain, name, now)?;
+        let mut register = lock(&self.register);
+        if register.verdicts.len() >= MOST_REMEMBERED {
+            register.verdicts.retain(|_, verdict| verdict.admitted.in_use());
+        }
+        let good = |known: &&mut Verdict| known.admitted.is_withdrawn().is_none();
+        let admitted = match register.verdicts.get_mut(&key).filter(good) {
+            Some(known) => {
+                (known.generation, known.good_until) = (generation, judged.good_until);
+                known.admitted.clone()
+            }
+            None => {
+                let admitted = Admitted::new(chain, name.cloned(), &judged);
+                let verdict = Verdict { admitted: admitted.clone(), generation, good_until: judged.good_until };
+                register.verdicts.insert(key, verdict);
+                admitted
+            }
+        };
+        Ok(admitted)
+    }
+
+    /// Looks whether the files have changed (or takes it that they have, with `anew`), reads them, and judges again whom that or
+    /// the passing of time may concern. What cannot be read changes nothing.
+    pub(super) fn refresh(&self, anew: bool, result: &mut Refreshed) {
+        let print = fingerprint(&self.settings);
+        let changed = {
+            let mut seen = lock(&self.seen);
+            let changed = print.changed_since(&seen);
+            *seen = print;
+            changed
+        };
+        let mut fresh = false;
+        if anew || !changed.is_empty() {
+            match Store::load(&self.settings) {
+                Ok(store) => {
+                    result.reloaded.extend(if anew { self.paths() } else { changed });
+                    result.skipped.extend(store.skipped.iter().cloned());
+                    self.store.store(Arc::new(store));
+                    fresh = true;
+                }
+                Err(e) => result.fail(e),
+            }
+        }
+        self.judge_again(fresh, now(), result);
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let ca = match &self.settings.ca {
+            Some(crate::config::CaStore::Paths(paths)) => paths.clone(),
+            _ => Vec::new(),
+        };
+        ca.into_iter().chain(self.settings.crl.iter().cloned()).collect()
+    }
+
+    fn judge_again(&self, fresh: bool, now: i64, result: &mut Refreshed) {
+        let (generation, concerned) = {
+            let mut register = lock(&self.register);
+            register.generation += u64::from(fresh);
+            let old = |v: &Verdict| v.admitted.is_withdrawn().is_none() && (fresh || now > v.good_until);
+            let concerned: Vec<_> =
+                register.verdicts.iter().filter(|(_, v)| old(v)).map(|(k, v)| (*k, v.admitted.clone())).collect();
+            (register.generation, concerned)
+        };
+        if concerned.is_empty() {
+            return;
+        }
+        let store = self.store.load_full();
+        for (key, admitted) in concerned {
+            let verdict = self.judge(&store).judge(admitted.chain(), admitted.name(), now);
+            let mut register = lock(&self.register);
+            match verdict {
+                Ok(judged) => {
+                    if let Some(verdict) = register.verdicts.get_mut(&key) {
+                        (verdict.generation, verdict.good_until) = (generation, judged.good_until);
+                    }
+                }
+                // A CRL that came late says nothing about the peer. New sessions are refused, running ones stay; they are
+                // judged again once there is one.
+                Err(refusal) if refusal.reason() == Reason::NoRevocationStatus => {
+                    result.unknown.push(refusal.to_string());
+                }
+                Err(refusal) => {
+                    register.verdicts.remove(&key);
+                    drop(register);
+                    let words = refusal.to_string();
+                    admitted.withdraw(&words);
+                    result.withdrawn.push(Withdrawn { subject: admitted.slash().to_owned(), words });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Trusted certificates and CRLs, as read from their files.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+use x509_parser::asn1_rs::FromDer as _;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::SetupError;
+use super::certificate::{Facts, sha256};
+use super::dn::Dn;
+use super::files::{bad_file, certificates, crls, denied, hashed_files};
+use super::fingerprint::Fingerprint;
+use crate::config::{CaStore, PeerRules};
+
+/// Where the certificates of the operating system are looked for; watched, the reading is rustls-native-certs'.
+const SYSTEM: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// A certificate of the store.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) der: CertificateDer<'static>,
+    pub(super) facts: Facts,
+    /// `None` in the system's store.
+    pub(super) file: Option<PathBuf>,
+}
+
+/// A CRL.
+#[derive(Debug)]
+pub(super) struct Crl {
+    pub(super) list: CertRevocationList<'static>,
+    /// As it is encoded.
+    pub(super) issuer: Vec<u8>,
+    /// In the slash form.
+    pub(super) issuer_words: String,
+    pub(super) file: PathBuf,
+    /// Unix seconds.
+    pub(super) this_update: i64,
+    /// `None` = it does not say.
+    pub(super) next_update: Option<i64>,
+    /// Which of the issuer's keys signed it, where it says.
+    pub(super) authority_key: Option<Vec<u8>>,
+}
+
+/// What is trusted. Immutable: a change of the files makes a new one.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// Every certificate, in the order of reading.
+    pub(super) members: Vec<Member>,
+    /// Those that others may chain to: only what is its own issuer, as with OpenSSL.
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    /// Which of [`Self::members`] each of [`Self::anchors`] is.
+    pub(super) anchor_of: Vec<usize>,
+    /// The others that may issue: links of a chain.
+    pub(super) intermediates: Vec<CertificateDer<'static>>,
+    /// Digests of subject and public key.
+    keys: HashSet<[u8; 32]>,
+    /// The newest first.
+    pub(super) crls: Vec<Crl>,
+    /// Files, or certificates of them, that could not be used, and why.
+    pub(super) skipped: Vec<(PathBuf, String)>,
+    /// Where it is from, for messages: `"/etc/ca.pem"`.
+    pub(super) words: String,
+}
+
+/// The marks of every file that `rules` lead to.
+pub(super) fn fingerprint(rules: &PeerRules) -> Fingerprint {
+    let mut print = Fingerprint::default();
+    match &rules.ca {
+        None => {}
+        Some(CaStore::System) => {
+            let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from);
+            set.chain(SYSTEM.iter().map(PathBuf::from)).for_each(|path| print.add(&path, ""));
+        }
+        Some(CaStore::Paths(paths)) => paths.iter().for_each(|path| print.add(path, "")),
+    }
+    rules.crl.iter().for_each(|path| print.add(path, "r"));
+    print
+}
+
+impl Store {
+    /// Reads all files that `rules` lead to. What cannot be used is skipped and named, unless nothing is left then.
+    pub(super) fn load(rules: &PeerRules) -> Result<Self, SetupError> {
+        let mut store = Self::default();
+        match &rules.ca {
+            None => {}
+            Some(CaStore::System) => store.load_system()?,
+            Some(CaStore::Paths(paths)) => {
+                store.words = paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+                for path in paths {
+                    store.load_path(path)?;
+                }
+            }
+        }
+        if rules.chain && store.anchors.is_empty() && !store.members.iter().any(|m| m.facts.self_signed()) {
+            let only = match store.members.len() {
+                0 => String::new(),
+                n => format!(" (of its {n} none is self-signed: the root belongs there, not only an intermediate CA)"),
+            };
+            let path = match &rules.ca {
+                Some(CaStore::Paths(paths)) => paths.first().cloned().unwrap_or_default(),
+                _ => PathBuf::from("system"),
+            };
+            return Err(bad_file(&path, format!("holds no certificate of a CA that could be trusted{only}")));
+        }
+        for path in &rules.crl {
+            store.load_crls(path)?;
+        }
+        store.crls.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
+        Ok(store)
+    }
+
+    /// Whether it holds a certificate of the same subject and public key.
+    pub(super) fn knows(&self, facts: &Facts) -> bool {
+        self.keys.contains(&identity(facts))
+    }
+
+    /// Whether this very certificate is in it.
+    pub(super) fn holds(&self, der: &CertificateDer<'_>) -> bool {
+        self.members.iter().any(|m| m.der.as_ref() == der.as_ref())
+    }
+
+    fn add(&mut self, der: CertificateDer<'static>, file: Option<PathBuf>) -> Result<(), String> {
+        let facts = Facts::parse(&der)?;
+        if self.holds(&der) {
+            return Ok(());
+        }
+        self.keys.insert(identity(&facts));
+        if facts.may_issue() && facts.self_signed() {
+            let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|e| format!("it is no anchor ({e})"))?;
+            self.anchors.push(anchor.to_owned());
+            self.anchor_of.push(self.members.len());
+        } else if facts.may_issue() && webpki::EndEntityCert::try_from(&der).is_ok() {
+            self.intermediates.push(der.clone());
+        }
+        self.members.push(Member { der, facts, file });
+        Ok(())
+    }
+
+    fn load_system(&mut self) -> Result<(), SetupError> {
+        self.words = "the system's store".into();
+        let system = rustls_native_certs::load_native_certs();
+        for der in system.certs {
+            // System stores hold odd old certificates; those that cannot be read are no anchors.
+            let _ = self.add(der, None);
+        }
+        if self.members.is_empty() {
+            let why = system.errors.first().map_or_else(|| "none installed".to_owned(), ToString::to_string);
+            return Err(SetupError::NoSystemStore(why));
+        }
+        Ok(())
+    }
+
+    fn load_path(&mut self, path: &Path) -> Result<(), SetupError> {
+        let files = hashed_files(path, "").map_err(|e| bad_file(path, denied(&e)))?;
+        let directory = files.as_slice() != [path];
+        let before = self.members.len();
+        for file in &files {
+            match certificates(file) {
+                Ok(found) => {
+                    for (i, der) in found.into_iter().enumerate() {
+                        if let Err(what) = self.add(der, Some(file.clone())) {
+                            self.skipped.push((file.clone(), format!("certificate {}: {what}", i + 1)));
+                        }
+                    }
+                }
+                Err(e) if !directory => return Err(e),
+                Err(SetupError::File { path, what }) => self.skipped.push((path, what)),
+                Err(e) => self.skipped.push((file.clone(), e.to_string())),
+            }
+        }
+        if self.members.len() == before {
+            let first = self.skipped.first().map(|(file, what)| format!(" ({}: {what})", file.display()));
+            let first = first.unwrap_or_default();
+            let what = match directory {
+                true => format!(
+                    "holds no certificate under a hashed name like 5f15c80c.0{first}: run `openssl rehash` on it"
+                ),
+                // All of them are in another path too.
+                false if first.is_empty() => return Ok(()),
+                false => format!("holds no certificate that can be used{first}"),
+            };
+            return Err(bad_file(path, what));
+        }
+        Ok(())
+    }
+
+    fn load_crls(&mut self, path: &Path) -> Result<(), SetupError> {
+        let files = hashed_files(path, "r").map_err(|e| bad_file(path, denied(&e)))?;
+        let directory = files.as_slice() != [path];
+        let before = self.crls.len();
+        let skipped = self.skipped.len();
+        for file in &files {
+            match crls(file) {
+                Ok(found) => {
+                    for (i, der) in found.iter().enumerate() {
+                        match Crl::parse(der, file) {
+                            Ok(crl) => self.crls.push(crl),
+                            Err(what) => self.skipped.push((file.clone(), format!("CRL {}: {what}", i + 1))),
+                        }
+                    }
+                }
+                Err(e) if !directory => return Err(e),
+                Err(SetupError::File { path, what }) => self.skipped.push((path, what)),
+                Err(e) => self.skipped.push((file.clone(), e.to_string())),
+            }
+        }
+        if self.crls.len() > before {
+            return Ok(());
+        }
+        // A directory may fill later; until then every peer is refused, and told so.
+        match self.skipped.get(skipped) {
+            Some((file, what)) if !directory => Err(bad_file(file, what)),
+            _ if files.is_empty() => {
+                let what = "holds no CRL under a hashed name like 5f15c80c.r0, so no peer is let in (run `openssl rehash` on it)";
+                self.skipped.push((path.to_owned(), what.to_owned()));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Crl {
+    fn parse(der: &[u8], file: &Path) -> Result<Self, String> {
+        let (_, parsed) = CertificateRevocationList::from_der(der).map_err(|e| format!("it cannot be read ({e})"))?;
+        let list = OwnedCertRevocationList::from_der(der).map_err(|e| format!("it cannot be used ({e:?})"))?;
+        let authority_key = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+            _ => None,
+        });
+        Ok(Self {
+            list: list.into(),
+            issuer: parsed.issuer().as_raw().to_vec(),
+            issuer_words: Dn::from(parsed.issuer()).to_string(),
+            file: file.to_owned(),
+            this_update: parsed.last_update().timestamp(),
+            next_update: parsed.next_update().map(|t| t.timestamp()),
+            authority_key,
+        })
+    }
+}
+
+/// Of subject and public key together.
+fn identity(facts: &Facts) -> [u8; 32] {
+    let mut both = sha256(&facts.raw_subject).to_vec();
+    both.extend(sha256(&facts.key));
+    sha256(&both)
+}
