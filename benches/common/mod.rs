@@ -1,0 +1,249 @@
+//! What the benches share: a server, loads of clients, and what a contestant's processes cost.
+
+#![allow(dead_code, reason = "each bench uses its part")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Odd, for a median.
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
+pub(crate) const CLIENTS: usize = 32;
+const MESSAGE: usize = 100;
+const CHUNK: usize = 64 * 1024;
+
+/// A greeting as MariaDB sends it, in length; nobody here reads more of it.
+fn greeting() -> Vec<u8> {
+    let mut packet = vec![74, 0, 0, 0, 10];
+    packet.extend(b"11.4.2-MariaDB\0");
+    packet.resize(78, 1);
+    packet
+}
+
+/// What the first byte after the greeting asks a server for.
+const QUIT: u8 = b'q';
+const ECHO: u8 = b'e';
+const SOURCE: u8 = b's';
+const SINK: u8 = b'd';
+
+fn serve(mut client: TcpStream) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    client.write_all(&greeting())?;
+    let mut kind = [0];
+    client.read_exact(&mut kind)?;
+    let mut buf = vec![0; CHUNK];
+    match kind[0] {
+        ECHO => loop {
+            client.read_exact(&mut buf[..MESSAGE])?;
+            client.write_all(&buf[..MESSAGE])?;
+        },
+        SOURCE => loop {
+            client.write_all(&buf)?;
+        },
+        SINK => loop {
+            if client.read(&mut buf)? == 0 {
+                return Ok(());
+            }
+        },
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn server() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            thread::Builder::new().stack_size(128 * 1024).spawn(move || serve(client)).unwrap();
+        }
+    });
+    addr
+}
+
+/// What is measured: processes in a row, each before the next.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    children: Vec<Child>,
+    /// Where clients connect.
+    pub(crate) addr: SocketAddr,
+}
+
+impl Drop for Contestant {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// An address that is free now.
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+impl Contestant {
+    /// Starts `commands` and waits until a client that connects to `addr` is greeted.
+    pub(crate) fn start(name: &'static str, commands: Vec<Command>, addr: SocketAddr) -> Self {
+        let spawn = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let contestant = Self { name, children: commands.into_iter().map(spawn).collect(), addr };
+        let until = Instant::now() + Duration::from_secs(10);
+        while connect(addr).is_err() {
+            assert!(Instant::now() < until, "{name} does not answer");
+            thread::sleep(Duration::from_millis(50));
+        }
+        contestant
+    }
+
+    /// CPU time of all their threads so far.
+    fn cpu(&self) -> Duration {
+        let of = |child: &Child| {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+            let ns = tasks.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("schedstat")).ok());
+            ns.filter_map(|s| s.split(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+        };
+        Duration::from_nanos(self.children.iter().map(of).sum())
+    }
+
+    /// Private memory, in bytes.
+    fn memory(&self) -> u64 {
+        let of = |child: &Child| {
+            let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", child.id())).unwrap();
+            let kb = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+            rollup.lines().filter(|l| l.starts_with("Private_")).filter_map(kb).sum::<u64>() * 1024
+        };
+        self.children.iter().map(of).sum()
+    }
+}
+
+/// A connection past its greeting.
+pub(crate) fn connect(addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.read_exact(&mut [0; 78])?;
+    Ok(stream)
+}
+
+/// Runs `work` on `threads` threads for one round; it counts what it did. CPU per thing done.
+pub(crate) fn round(b: &Contestant, threads: usize, work: impl Fn(SocketAddr, &AtomicBool, &AtomicU64) + Sync) -> f64 {
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| work(b.addr, &stop, &done));
+        }
+        thread::sleep(Duration::from_millis(300));
+        let (cpu, before) = (b.cpu(), done.load(Ordering::Relaxed));
+        thread::sleep(ROUND);
+        let spent = b.cpu() - cpu;
+        let n = done.load(Ordering::Relaxed) - before;
+        stop.store(true, Ordering::Relaxed);
+        spent.as_secs_f64() / (n.max(1) as f64)
+    })
+}
+
+pub(crate) fn new_connections(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
+    while !stop.load(Ordering::Relaxed) {
+        let mut c = connect(addr).unwrap();
+        c.write_all(&[QUIT]).unwrap();
+        // The server closes first, as MySQL does after COM_QUIT.
+        let _ = c.read(&mut [0]);
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn round_trips(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
+    let mut c = connect(addr).unwrap();
+    c.write_all(&[ECHO]).unwrap();
+    let mut buf = [7; MESSAGE];
+    while !stop.load(Ordering::Relaxed) {
+        c.write_all(&buf).unwrap();
+        c.read_exact(&mut buf).unwrap();
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn download(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
+    let mut c = connect(addr).unwrap();
+    c.write_all(&[SOURCE]).unwrap();
+    let mut buf = vec![0; CHUNK];
+    while !stop.load(Ordering::Relaxed) {
+        let n = c.read(&mut buf).unwrap();
+        done.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn upload(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
+    let mut c = connect(addr).unwrap();
+    c.write_all(&[SINK]).unwrap();
+    let buf = vec![0; CHUNK];
+    while !stop.load(Ordering::Relaxed) {
+        c.write_all(&buf).unwrap();
+        done.fetch_add(CHUNK as u64, Ordering::Relaxed);
+    }
+}
+
+/// Private bytes for each of `most` connections that have said something once.
+pub(crate) fn idle_memory(b: &Contestant, most: usize) -> f64 {
+    let open = |n: usize| {
+        (0..n)
+            .map(|_| {
+                let mut c = connect(b.addr).unwrap();
+                c.write_all(&[ECHO]).unwrap();
+                c.write_all(&[0; MESSAGE]).unwrap();
+                c.read_exact(&mut [0; MESSAGE]).unwrap();
+                c
+            })
+            .collect::<Vec<_>>()
+    };
+    // The first connections pay for the threads' buffers and pools.
+    let _warm = open(50);
+    let before = b.memory();
+    let _held = open(most);
+    thread::sleep(Duration::from_millis(300));
+    b.memory().saturating_sub(before) as f64 / most as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub(crate) fn compare(
+    what: &str,
+    unit: &str,
+    scale: f64,
+    pair: &[Contestant; 2],
+    measure: impl Fn(&Contestant) -> f64,
+) {
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (a, b) = (measure(&pair[0]) * scale, measure(&pair[1]) * scale);
+        ours.push(a);
+        theirs.push(b);
+        ratios.push(a / b);
+    }
+    println!("{what:32} {:>10.2} {:>10.2} {unit:14} ratio {:.2}", median(ours), median(theirs), median(ratios));
+}
+
+/// A directory that goes with its owner.
+pub(crate) struct Dir(pub(crate) PathBuf);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("galeway-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
