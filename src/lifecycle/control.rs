@@ -4,8 +4,9 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::certificates::{Secured, look_after};
 use crate::admin::{self, RunState, View};
 use crate::health::{Fixed, Health};
 use crate::net::Listener;
@@ -22,6 +23,9 @@ pub(super) struct Control {
     pub(super) socket: Option<UnixListener>,
     pub(super) view: Arc<View>,
     pub(super) services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
+    pub(super) secured: Vec<Secured>,
+    /// Certificates are to be read anew.
+    pub(super) reread: Arc<Notify>,
     pub(super) workers: Arc<Workers>,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) first_round: Duration,
@@ -45,6 +49,7 @@ impl Control {
                 Err(e) => tracing::error!(error = %e, "cannot watch the admin socket: it answers nothing"),
             }
         }
+        tokio::spawn(look_after(std::mem::take(&mut self.secured), Arc::clone(&self.reread)));
         for health in &mut self.healths {
             health.start();
         }

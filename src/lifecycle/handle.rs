@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::admin::{RunState, View};
 use crate::health::Store;
@@ -31,6 +31,8 @@ pub struct Handle {
     pub(super) closing: watch::Sender<bool>,
     /// Who still waits for a node is to be turned away.
     pub(super) stopping: watch::Sender<bool>,
+    /// Certificates are to be read anew.
+    pub(super) reread: Arc<Notify>,
     /// The control thread is to end.
     pub(super) end: watch::Sender<bool>,
     pub(super) control: Option<JoinHandle<()>>,
@@ -53,6 +55,11 @@ impl Handle {
     /// Waits until the first round of checks is over and clients are accepted. False: not within `limit`.
     pub fn wait_accepting(&self, limit: Duration) -> bool {
         wait(limit, || self.view.state() != RunState::Starting)
+    }
+
+    /// Reads certificates, keys, CAs and CRLs anew, soon; what is bad changes nothing, and the log tells.
+    pub fn reread_certificates(&self) {
+        self.reread.notify_one();
     }
 
     /// Sessions on each worker, those that wait for a node included.

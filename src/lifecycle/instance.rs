@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::certificates::Secured;
 use super::control::Control;
 use super::handle::Handle;
 use crate::admin::{ClusterView, RunState, ServiceView, View};
@@ -19,7 +20,7 @@ use crate::health::{Fixed, Health, Lookup, Store};
 use crate::net::tls::SetupError;
 use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, SocketFile, UnixError, bind_unix};
 use crate::pool::Wanted;
-use crate::service::{Service, Workers};
+use crate::service::{Extras, Service, Workers};
 use crate::telemetry::{Registry, ServiceMetrics};
 
 /// The first round of checks is bounded by each check's own deadline; this is for the machine's slowness.
@@ -68,6 +69,16 @@ pub enum StartError {
         /// Why.
         source: SetupError,
     },
+    /// A service's certificates cannot be used.
+    #[error("service {service:?}: {key}: {source}")]
+    ServiceTls {
+        /// Whose.
+        service: String,
+        /// `tls` or `connect_tls`.
+        key: &'static str,
+        /// Why.
+        source: SetupError,
+    },
     /// What a restart must not forget cannot be kept where the configuration says.
     #[error("[process] {0}")]
     Memory(#[from] OpenError),
@@ -113,6 +124,7 @@ impl Instance {
         let mut unbound = Vec::new();
         let mut fixed = Vec::new();
         let mut services = Vec::new();
+        let mut secured = Vec::new();
         let mut views = Vec::new();
         for settings in &config.services {
             let (pool, target) = match &settings.target {
@@ -140,7 +152,12 @@ impl Instance {
                 pool: Arc::clone(&pool),
                 metrics: Arc::clone(&metrics),
             });
-            let service = Service::new(Arc::clone(settings), pool, metrics, stopping.subscribe());
+            let tls = Secured::new(settings, &metrics, false)?;
+            let extras = Extras { accepting: tls.accepting.clone(), connecting: tls.connecting.clone(), tunnel: None };
+            if tls.any() {
+                secured.push(tls);
+            }
+            let service = Service::new(Arc::clone(settings), pool, metrics, stopping.subscribe(), extras);
             services.push((Arc::new(service), accepting));
         }
         for name in listeners.unclaimed() {
@@ -177,6 +194,7 @@ impl Instance {
             admin_socket,
             view,
             services,
+            secured,
             listeners,
             unbound,
             stopping,
@@ -209,6 +227,7 @@ pub struct Prepared {
     admin_socket: (Option<UnixListener>, Option<SocketFile>),
     view: Arc<View>,
     services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
+    secured: Vec<Secured>,
     listeners: Listeners,
     unbound: Vec<StartError>,
     stopping: watch::Sender<bool>,
@@ -237,6 +256,7 @@ impl Prepared {
             memory.begin()?;
         }
         let (closing, _) = watch::channel(false);
+        let reread = Arc::new(Notify::new());
         let workers = Arc::new(Workers::start(self.workers).map_err(StartError::Threads)?);
         let (admin, admin_addr) = self.admin;
         let (socket, _socket_file) = self.admin_socket;
@@ -247,6 +267,8 @@ impl Prepared {
             socket,
             view: Arc::clone(&self.view),
             services: self.services,
+            secured: self.secured,
+            reread: Arc::clone(&reread),
             workers: Arc::clone(&workers),
             closing: closing.subscribe(),
             first_round: self.first_round,
@@ -273,7 +295,19 @@ impl Prepared {
         let listeners = Mutex::new(self.listeners);
         let control = Some(thread);
         let Self { view, stopping, memory, .. } = self;
-        Ok(Handle { view, admin_addr, workers, listeners, closing, stopping, end, control, _socket_file, memory })
+        Ok(Handle {
+            view,
+            admin_addr,
+            workers,
+            listeners,
+            closing,
+            stopping,
+            reread,
+            end,
+            control,
+            _socket_file,
+            memory,
+        })
     }
 }
 

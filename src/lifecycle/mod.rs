@@ -8,6 +8,7 @@
 //!
 //! What belongs to the process and not to an instance: [`Plan`] (root, user, groups), [`Null`] (a daemon), [`PidFile`].
 
+mod certificates;
 mod control;
 mod daemon;
 mod handle;

@@ -39,6 +39,12 @@ pub enum Plain {
     Unix(UnixStream),
 }
 
+impl From<Plain> for Stream {
+    fn from(socket: Plain) -> Self {
+        Self::Plain(socket)
+    }
+}
+
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
         Self::Plain(Plain::Tcp(socket))

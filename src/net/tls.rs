@@ -40,7 +40,7 @@ mod stream;
 mod v1;
 mod verifier;
 
-pub use acceptor::{Accepted, Acceptor, Refused};
+pub use acceptor::{Accepted, Acceptor, Pick, Refused};
 pub use admitted::Admitted;
 pub use connector::{Connected, Connector};
 pub use handshake::{Agreed, HandshakeError};
@@ -48,7 +48,7 @@ pub use monitor::ClientTls;
 pub use policy::{Dated, Policy, Trust};
 pub use refresh::{Refreshed, Withdrawn};
 pub use refusal::{Reason, Refusal};
-pub use stream::{TlsStream, Truncated};
+pub use stream::{TlsStream, Truncated, is_tls_error};
 
 /// Why a TLS configuration could not be built. Every message names the file.
 #[derive(Debug, thiserror::Error)]

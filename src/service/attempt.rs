@@ -8,10 +8,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::Service;
+use super::secure::{self, Link};
+use super::tunnel::Line;
 use super::welcome::Client;
 use crate::config::{Endpoint, Protocol, Role, Service as Settings};
 use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
 use crate::net::proxy::header;
+use crate::net::tls::HandshakeError;
 use crate::net::{Stream, connect, is_local_shortage};
 use crate::pool::{ActiveSession, Lease, Member, Node, Order, PoolCell, Wanted};
 use crate::telemetry::AttemptResult;
@@ -20,6 +24,8 @@ use crate::telemetry::AttemptResult;
 pub(super) struct Established {
     pub(super) node: Arc<Node>,
     pub(super) stream: Stream,
+    /// The TLS around it.
+    pub(super) link: Option<Box<Link>>,
     /// The first bytes, to be passed on as they came. Empty with protocol tcp.
     pub(super) greeting: Box<[u8]>,
     pub(super) lease: Lease,
@@ -41,6 +47,8 @@ pub(super) enum Failure {
     Err(ServerError),
     /// No MySQL greeting.
     Garbage(&'static str),
+    /// Connected, and TLS failed.
+    Tls(HandshakeError),
     /// A shortage of ours.
     Local(io::Error),
     /// The node's verdict changed meanwhile.
@@ -56,6 +64,7 @@ impl Failure {
             Self::Closed => AttemptResult::Closed,
             Self::Err(_) => AttemptResult::ErrPacket,
             Self::Garbage(_) => AttemptResult::Garbage,
+            Self::Tls(_) => AttemptResult::Tls,
             Self::Local(_) => AttemptResult::Local,
             Self::Withdrawn => AttemptResult::Withdrawn,
         }
@@ -77,6 +86,7 @@ impl fmt::Display for Failure {
             Self::Closed => f.write_str("closed before the greeting"),
             Self::Err(e) => write!(f, "{e} in place of the greeting"),
             Self::Garbage(what) => write!(f, "no MySQL greeting: {what}"),
+            Self::Tls(e) => write!(f, "TLS: {e}"),
             Self::Local(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 write!(f, "not tried, this host does not allow it: {e}")
             }
@@ -96,15 +106,23 @@ pub(super) struct Patience {
 
 /// How nodes are connected to on behalf of one client.
 pub(super) struct Dial<'a> {
+    service: &'a Service,
     pub(super) settings: &'a Settings,
+    line: Line,
     /// Tells the node who the client is; empty where nothing does.
     header: Vec<u8>,
 }
 
 impl<'a> Dial<'a> {
-    pub(super) fn new(settings: &'a Settings, client: &Client, stream: &Stream) -> Self {
+    pub(super) fn new(
+        service: &'a Service,
+        settings: &'a Settings,
+        client: &Client,
+        stream: &Stream,
+        line: Line,
+    ) -> Self {
         let say = |version| header(version, client.addresses(stream));
-        Self { settings, header: settings.send_proxy_protocol.map(say).unwrap_or_default() }
+        Self { service, settings, line, header: settings.send_proxy_protocol.map(say).unwrap_or_default() }
     }
 }
 
@@ -126,7 +144,7 @@ pub(super) async fn attempt(
     if !serves(pool, node, wanted) {
         return Err(Failure::Withdrawn);
     }
-    let (stream, greeting) = tokio::select! {
+    let (stream, link, greeting) = tokio::select! {
         r = greeted(node, &member.addresses, dial, patience) => r?,
         () = withdrawn(pool, node, wanted, &mut lease) => return Err(Failure::Withdrawn),
     };
@@ -134,7 +152,7 @@ pub(super) async fn attempt(
         node.count_broken_handshake();
         return Err(Failure::Withdrawn);
     }
-    Ok(Established { node: Arc::clone(node), stream, greeting, lease, active })
+    Ok(Established { node: Arc::clone(node), stream, link, greeting, lease, active })
 }
 
 /// Which nodes a service wants.
@@ -176,38 +194,38 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+/// A node's stream, the TLS around it, and its first bytes.
+type Greeted = (Stream, Option<Box<Link>>, Box<[u8]>);
+
 async fn greeted(
     node: &Node,
     addresses: &[Endpoint],
     dial: &Dial<'_>,
     patience: &Patience,
-) -> Result<(Stream, Box<[u8]>), Failure> {
-    let settings = dial.settings;
-    let mut stream = connected(addresses, settings, patience).await?;
+) -> Result<Greeted, Failure> {
+    let (stream, link) = connected(node, addresses, dial, patience).await?;
     let mut unfinished = Unfinished(Some(node));
-    stream.tune(settings.keepalive).map_err(Failure::Io)?;
-    let result = match timeout_at(Instant::now() + patience.greeting, async {
-        if !dial.header.is_empty() {
-            stream.write_all(&dial.header).await.map_err(lost)?;
-        }
-        match settings.protocol {
-            Protocol::Tcp => Ok((stream, Box::default())),
-            Protocol::Mysql => first_packet(stream).await,
-        }
-    })
-    .await
-    {
-        Ok(result) => result,
-        Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
+    let result = match dial.settings.protocol {
+        Protocol::Tcp => Ok((stream, link, Box::default())),
+        Protocol::Mysql => match timeout_at(Instant::now() + patience.greeting, first_packet(stream)).await {
+            Ok(greeting) => greeting.map(|(stream, greeting)| (stream, link, greeting)),
+            Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
+        },
     };
     // From here on the server has ended it itself, or the session answers for the handshake.
     unfinished.0 = None;
     result
 }
 
-/// The first of a node's addresses that takes a connection. One that is silent takes only its share of the time: behind a
-/// name with an IPv6 address that leads nowhere the node may be well.
-async fn connected(addresses: &[Endpoint], settings: &Settings, patience: &Patience) -> Result<Stream, Failure> {
+/// The first of a node's addresses that takes a connection, our header and our TLS. One that is silent takes only its share
+/// of the time: behind a name with an IPv6 address that leads nowhere the node may be well.
+async fn connected(
+    node: &Node,
+    addresses: &[Endpoint],
+    dial: &Dial<'_>,
+    patience: &Patience,
+) -> Result<(Stream, Option<Box<Link>>), Failure> {
+    let settings = dial.settings;
     let begun = Instant::now();
     let can_be_reached = |at: &&Endpoint| match (at, settings.source) {
         (Endpoint::Tcp(at), Some(source)) => at.is_ipv4() == source.is_ipv4(),
@@ -217,22 +235,59 @@ async fn connected(addresses: &[Endpoint], settings: &Settings, patience: &Patie
     let share = patience.connect / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let (mut last, mut ours) = (None, None);
     for (nth, address) in (1..).zip(addresses) {
-        match timeout_at(begun + share * nth, connect(address, settings.source)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+        dial.line.connecting(address);
+        let failure = match timeout_at(begun + share * nth, dial.open(node, address)).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(failure)) => failure,
+            Err(_elapsed) => Failure::Connect(patience.connect),
+        };
+        if !matches!(failure, Failure::Tls(_)) {
+            dial.line.not_connected(address, &failure);
+        }
+        match failure {
             // Of an IPv6 address on a host without it, say; the next one may be another matter.
-            Ok(Err(e)) if is_local_shortage(&e) => ours = Some(Failure::Local(e)),
-            Ok(Err(e)) => last = Some(lost(e)),
-            Err(_elapsed) => last = Some(Failure::Connect(patience.connect)),
+            Failure::Local(_) => ours = Some(failure),
+            _ => last = Some(failure),
         }
     }
     let none = || Failure::Local(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of the kind of `source`"));
     Err(last.or(ours).unwrap_or_else(none))
 }
 
+impl Dial<'_> {
+    /// Connects to one address: the socket, our header, our TLS.
+    async fn open(&self, node: &Node, address: &Endpoint) -> Result<(Stream, Option<Box<Link>>), Failure> {
+        let mut stream = match connect(address, self.settings.source).await {
+            Ok(stream) => stream,
+            Err(e) if is_local_shortage(&e) => return Err(Failure::Local(e)),
+            Err(e) => return Err(lost(e)),
+        };
+        stream.tune(self.settings.keepalive).map_err(Failure::Io)?;
+        self.line.connected(&self.settings.name, address, stream.tcp().and_then(|tcp| tcp.local_addr().ok()));
+        if !self.header.is_empty() {
+            stream.write_all(&self.header).await.map_err(lost)?;
+        }
+        match (&self.service.connecting, stream) {
+            (Some(connector), Stream::Plain(socket)) => {
+                let host = node.address.host().map_or("", |host| &host.host);
+                let opened = Box::pin(secure::connect(self.service, connector, host, socket, self.line)).await;
+                opened.map(|(stream, link)| (stream, Some(link))).map_err(Failure::Tls)
+            }
+            (_, stream) => Ok((stream, None)),
+        }
+    }
+}
+
 /// The network's error on the way to the greeting.
 fn lost(e: io::Error) -> Failure {
-    // Connected and reset before we looked.
-    if e.kind() == io::ErrorKind::ConnectionReset { Failure::Closed } else { Failure::Io(e) }
+    match HandshakeError::from_io(e) {
+        // An alert in place of the greeting: our certificate was judged after our side of the handshake was done.
+        Ok(refused) => Failure::Tls(refused),
+        // Connected and reset before we looked.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Failure::Closed,
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Failure::Closed,
+        Err(e) => Failure::Io(e),
+    }
 }
 
 async fn first_packet(mut stream: Stream) -> Result<(Stream, Box<[u8]>), Failure> {

@@ -1,12 +1,14 @@
 //! How a session ends: why, and how each side is closed then.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::refuse::part;
 use crate::config::Protocol;
+use crate::net::tls::{Truncated, is_tls_error};
 use crate::net::{End, Side, Stream, Wire as _};
 use crate::pool::Cause;
 use crate::telemetry::CloseReason;
@@ -19,6 +21,8 @@ pub(super) enum Fate {
     Relay(End),
     Killed(Cause),
     Drained(Cause),
+    /// This side's certificate is no longer good, and why.
+    Withdrawn(Side, Arc<str>),
 }
 
 /// Closes both sides, each as its fate allows. `places` are what the next client waits for: they are given back when the
@@ -48,6 +52,20 @@ pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl
             drop(node);
             drop(places);
             part(client).await;
+        }
+        Fate::Withdrawn(Side::Client, _) => {
+            // Whoever has lost its right gets nothing more, and its half a conversation is not made to look whole.
+            client.abort();
+            node.abort();
+            drop(places);
+        }
+        Fate::Withdrawn(Side::Node, _) => {
+            node.abort();
+            drop(places);
+            match protocol {
+                Protocol::Mysql => part(client).await,
+                Protocol::Tcp => abort_after_last_byte(client).await,
+            }
         }
         Fate::Killed(_) | Fate::Drained(_) => {
             node.abort();
@@ -89,12 +107,17 @@ pub(super) fn close_reason(fate: &Fate) -> CloseReason {
         Fate::Killed(Cause::Shutdown) | Fate::Drained(Cause::Shutdown) => CloseReason::Shutdown,
         Fate::Killed(_) => CloseReason::Killed,
         Fate::Drained(_) => CloseReason::Drained,
+        Fate::Withdrawn(..) => CloseReason::Certificate,
         Fate::Relay(end) => match end {
             End::Orderly(Side::Client) => CloseReason::ClientClosed,
             End::Orderly(Side::Node) => CloseReason::NodeClosed,
             // Its keepalive probes went unanswered, or the network on the way to it is gone.
             End::Broken(Side::Client, e) if is_silence(e) => CloseReason::ClientVanished,
             End::Broken(Side::Node, e) if is_silence(e) => CloseReason::NodeVanished,
+            End::Broken(Side::Client, e) if is_truncated(e) => CloseReason::ClientTruncated,
+            End::Broken(Side::Node, e) if is_truncated(e) => CloseReason::NodeTruncated,
+            End::Broken(Side::Client, e) if is_tls_error(e) => CloseReason::ClientTls,
+            End::Broken(Side::Node, e) if is_tls_error(e) => CloseReason::NodeTls,
             // Nothing else on this side says so: see vetted.rs.
             End::Broken(Side::Client, e) if e.kind() == io::ErrorKind::InvalidData => CloseReason::NoLogin,
             End::Broken(Side::Client, _) => CloseReason::ClientReset,
@@ -109,6 +132,10 @@ pub(super) fn close_reason(fate: &Fate) -> CloseReason {
     }
 }
 
+fn is_truncated(e: &io::Error) -> bool {
+    e.get_ref().is_some_and(|inner| inner.is::<Truncated>())
+}
+
 fn is_silence(e: &io::Error) -> bool {
     use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
     matches!(e.kind(), TimedOut | HostUnreachable | NetworkUnreachable)
@@ -119,5 +146,6 @@ pub(super) fn detail(fate: &Fate) -> String {
         Fate::Relay(End::Broken(_, e)) => e.to_string(),
         Fate::Relay(_) => String::new(),
         Fate::Killed(cause) | Fate::Drained(cause) => cause.to_string(),
+        Fate::Withdrawn(_, why) => why.to_string(),
     }
 }

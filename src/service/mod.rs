@@ -1,7 +1,7 @@
 //! Services: from an accepted connection to its close.
 //!
 //! ```text
-//!  worker ─ accept ─► session ─ welcome ─► search: slot, turn, pick, connect, greeting, next node ─► relay ─► access log
+//!  worker ─ accept ─► session ─ welcome, TLS ─► search: slot, turn, pick, connect, TLS, greeting, next node ─► relay ─► access log
 //!                                  └───────────┴─ nothing found: refuse (ERR packet) ───────────────────────┘
 //! ```
 //!
@@ -13,15 +13,17 @@ mod queue;
 mod record;
 mod refuse;
 mod search;
+mod secure;
 mod session;
 mod sources;
 mod trail;
+mod tunnel;
 mod vetted;
 mod welcome;
 mod worker;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
@@ -30,8 +32,10 @@ use crate::config;
 use crate::pool::PoolCell;
 use crate::telemetry::ServiceMetrics;
 
+use crate::net::tls::{Acceptor, Connector};
 use queue::Queue;
 use sources::Sources;
+pub use tunnel::TunnelLog;
 pub use worker::Workers;
 
 /// What every session of one service shares.
@@ -51,6 +55,14 @@ pub struct Service {
     partings: Semaphore,
     /// Picks so far.
     turns: AtomicUsize,
+    /// TLS with clients; `None` = in clear.
+    accepting: Option<Arc<Acceptor>>,
+    /// TLS with nodes, likewise.
+    connecting: Option<Arc<Connector>>,
+    /// Where some clients go in place of this service's target.
+    detours: OnceLock<Detours>,
+    /// Present where lines for operators of stunnel are written.
+    tunnel: Option<TunnelLog>,
     /// Who waits for a node.
     queue: Arc<Queue>,
     /// How many clients each address has.
@@ -63,7 +75,49 @@ pub struct Service {
 /// outside every other limit for as long as that takes.
 const PARTINGS: usize = 256;
 
+/// What a service does beside balancing.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// TLS with clients; `None` = in clear.
+    pub accepting: Option<Arc<Acceptor>>,
+    /// TLS with nodes, likewise.
+    pub connecting: Option<Arc<Connector>>,
+    /// Present where lines for operators of stunnel are written.
+    pub tunnel: Option<TunnelLog>,
+}
+
+/// Where some of a TLS service's clients go in place of its target (stunnel's `redirect`, and `sni` of servers).
+#[derive(Debug, Default)]
+pub struct Detours {
+    /// Those that ask for a name, to a service: first match. A leading `*` stands for any beginning.
+    pub by_name: Vec<(Box<str>, Arc<Service>)>,
+    /// Those whose certificate is refused.
+    pub refused: Option<Arc<Service>>,
+}
+
+impl Detours {
+    fn by_name(&self, asked: &str) -> Option<&Arc<Service>> {
+        self.by_name.iter().find(|(pattern, _)| is_for(pattern, asked)).map(|(_, service)| service)
+    }
+}
+
+/// Whether a pattern of server names fits the one that a client asks for; letters' case counts nowhere in names.
+fn is_for(pattern: &str, asked: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(ending) => {
+            asked.len() >= ending.len()
+                && asked.get(asked.len() - ending.len()..).is_some_and(|end| end.eq_ignore_ascii_case(ending))
+        }
+        None => pattern.eq_ignore_ascii_case(asked),
+    }
+}
+
 impl Service {
+    /// Says where some clients go in place of its target. The first word holds.
+    pub fn set_detours(&self, detours: Detours) {
+        let _ = self.detours.set(detours);
+    }
+
     /// The number of a client's pick, for the algorithms. Not that of its arrival: a client that is turned away takes nobody's
     /// turn.
     fn turn(&self) -> usize {
@@ -76,8 +130,13 @@ impl Service {
         pool: Arc<PoolCell>,
         metrics: Arc<ServiceMetrics>,
         stopping: watch::Receiver<bool>,
+        extras: Extras,
     ) -> Self {
         let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let Extras { accepting, connecting, tunnel } = extras;
+        if accepting.is_some() || connecting.is_some() {
+            metrics.with_tls();
+        }
         let (slots, waiting) = (count(settings.max_connections), count(settings.max_queue));
         Self {
             settings: ArcSwap::new(settings),
@@ -88,6 +147,10 @@ impl Service {
             nameless: Semaphore::new(slots.saturating_add(waiting).min(Semaphore::MAX_PERMITS)),
             partings: Semaphore::new(PARTINGS),
             turns: AtomicUsize::new(0),
+            accepting,
+            connecting,
+            detours: OnceLock::new(),
+            tunnel,
             queue: Arc::default(),
             sources: Arc::default(),
             stopping,

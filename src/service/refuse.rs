@@ -87,7 +87,9 @@ fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> Answer {
         (Rejection::Shutdown, _) => error(NO_NODE, "galeway: stopping".to_owned()),
         (Rejection::ClientGone, _) => Answer::Silence("the client left".to_owned()),
         // Whoever is not meant to be here is told nothing.
-        (Rejection::Denied | Rejection::BadHeader | Rejection::SlowHeader, _) => Answer::Silence(nothing.why.clone()),
+        (Rejection::Denied | Rejection::BadHeader | Rejection::SlowHeader | Rejection::Tls, _) => {
+            Answer::Silence(nothing.why.clone())
+        }
     }
 }
 

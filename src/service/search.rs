@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::Service;
 use super::attempt::{Dial, Established, Failure, Patience, attempt, wanted};
 use super::trail::Trail;
+use super::tunnel::Line;
 use super::welcome::{Client, TurnedAway};
 use crate::config::{Protocol, Service as Settings};
 use crate::mysql::ServerError;
@@ -60,6 +61,7 @@ pub(super) async fn search(
     client: &Client,
     ticket: usize,
     accepted: Instant,
+    line: Line,
 ) -> Result<Box<Found>, Box<Nothing>> {
     let mut search = Search {
         service,
@@ -67,7 +69,7 @@ pub(super) async fn search(
         ticket,
         turn: service.turn(),
         source: source_key(client.ip()),
-        dial: Dial::new(settings, client, stream),
+        dial: Dial::new(service, settings, client, stream, line),
         deadline: accepted + settings.queue_timeout,
         trail: Trail::default(),
         passed_on: None,

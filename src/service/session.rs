@@ -9,9 +9,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Service;
 use super::attempt::Established;
 use super::close::{Fate, close, close_reason, detail};
-use super::record::{Bytes, Record};
+use super::record::{Bytes, Record, Withdrawn};
 use super::refuse::refuse;
 use super::search::{Found, Nothing, search};
+use super::secure::{self, Entered};
+use super::sources::Source;
 use super::vetted::Vetted;
 use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
@@ -24,56 +26,95 @@ use crate::telemetry::CloseReason;
 const HOLD_FIN: Duration = Duration::from_millis(200);
 
 /// Serves one accepted connection.
-pub(super) async fn serve(service: Arc<Service>, mut stream: Stream, peer: Peer, accepted: std::time::Instant) {
-    let settings = service.settings.load_full();
-    let ticket = usize::try_from(service.metrics.accepted()).unwrap_or(0);
-    let mut record = Record::new(&service, &settings, Client::new(peer), accepted.into());
-    // Boxed: its state and the search's are large and short-lived, and a session's future is the memory it costs while idle.
+pub(super) async fn serve(service: Arc<Service>, stream: Stream, peer: Peer, accepted: std::time::Instant) {
+    let mut record = Record::new(service, Client::new(peer), accepted.into());
     // Held until the session is over, however that comes: its address has one client less then.
     let mut source = None;
-    let found = Box::pin(async {
-        source = welcome(&service, &settings, &mut stream, &mut record.client, record.accepted)
-            .await
-            .map_err(|away| Box::new(Nothing::from(away)))?;
-        search(&service, &settings, &stream, &record.client, ticket, record.accepted).await
-    })
-    .await;
+    // Boxed: its state and the search's are large and short-lived, and a session's future is the memory it costs while idle.
+    let found = Box::pin(begin(stream, &mut record, &mut source)).await;
     record.waited = record.accepted.elapsed();
     match found {
-        Ok(found) => relayed(&service, &settings, stream, found, &mut record).await,
-        Err(nothing) => {
-            service.metrics.reject(nothing.rejection);
+        Ok((stream, found)) => relayed(stream, found, &mut record).await,
+        Err((stream, nothing)) => {
+            record.service.metrics.reject(nothing.rejection);
             record.attempts = nothing.trail.attempts;
             record.end = (nothing.rejection.label(), nothing.rejection.whose());
-            record.detail = Box::pin(refuse(stream, &service, &settings, &nothing)).await;
+            record.detail = match stream {
+                Some(stream) => Box::pin(refuse(stream, &record.service, &record.settings, &nothing)).await,
+                None => nothing.why,
+            };
         }
     }
     drop(source);
 }
 
+/// A client that gets no node: its connection, where it can still be told anything, and why.
+type Refused = (Option<Stream>, Box<Nothing>);
+
+/// Lets the client in and finds a node for it.
+async fn begin(
+    mut stream: Stream,
+    record: &mut Record,
+    source: &mut Option<Box<Source>>,
+) -> Result<(Stream, Box<Found>), Refused> {
+    let mut ticket = usize::try_from(record.service.metrics.accepted()).unwrap_or(0);
+    record.line.accepted(&record.settings.name, &record.client.peer);
+    let acceptor = record.service.accepting.clone();
+    match welcome(&record.service, &record.settings, &mut stream, &mut record.client, record.accepted).await {
+        Ok(entered) => *source = entered,
+        Err(away) => {
+            record.line.denied(&record.settings.name, &record.client.peer, &away.why);
+            // Whoever expects TLS understands nothing else.
+            let stream = acceptor.is_none().then_some(stream);
+            return Err((stream, Box::new(Nothing::from(away))));
+        }
+    }
+    if let Some(acceptor) = acceptor
+        && let Stream::Plain(socket) = stream
+    {
+        let (accepted, line) = (record.accepted, record.line);
+        let entered = secure::accept(&record.service, &record.settings, &acceptor, socket, accepted, line).await;
+        let Entered { stream: inside, link, instead } =
+            entered.map_err(|away| (None, Box::new(Nothing::from(away))))?;
+        stream = inside;
+        record.links[0] = Some(link);
+        if let Some(instead) = instead {
+            ticket = usize::try_from(instead.metrics.accepted()).unwrap_or(0);
+            record.settings = instead.settings.load_full();
+            record.service = instead;
+        }
+    }
+    let (service, settings) = (&record.service, &record.settings);
+    let found = search(service, settings, &stream, &record.client, ticket, record.accepted, record.line).await;
+    match found {
+        Ok(found) => Ok((stream, found)),
+        Err(nothing) => {
+            record.line.no_target();
+            Err((Some(stream), nothing))
+        }
+    }
+}
+
 /// Relays between the client and the node that was found.
-async fn relayed(
-    service: &Arc<Service>,
-    settings: &Settings,
-    mut client: Stream,
-    found: Box<Found>,
-    record: &mut Record<'_>,
-) {
+async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
     let Found { established, slot, trail } = *found;
-    let Established { node, mut stream, greeting, mut lease, mut active } = established;
+    let Established { node, mut stream, link, greeting, mut lease, mut active } = established;
     record.attempts = trail.attempts;
     record.trail = trail.log;
     record.node = Some(Arc::clone(&node));
+    record.links[1] = link;
+    let (settings, metrics) = (Arc::clone(&record.settings), &record.service.metrics);
     active.establish(settings.role() == Role::Writer);
-    let in_service = service.metrics.enter();
-    let route = service.metrics.route(&node.name).enter();
+    let in_service = metrics.enter();
+    let route = metrics.route(&node.name).enter();
     let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };
 
-    let timers = timers(settings);
+    let timers = timers(&settings);
     let fate = {
+        let withdrawn = record.withdrawn();
         let mut client = Vetted::new(&mut client, settings.protocol == Protocol::Mysql);
         let relay = pin!(relay(&mut client, &mut stream, greeting, &timers, &record.meter));
-        fate(relay, &mut lease).await
+        fate(relay, &mut lease, withdrawn).await
     };
     handshake.judge(&record.meter);
     let reason = close_reason(&fate);
@@ -82,13 +123,19 @@ async fn relayed(
     }
     record.detail = detail(&fate);
     record.end = (reason.label(), reason.whose());
+    let encrypted = if record.links[1].is_some() { Side::Node } else { Side::Client };
+    record.line.closed(&fate, encrypted, &record.meter);
     route.close(reason);
     let places = (slot, active, in_service, lease);
     Box::pin(close(fate, client, stream, places, settings.protocol)).await;
 }
 
 /// Relays until the relay ends by itself or an order ends it.
-async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease) -> Fate {
+async fn fate(
+    mut relay: Pin<&mut impl Future<Output = End>>,
+    lease: &mut Lease,
+    mut withdrawn: Option<Withdrawn>,
+) -> Fate {
     // Its share of a kill that is spread over a time. Nothing takes that back, and a later kill may only hasten it.
     let mut doomed: Option<Instant> = None;
     loop {
@@ -108,9 +155,16 @@ async fn fate(mut relay: Pin<&mut impl Future<Output = End>>, lease: &mut Lease)
                 None => std::future::pending().await,
             }
         };
+        let gone = async {
+            match &mut withdrawn {
+                Some(withdrawn) => withdrawn.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             end = relay.as_mut() => return Fate::Relay(end),
             () = lease.changed() => {}
+            (side, why) = gone => return Fate::Withdrawn(side, why),
             () = due => {
                 if let Some((_, fate)) = end {
                     return *fate;
@@ -142,7 +196,7 @@ struct Handshake<'a> {
 }
 
 impl Handshake<'_> {
-    fn judge(&self, meter: &Bytes<'_>) {
+    fn judge(&self, meter: &Bytes) {
         let answered = meter.from(Side::Client) > 0 && meter.from(Side::Node) > self.greeting;
         if self.protocol == Protocol::Mysql && !answered {
             self.node.count_broken_handshake();
@@ -155,6 +209,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::pool::{Pool, PoolCell, Standing};
+    use crate::service::Extras;
     use crate::telemetry::{Registry, ServiceMetrics};
 
     /// The most a session's future may take. With it in the task's header and the two sockets' registrations a session
@@ -170,7 +225,7 @@ mod tests {
         let pool = Arc::new(PoolCell::new(Pool::new("c".into(), Vec::new(), Standing::unknown()), Arc::default()));
         let metrics = Arc::new(ServiceMetrics::new(&Registry::new(), "s".into()));
         let (_stop, stopping) = tokio::sync::watch::channel(false);
-        let service = Arc::new(Service::new(settings, pool, metrics, stopping));
+        let service = Arc::new(Service::new(settings, pool, metrics, stopping, Extras::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = Peer::Tcp(client.local_addr().unwrap());

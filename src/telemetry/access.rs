@@ -13,6 +13,8 @@ pub struct Access<'a> {
     pub via: Option<&'a dyn Display>,
     /// The node it was relayed to; `None` if it never reached one.
     pub node: Option<&'a str>,
+    /// TLS with the client, and with the node.
+    pub tls: [Option<Tls<'a>>; 2],
     /// From accept to close.
     pub duration: Duration,
     /// From accept to the node's greeting.
@@ -31,15 +33,33 @@ pub struct Access<'a> {
     pub detail: &'a str,
 }
 
+/// One side's TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls<'a> {
+    /// As OpenSSL writes it: `TLSv1.3`.
+    pub version: &'a str,
+    /// By its IANA name.
+    pub suite: &'a str,
+    /// The subject of the certificate that the peer showed.
+    pub subject: Option<&'a str>,
+}
+
 impl Access<'_> {
     /// Writes the event.
     pub fn log(&self) {
+        let [client, node] = self.tls;
         tracing::info!(
             target: "access",
             service = self.service,
             client = %self.client,
             via = self.via.map(tracing::field::display),
             node = self.node,
+            client_tls = client.map(|tls| tls.version),
+            client_cipher = client.map(|tls| tls.suite),
+            client_subject = client.and_then(|tls| tls.subject),
+            node_tls = node.map(|tls| tls.version),
+            node_cipher = node.map(|tls| tls.suite),
+            node_subject = node.and_then(|tls| tls.subject),
             duration_ms = millis(self.duration),
             wait_ms = millis(self.wait),
             attempts = self.attempts,

@@ -11,9 +11,10 @@ mod outcome;
 mod registry;
 mod seldom;
 mod service;
+mod tls;
 
 pub use cluster::{ClusterMetrics, NodeMetrics};
-pub use outcome::{AttemptResult, CloseReason, Rejection};
+pub use outcome::{AttemptResult, CloseReason, Rejection, TlsResult};
 pub use registry::Registry;
 pub use seldom::Seldom;
 pub use service::{ActiveRoute, Gauged, RouteMetrics, ServiceMetrics};

@@ -55,6 +55,14 @@ metrics! {
         "Clients that wait for a node or for a free slot.";
     BYTES = "galeway_bytes_total", Kind::Counter,
         "Bytes passed on: direction in came from clients, out went to them.";
+    LAST_BYTE = "galeway_last_byte_timestamp_seconds", Kind::Gauge,
+        "When the last byte of a TLS service came, by direction; 0 before the first. A live link that says nothing is quiet, not dead.";
+    TLS_HANDSHAKES = "galeway_tls_handshakes_total", Kind::Counter,
+        "TLS handshakes by result; side client is the accepting one. Result alert: the peer refused, of its own judgement.";
+    TLS_HANDSHAKE_DURATION = "galeway_tls_handshake_duration_seconds", Kind::Histogram(CONNECT_BUCKETS),
+        "Time of successful TLS handshakes, the wait for a turn included.";
+    TLS_EXPIRY = "galeway_tls_certificate_expiry_timestamp_seconds", Kind::Gauge,
+        "When the first certificate of a file expires, or its CRL is out of date. A file that cannot be read keeps its last value.";
     NODE_ELIGIBLE = "galeway_node_eligible", Kind::Gauge,
         "1 where new sessions may be sent, as a last resort too.";
     NODE_WRITER = "galeway_node_writer", Kind::Gauge,

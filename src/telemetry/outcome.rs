@@ -23,10 +23,12 @@ pub enum AttemptResult {
     Withdrawn,
     /// The client left meanwhile.
     ClientGone,
+    /// Connected, and no TLS: galeway_tls_handshakes_total tells why.
+    Tls,
 }
 
 impl AttemptResult {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Ok,
         Self::Refused,
         Self::Timeout,
@@ -37,6 +39,7 @@ impl AttemptResult {
         Self::Local,
         Self::Withdrawn,
         Self::ClientGone,
+        Self::Tls,
     ];
 
     pub(super) fn label(self) -> &'static str {
@@ -51,6 +54,7 @@ impl AttemptResult {
             Self::Local => "local",
             Self::Withdrawn => "withdrawn",
             Self::ClientGone => "client_gone",
+            Self::Tls => "tls",
         }
     }
 }
@@ -70,6 +74,16 @@ pub enum CloseReason {
     ClientVanished,
     /// The node vanished without a word.
     NodeVanished,
+    /// The client's TLS ended without its close_notify: bytes may be missing.
+    ClientTruncated,
+    /// The node's TLS, likewise.
+    NodeTruncated,
+    /// The client's TLS failed in the middle: an alert, or bytes that are no record.
+    ClientTls,
+    /// The node's, likewise.
+    NodeTls,
+    /// A certificate expired or was revoked while its session went on.
+    Certificate,
     /// The client's first packet was no login.
     NoLogin,
     /// The client lives and took nothing for `stall_timeout`.
@@ -91,13 +105,18 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
         Self::NodeReset,
         Self::ClientVanished,
         Self::NodeVanished,
+        Self::ClientTruncated,
+        Self::NodeTruncated,
+        Self::ClientTls,
+        Self::NodeTls,
+        Self::Certificate,
         Self::NoLogin,
         Self::ClientStalled,
         Self::NodeStalled,
@@ -118,6 +137,11 @@ impl CloseReason {
             Self::NodeReset => "node_reset",
             Self::ClientVanished => "client_vanished",
             Self::NodeVanished => "node_vanished",
+            Self::ClientTruncated => "client_truncated",
+            Self::NodeTruncated => "node_truncated",
+            Self::ClientTls => "client_tls_error",
+            Self::NodeTls => "node_tls_error",
+            Self::Certificate => "certificate_withdrawn",
             Self::NoLogin => "no_login",
             Self::ClientStalled => "client_stalled",
             Self::NodeStalled => "node_stalled",
@@ -133,11 +157,26 @@ impl CloseReason {
     /// Whose doing it was: `client`, `node` or `galeway`.
     pub fn whose(self) -> &'static str {
         match self {
-            Self::ClientClosed | Self::ClientReset | Self::ClientVanished | Self::ClientStalled | Self::NoLogin => {
-                "client"
-            }
-            Self::NodeClosed | Self::NodeReset | Self::NodeVanished | Self::NodeStalled => "node",
-            Self::Idle | Self::HalfClose | Self::Killed | Self::Drained | Self::Shutdown | Self::Internal => "galeway",
+            Self::ClientClosed
+            | Self::ClientReset
+            | Self::ClientVanished
+            | Self::ClientStalled
+            | Self::ClientTruncated
+            | Self::ClientTls
+            | Self::NoLogin => "client",
+            Self::NodeClosed
+            | Self::NodeReset
+            | Self::NodeVanished
+            | Self::NodeStalled
+            | Self::NodeTruncated
+            | Self::NodeTls => "node",
+            Self::Certificate
+            | Self::Idle
+            | Self::HalfClose
+            | Self::Killed
+            | Self::Drained
+            | Self::Shutdown
+            | Self::Internal => "galeway",
         }
     }
 }
@@ -157,7 +196,9 @@ pub enum Rejection {
     Denied,
     /// It sent no PROXY header, or none that can be read.
     BadHeader,
-    /// It did not send its PROXY header within `first_byte_timeout`.
+    /// The TLS handshake with it failed.
+    Tls,
+    /// It did not end its PROXY header and its TLS handshake within `first_byte_timeout`.
     SlowHeader,
     /// It left by itself.
     ClientGone,
@@ -166,13 +207,14 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::NoNode,
         Self::QueueFull,
         Self::TooManyConnections,
         Self::TooManyOfSource,
         Self::Denied,
         Self::BadHeader,
+        Self::Tls,
         Self::SlowHeader,
         Self::ClientGone,
         Self::Shutdown,
@@ -181,7 +223,7 @@ impl Rejection {
     /// Whose doing it was: `client` or `galeway`.
     pub fn whose(self) -> &'static str {
         match self {
-            Self::ClientGone | Self::BadHeader | Self::SlowHeader => "client",
+            Self::ClientGone | Self::BadHeader | Self::Tls | Self::SlowHeader => "client",
             _ => "galeway",
         }
     }
@@ -195,9 +237,57 @@ impl Rejection {
             Self::TooManyOfSource => "too_many_connections_of_source",
             Self::Denied => "denied",
             Self::BadHeader => "bad_proxy_header",
+            Self::Tls => "tls_handshake",
             Self::SlowHeader => "first_byte_timeout",
             Self::ClientGone => "client_gone",
             Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsResult {
+    /// Both sides are content.
+    Ok,
+    /// We refuse the peer's certificate, or it showed none.
+    Certificate,
+    /// The peer refuses: an alert.
+    Alert,
+    /// The peer does not speak TLS.
+    NotTls,
+    /// No common version.
+    Version,
+    /// The connection ended in the middle.
+    Closed,
+    /// Not done within its time.
+    Timeout,
+    /// Anything else.
+    Error,
+}
+
+impl TlsResult {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::Certificate,
+        Self::Alert,
+        Self::NotTls,
+        Self::Version,
+        Self::Closed,
+        Self::Timeout,
+        Self::Error,
+    ];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Certificate => "certificate",
+            Self::Alert => "alert",
+            Self::NotTls => "not_tls",
+            Self::Version => "version",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
         }
     }
 }

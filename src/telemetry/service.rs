@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
 use super::names;
-use super::outcome::{AttemptResult, CloseReason, Rejection};
+use super::outcome::{AttemptResult, CloseReason, Rejection, TlsResult};
 use super::registry::Registry;
+use super::tls::TlsMetrics;
 
 /// One service's counts. The plain numbers are what the status shows; [`Self::publish`] copies them into the
 /// metrics when somebody asks for those.
@@ -28,6 +31,8 @@ pub struct ServiceMetrics {
     duration: Histogram,
     handles: Published,
     routes: Mutex<HashMap<Arc<str>, Arc<RouteMetrics>>>,
+    /// Of a service with TLS.
+    tls: OnceLock<TlsMetrics>,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,7 @@ impl ServiceMetrics {
             duration: registry.histogram(names::CONNECTION_DURATION, &labels),
             handles,
             routes: Mutex::new(HashMap::new()),
+            tls: OnceLock::new(),
             service,
         }
     }
@@ -110,11 +116,17 @@ impl ServiceMetrics {
     /// Counts bytes from the client.
     pub fn count_in(&self, n: u64) {
         self.bytes_in.fetch_add(n, Ordering::Relaxed);
+        if let Some(tls) = self.tls.get() {
+            tls.last_in.touch();
+        }
     }
 
     /// Counts bytes to the client.
     pub fn count_out(&self, n: u64) {
         self.bytes_out.fetch_add(n, Ordering::Relaxed);
+        if let Some(tls) = self.tls.get() {
+            tls.last_out.touch();
+        }
     }
 
     /// Records a connection's life, from accept to close.
@@ -129,12 +141,33 @@ impl ServiceMetrics {
         Arc::clone(routes.entry(Arc::clone(node)).or_insert_with(new))
     }
 
+    /// From now on counts TLS as well.
+    pub fn with_tls(&self) {
+        let _ = self.tls.set(TlsMetrics::new(&self.registry, &self.service));
+    }
+
+    /// Counts a handshake with a client (`accepting`) or with a node, and how long it took.
+    pub fn handshake(&self, accepting: bool, result: TlsResult, took: Duration) {
+        if let Some(tls) = self.tls.get() {
+            tls.handshake(accepting, result, took);
+        }
+    }
+
+    /// Tells when what `file` holds is out of date, in seconds since 1970.
+    pub fn expires(&self, file: &str, at: i64) {
+        let labels = [("service", &*self.service), ("file", file)];
+        self.registry.gauge(names::TLS_EXPIRY, &labels).set(at as f64);
+    }
+
     /// Copies the numbers into the metrics.
     pub fn publish(&self) {
         self.handles.accepted.absolute(self.total());
         self.handles.queue_depth.set(self.queued() as f64);
         self.handles.bytes_in.absolute(self.bytes_in());
         self.handles.bytes_out.absolute(self.bytes_out());
+        if let Some(tls) = self.tls.get() {
+            tls.publish();
+        }
     }
 
     /// Connections accepted.

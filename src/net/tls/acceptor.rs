@@ -46,6 +46,9 @@ pub struct Acceptor {
     handshakes: Semaphore,
 }
 
+/// Chooses the acceptor for the name that a client asks for; `None` = the one that it came to.
+pub type Pick<'a> = dyn FnMut(&str) -> Option<Arc<Acceptor>> + Send + 'a;
+
 /// A connection whose handshake is done.
 #[derive(Debug)]
 pub struct Accepted<IO> {
@@ -114,7 +117,7 @@ impl Acceptor {
     pub async fn accept_with<IO>(
         self: &Arc<Self>,
         mut io: IO,
-        pick: Option<&mut (dyn FnMut(&str) -> Option<Arc<Self>> + Send)>,
+        pick: Option<&mut Pick<'_>>,
     ) -> Result<Accepted<IO>, Refused<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

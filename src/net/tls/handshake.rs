@@ -93,7 +93,9 @@ impl Ours {
             return error;
         }
         match inner {
-            RustlsError::NoCertificatesPresented => HandshakeError::Certificate(Refusal::words(Reason::Missing, NO_CERTIFICATE)),
+            RustlsError::NoCertificatesPresented => {
+                HandshakeError::Certificate(Refusal::words(Reason::Missing, NO_CERTIFICATE))
+            }
             RustlsError::AlertReceived(AlertDescription::ProtocolVersion) => HandshakeError::Version(self.version()),
             RustlsError::AlertReceived(alert) => HandshakeError::Alert(alert_words(*alert)),
             RustlsError::PeerIncompatible(
@@ -111,7 +113,8 @@ impl Ours {
                 HandshakeError::Version(self.version())
             }
             RustlsError::InvalidCertificate(CertificateError::BadSignature) => {
-                let what = format!("the {peer} does not hold the key of the certificate it shows (its signature is wrong)");
+                let what =
+                    format!("the {peer} does not hold the key of the certificate it shows (its signature is wrong)");
                 HandshakeError::Certificate(Refusal::words(Reason::Bad, what))
             }
             RustlsError::InvalidCertificate(why) => HandshakeError::Certificate(certificate_words(why)),

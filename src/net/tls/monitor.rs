@@ -18,8 +18,8 @@ use super::SetupError;
 use super::files::{bad_file, certificates, key_in, read};
 use super::stream::TlsStream;
 use super::v1::V1;
-use crate::net::Plain;
 use crate::config::{MonitorTls, TlsMode};
+use crate::net::Plain;
 
 /// The monitor's TLS towards servers of one configuration.
 #[derive(Clone)]

@@ -305,11 +305,6 @@ impl<IO> TlsStream<IO> {
         self.facts().peer_certificates().unwrap_or_default()
     }
 
-    /// Whether bytes that were read from the socket wait to be taken.
-    pub fn has_read_ahead(&self) -> bool {
-        !self.plain.is_empty()
-    }
-
     fn look(&mut self, incoming: &mut [u8], plain: impl FnMut(&[u8])) -> Result<Looked, RustlsError> {
         let out = &mut self.unsent;
         match &mut self.side {
@@ -412,6 +407,64 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits until the peer has said anything at all: a ticket, bytes (they wait for the reader then), its end.
+    ///
+    /// # Errors
+    /// Its alert, and those of reading.
+    pub async fn first_word(&mut self) -> io::Result<()> {
+        if !self.plain.is_empty() || self.is_ended {
+            return Ok(());
+        }
+        let mut later = LeftOver::default();
+        let word = std::future::poll_fn(|cx| self.poll_more(cx, true, |bytes| later.push(bytes))).await;
+        self.plain = later;
+        word
+    }
+
+    /// Reads until there is plaintext, which goes to `plain`, or the end; with `once` until anything has come.
+    fn poll_more(&mut self, cx: &mut Context<'_>, once: bool, mut plain: impl FnMut(&[u8])) -> Poll<io::Result<()>> {
+        INCOMING.with_borrow_mut(|scratch| {
+            loop {
+                let kept = self.partial.len();
+                let Some((before, room)) = scratch.split_at_mut_checked(kept) else {
+                    // More than rustls leaves unread of a record.
+                    return Poll::Ready(Err(failed(RustlsError::General("a record is too long".to_owned()))));
+                };
+                before.copy_from_slice(&self.partial);
+                let mut read = ReadBuf::new(room);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+                let read = read.filled().len();
+                if read == 0 {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, Truncated)));
+                }
+                self.partial = Vec::new();
+                let filled = scratch.get_mut(..kept + read).unwrap_or_default();
+                let mut any = false;
+                let looked = self.look(filled, |bytes| {
+                    any = true;
+                    plain(bytes);
+                });
+                // An alert or the answer to a key update; where the socket is full it goes with the next write.
+                let sent = self.poll_unsent(cx);
+                let looked = match looked {
+                    Ok(looked) => looked,
+                    Err(e) => return Poll::Ready(Err(failed(e))),
+                };
+                if let Poll::Ready(Err(e)) = sent {
+                    return Poll::Ready(Err(e));
+                }
+                let rest = filled.get(looked.consumed..).unwrap_or_default();
+                if !rest.is_empty() && !looked.ended {
+                    self.partial = rest.to_vec();
+                }
+                self.is_ended |= looked.ended;
+                if any || once || self.is_ended {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+
     /// Encrypts and hands to the socket; what that does not take is kept.
     fn send(
         &mut self,
@@ -474,49 +527,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
         if this.is_ended || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        INCOMING.with_borrow_mut(|scratch| {
-            loop {
-                let kept = this.partial.len();
-                let Some((before, room)) = scratch.split_at_mut_checked(kept) else {
-                    // More than rustls leaves unread of a record.
-                    return Poll::Ready(Err(failed(RustlsError::General("a record is too long".to_owned()))));
-                };
-                before.copy_from_slice(&this.partial);
-                let mut read = ReadBuf::new(room);
-                ready!(Pin::new(&mut this.io).poll_read(cx, &mut read))?;
-                let read = read.filled().len();
-                if read == 0 {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, Truncated)));
-                }
-                this.partial = Vec::new();
-                let filled = scratch.get_mut(..kept + read).unwrap_or_default();
-                let start = buf.filled().len();
-                let mut plain = std::mem::take(&mut this.plain);
-                let looked = this.look(filled, |bytes| {
-                    let (now, later) = bytes.split_at_checked(buf.remaining()).unwrap_or((bytes, &[]));
-                    buf.put_slice(now);
-                    plain.push(later);
-                });
-                this.plain = plain;
-                // An alert or the answer to a key update; where the socket is full it goes with the next write.
-                let sent = this.poll_unsent(cx);
-                let looked = match looked {
-                    Ok(looked) => looked,
-                    Err(e) => return Poll::Ready(Err(failed(e))),
-                };
-                if let Poll::Ready(Err(e)) = sent {
-                    return Poll::Ready(Err(e));
-                }
-                let rest = filled.get(looked.consumed..).unwrap_or_default();
-                if !rest.is_empty() && !looked.ended {
-                    this.partial = rest.to_vec();
-                }
-                this.is_ended |= looked.ended;
-                if buf.filled().len() > start || this.is_ended {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        })
+        let mut later = LeftOver::default();
+        let read = this.poll_more(cx, false, |bytes| {
+            let (now, rest) = bytes.split_at_checked(buf.remaining()).unwrap_or((bytes, &[]));
+            buf.put_slice(now);
+            later.push(rest);
+        });
+        this.plain = later;
+        read
     }
 }
 
@@ -552,3 +570,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the connection ended without close_notify: bytes may be missing")]
 pub struct Truncated;
+
+/// Whether TLS itself has failed on a connection that was up: an alert of the peer's, or bytes that are no record.
+pub fn is_tls_error(e: &io::Error) -> bool {
+    e.get_ref().is_some_and(|inner| inner.is::<RustlsError>())
+}

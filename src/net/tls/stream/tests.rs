@@ -84,7 +84,7 @@ fn run<F: Future>(work: F) -> F::Output {
 }
 
 fn bytes(n: usize, seed: u8) -> Vec<u8> {
-    (0..n).map(|i| (i % 251) as u8 ^ seed).collect()
+    (0..=250_u8).cycle().take(n).map(|byte| byte ^ seed).collect()
 }
 
 proptest! {

@@ -1,0 +1,130 @@
+//! The lines that an operator of stunnel knows, as events of target `tunnel`.
+//!
+//! They are emitted for services of a stunnel.conf only; other services have the access log. Their texts are stunnel 5's, since
+//! people and their tools look for them. Levels: ERROR, WARN, INFO, DEBUG stand for stunnel's 3, 4, 5, 6.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::close::Fate;
+use super::record::Bytes;
+use crate::net::tls::{Admitted, Agreed, HandshakeError, Reason, Refusal};
+use crate::net::{End, Peer, Side};
+
+/// Numbers the connections of all services of one process.
+#[derive(Debug, Clone, Default)]
+pub struct TunnelLog {
+    next: Arc<AtomicU64>,
+}
+
+impl TunnelLog {
+    pub(super) fn begin(&self) -> Line {
+        Line(NonZeroU64::new(self.next.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+}
+
+/// One connection's number, counted from 1; `None` where nothing is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Line(Option<NonZeroU64>);
+
+macro_rules! tell {
+    ($line:expr, $level:ident, $($text:tt)*) => {
+        if let Some(number) = $line.0 {
+            // stunnel counts from 0.
+            let id = number.get() - 1;
+            tracing::event!(target: "tunnel", tracing::Level::$level, id, $($text)*);
+        }
+    };
+}
+
+impl Line {
+    pub(super) fn accepted(self, service: &str, peer: &Peer) {
+        tell!(self, INFO, "Service [{service}] accepted connection from {peer}");
+    }
+
+    pub(super) fn denied(self, service: &str, peer: &Peer, why: &str) {
+        tell!(self, WARN, "Service [{service}] refused connection from {peer}: {why}");
+    }
+
+    /// `how`: "accepted" or "connected".
+    pub(super) fn secured(self, how: &str, agreed: &Agreed, peer: Option<&Admitted>) {
+        if self.0.is_none() {
+            return;
+        }
+        for (depth, name) in peer.iter().flat_map(|peer| peer.chain_dns().rev()) {
+            tell!(self, INFO, "Certificate accepted at depth={depth}: {name}");
+        }
+        let session = if agreed.resumed { "previous session reused" } else { "new session negotiated" };
+        tell!(self, DEBUG, "TLS {how}: {session}");
+        tell!(self, DEBUG, "{} ciphersuite: {}", agreed.version, agreed.suite);
+    }
+
+    /// `call`: "SSL_accept" or "SSL_connect".
+    pub(super) fn refused(self, call: &str, error: &HandshakeError) {
+        if self.0.is_none() {
+            return;
+        }
+        match error {
+            HandshakeError::Certificate(refusal) if refusal.reason() == Reason::Missing => {
+                tell!(self, ERROR, "{call}: peer did not return a certificate");
+            }
+            HandshakeError::Certificate(refusal) => {
+                self.rejected(refusal);
+                tell!(self, ERROR, "{call}: certificate verify failed: {refusal}");
+            }
+            other => tell!(self, ERROR, "{call}: {other}"),
+        }
+    }
+
+    fn rejected(self, refusal: &Refusal) {
+        tell!(self, WARN, "Rejected by CERT at depth={}: {}", refusal.depth(), refusal.subject());
+    }
+
+    pub(super) fn timed_out(self, call: &str) {
+        tell!(self, ERROR, "{call}: TIMEOUTbusy exceeded: the handshake did not end in time");
+    }
+
+    pub(super) fn redirecting(self, refusal: &Refusal) {
+        tell!(self, WARN, "{refusal}");
+        tell!(self, INFO, "Redirecting connection");
+    }
+
+    pub(super) fn connecting(self, to: &dyn fmt::Display) {
+        tell!(self, DEBUG, "s_connect: connecting {to}");
+    }
+
+    pub(super) fn connected(self, service: &str, to: &dyn fmt::Display, from: Option<SocketAddr>) {
+        tell!(self, INFO, "s_connect: connected {to}");
+        if let Some(from) = from {
+            tell!(self, INFO, "Service [{service}] connected remote server from {from}");
+        }
+    }
+
+    pub(super) fn not_connected(self, to: &dyn fmt::Display, why: &dyn fmt::Display) {
+        tell!(self, ERROR, "s_connect: connect {to}: {why}");
+    }
+
+    pub(super) fn no_target(self) {
+        tell!(self, ERROR, "No more addresses to connect");
+    }
+
+    /// `tls`: the side that is encrypted; of two the far one.
+    pub(super) fn closed(self, fate: &Fate, tls: Side, bytes: &Bytes) {
+        if self.0.is_none() {
+            return;
+        }
+        let how = match fate {
+            Fate::Relay(End::Orderly(_)) => "closed",
+            _ => "reset",
+        };
+        let (from_client, from_node) = (bytes.from(Side::Client), bytes.from(Side::Node));
+        let (to_tls, to_socket) = match tls {
+            Side::Node => (from_client, from_node),
+            Side::Client => (from_node, from_client),
+        };
+        tell!(self, INFO, "Connection {how}: {to_tls} byte(s) sent to TLS, {to_socket} byte(s) sent to socket");
+    }
+}
