@@ -30,6 +30,7 @@ pub(super) struct ServicePlaces {
     pub(super) addresses: Vec<Span>,
     pub(super) prefer_zone: Option<Span>,
     pub(super) source: Option<Span>,
+    pub(super) connect_tls: Option<Span>,
 }
 
 /// Where the admin addresses are written.
@@ -85,6 +86,7 @@ impl<'a> Whole<'a> {
             role_of_nobody(self, service, places);
             zone_of_nobody(self, service, places);
             wrong_family(self, service, places);
+            nameless(self, service, places);
         }
     }
 }
@@ -206,5 +208,17 @@ fn wrong_family(whole: &Whole<'_>, service: &Service, places: &ServicePlaces) {
             let help = format!("it is {}, line {}", family(ip), whole.doc.line(at));
             whole.doc.error(span, message, Some(help));
         }
+    }
+}
+
+/// A Unix socket has no name that a certificate could be for.
+fn nameless(whole: &Whole<'_>, service: &Service, places: &ServicePlaces) {
+    let Some((span, tls)) = places.connect_tls.zip(service.connect_tls.as_ref()) else { return };
+    if !tls.names || tls.server_name.is_some() || !tls.peer.allow_names.is_empty() {
+        return;
+    }
+    if let Some((_, name, _)) = whole.targets(service, places).iter().find(|(place, _, _)| place.host().is_none()) {
+        let help = "write server_name = \"…\", what its certificate is for, or verify = \"ca\"".to_owned();
+        whole.doc.error(span, format!("{name} has no name to compare with its certificate"), Some(help));
     }
 }

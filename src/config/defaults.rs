@@ -25,6 +25,9 @@ pub const ADMIN_SOCKET: &str = "/run/galeway/admin.sock";
 /// Where what a restart must not forget is kept.
 pub(super) const STATE_DIR: &str = "/var/lib/galeway";
 
+/// TCP and TLS to a target together, where TLS is asked for and the file says no other time.
+pub(super) const CONNECT_TLS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Handshakes at once: a storm of them must not hold up the bytes of sessions for long.
 const HANDSHAKES: u32 = 256;
 

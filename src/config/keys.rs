@@ -18,6 +18,11 @@ impl Section {
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
         self.now.iter().copied().chain(self.later.iter().copied())
     }
+
+    /// The same keys in another place of the file.
+    const fn under(&self, header: &'static str) -> Self {
+        Self { header, now: self.now, later: self.later }
+    }
 }
 
 pub(super) static ROOT: Section =
@@ -122,19 +127,102 @@ pub(super) static SERVICE: Section = Section {
         "user_timeout",
         "stall_timeout",
         "half_close_timeout",
+        "tls",
+        "connect_tls",
     ],
-    later: &["tls", "connect_tls"],
+    later: &[],
+};
+
+pub(super) static TLS: Section = Section {
+    header: "[service.NAME.tls]",
+    now: &[
+        "cert",
+        "key",
+        "passphrase_file",
+        "client_ca",
+        "client_auth",
+        "verify",
+        "peer_in_ca",
+        "crl",
+        "crl_scope",
+        "allow_names",
+        "allow_subjects",
+        "pins",
+        "cn_fallback",
+        "min_version",
+        "max_version",
+        "cipher_suites",
+        "groups",
+        "max_handshakes",
+        "resumption",
+    ],
+    later: &[],
+};
+
+pub(super) static CONNECT_TLS: Section = Section {
+    header: "[service.NAME.connect_tls]",
+    now: &[
+        "ca",
+        "verify",
+        "server_name",
+        "sni",
+        "check_names",
+        "peer_in_ca",
+        "crl",
+        "crl_scope",
+        "allow_subjects",
+        "pins",
+        "cn_fallback",
+        "cert",
+        "key",
+        "passphrase_file",
+        "min_version",
+        "max_version",
+        "cipher_suites",
+        "groups",
+        "max_handshakes",
+        "resumption",
+    ],
+    later: &[],
 };
 
 pub(super) static ADMIN: Section =
-    Section { header: "[admin]", now: &["listen", "socket", "token_file"], later: &["tls"] };
+    Section { header: "[admin]", now: &["listen", "socket", "token_file", "tls"], later: &[] };
+
+/// What stands behind [`TLS`]'s header holds for the admin address as well.
+pub(super) static ADMIN_TLS: Section = TLS.under("[admin.tls]");
 
 pub(super) static PROCESS: Section = Section {
     header: "[process]",
-    now: &["workers", "nameservers", "state_dir", "log_level", "log_format", "access_log", "shutdown_timeout"],
-    later: &["user", "group", "chroot", "pid_file", "log", "readiness_delay", "sandbox"],
+    now: &[
+        "workers",
+        "nameservers",
+        "state_dir",
+        "user",
+        "group",
+        "chroot",
+        "pid_file",
+        "log",
+        "log_level",
+        "log_format",
+        "access_log",
+        "shutdown_timeout",
+    ],
+    later: &["readiness_delay", "sandbox"],
 };
 
 /// All sections, for telling where a misplaced key belongs.
-pub(super) static SECTIONS: &[&Section] =
-    &[&ROOT, &CLUSTER, &NODE, &MONITOR, &ELIGIBILITY, &WRITER, &SESSIONS, &SERVICE, &ADMIN, &PROCESS];
+pub(super) static SECTIONS: &[&Section] = &[
+    &ROOT,
+    &CLUSTER,
+    &NODE,
+    &MONITOR,
+    &ELIGIBILITY,
+    &WRITER,
+    &SESSIONS,
+    &SERVICE,
+    &TLS,
+    &CONNECT_TLS,
+    &ADMIN,
+    &PROCESS,
+];

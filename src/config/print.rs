@@ -1,11 +1,15 @@
 //! A configuration as TOML, every default written out.
 
+mod tls;
+
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::duration;
-use super::model::{Admin, Cluster, Config, Failback, Monitor, NodeKind, NodeSpec, Process, Service, Target, Writer};
+use super::model::{
+    Admin, Cluster, Config, Failback, LogTo, Monitor, NodeKind, NodeSpec, Process, Service, Target, Writer,
+};
 use super::secret::Secret;
 use super::words;
 
@@ -172,6 +176,17 @@ fn print_service(out: &mut Toml, service: &Service) {
     out.time("user_timeout", service.user_timeout.unwrap_or_default());
     out.time("stall_timeout", service.stall_timeout.unwrap_or_default());
     out.time("half_close_timeout", service.half_close_timeout);
+    for (key, written) in [("tls", service.tls.is_some()), ("connect_tls", service.connect_tls.is_some())] {
+        if !written {
+            out.line(&format!("# {key} is not set"));
+        }
+    }
+    if let Some(accept) = &service.tls {
+        tls::accept(out, &format!("service.{}.tls", key(&service.name)), accept);
+    }
+    if let Some(connect) = &service.connect_tls {
+        tls::connect(out, &format!("service.{}.connect_tls", key(&service.name)), connect);
+    }
 }
 
 fn print_admin(out: &mut Toml, admin: &Admin) {
@@ -183,6 +198,10 @@ fn print_admin(out: &mut Toml, admin: &Admin) {
         Some(_) => out.line("# token_file = \"***\""),
         None => out.text("token_file", ""),
     }
+    match &admin.tls {
+        Some(accept) => tls::accept(out, "admin.tls", accept),
+        None => out.line("# tls is not set"),
+    }
 }
 
 fn print_process(out: &mut Toml, process: &Process) {
@@ -191,6 +210,15 @@ fn print_process(out: &mut Toml, process: &Process) {
     out.list("nameservers", &process.nameservers);
     let state_dir = process.state_dir.as_ref().map_or_else(String::new, |dir| dir.path.to_string_lossy().into());
     out.text("state_dir", &state_dir);
+    out.text("user", process.user.as_deref().unwrap_or_default());
+    out.text("group", process.group.as_deref().unwrap_or_default());
+    let path = |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    out.text("chroot", &path(&process.chroot));
+    out.text("pid_file", &path(&process.pid_file));
+    match &process.log {
+        LogTo::File(path) => out.text("log", &path.to_string_lossy()),
+        word => out.text("log", words::written(words::LOG, word)),
+    }
     out.text("log_level", words::written(words::LOG_LEVEL, &process.log_level));
     out.text("log_format", words::written(words::LOG_FORMAT, &process.log_format));
     out.plain("access_log", process.access_log);

@@ -137,6 +137,21 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// One of these words.
+    fn word<T: Copy>(&self, key: &str, words: Words<T>) -> Option<T> {
+        let all = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let text = self.string(&format!("one of {}", all()))?;
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*meaning);
+        }
+        let help = match nearest(text, words.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("did you mean \"{word}\"?"),
+            None => format!("one of {}", all()),
+        };
+        self.doc.error(self.span, format!("`{key}` cannot be {}", quote(text)), Some(help));
+        None
+    }
+
     pub(super) fn array(&self) -> Option<&'a DeArray<'a>> {
         self.inner.as_array()
     }
@@ -274,18 +289,38 @@ impl<'a> Table<'a> {
 
     pub(super) fn choice<T: Copy>(&self, key: &str, default: T, words: Words<T>) -> Read<T> {
         let Some(value) = self.get(key) else { return Read::default_of(default) };
-        let refused = Read { value: default, span: Some(value.span), good: false };
-        let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let Some(text) = value.string(&format!("one of {}", all.join(", "))) else { return refused };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
-            return Read { value: *meaning, good: true, ..refused };
-        }
-        let help = match nearest(text, words.iter().map(|(word, _)| *word)) {
-            Some(word) => format!("did you mean \"{word}\"?"),
-            None => format!("one of {}", all.join(", ")),
+        let read = value.word(key, words);
+        Read { value: read.unwrap_or(default), span: Some(value.span), good: read.is_some() }
+    }
+
+    /// A list of words, each with its place, in the order of the file. Without the key it is empty, and so is an empty one.
+    pub(super) fn choices<T: Copy + PartialEq>(&self, key: &str, words: Words<T>) -> Vec<(T, Span)> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(array) = value.array() else {
+            value.wrong_type("a list", value.inner.as_str().map(|text| format!("write {key} = [\"{text}\"]")));
+            return Vec::new();
         };
-        self.doc.error(value.span, format!("`{key}` cannot be {}", quote(text)), Some(help));
-        refused
+        let mut found: Vec<(T, Span)> = Vec::new();
+        for item in value.items(array) {
+            let Some(meaning) = item.word(key, words) else { continue };
+            if found.iter().any(|(other, _)| *other == meaning) {
+                let written = item.inner.as_str().unwrap_or_default();
+                self.doc.error(item.span, format!("{} is in this list already", quote(written)), None);
+            }
+            found.push((meaning, item.span));
+        }
+        found
+    }
+
+    /// One text or a list of them, each with its place, in the order of the file. Without the key it is empty, and so is an
+    /// empty list.
+    pub(super) fn texts(&self, key: &str, expected: &str) -> Vec<(&'a str, Value<'a>)> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let items = match value.array() {
+            Some(array) => value.items(array).collect(),
+            None => vec![value],
+        };
+        items.into_iter().filter_map(|item| Some((item.string(expected)?, item))).collect()
     }
 }
 

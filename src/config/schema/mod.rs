@@ -2,6 +2,7 @@
 
 mod accept;
 mod cluster;
+mod file;
 mod monitor;
 mod networks;
 mod node;
@@ -10,6 +11,7 @@ mod proxy;
 mod secret;
 mod service;
 mod target;
+mod tls;
 mod writer;
 
 use std::sync::Arc;

@@ -1,18 +1,16 @@
 //! `[cluster.NAME.monitor]`.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::diagnostic::Span;
 use super::super::duration;
 use super::super::keys;
 use super::super::model::{Monitor, MonitorTls, NodeKind, TlsMode};
-use super::super::reader::{Read, SOME_TIME, Table, Value};
+use super::super::reader::{Read, SOME_TIME, Table};
 use super::super::secret::Secret;
 use super::super::source::quote;
 use super::super::words;
+use super::file::file;
 use super::secret;
 
 /// The section, and what of it other sections have to fit to.
@@ -165,33 +163,4 @@ fn tls(table: &Table<'_>) -> (Read<TlsMode>, MonitorTls) {
         }
     }
     (mode, MonitorTls { mode: mode.value, ca, identity: cert.zip(key) })
-}
-
-/// The path of a file that can be read now; its content is for whoever uses it.
-fn file(table: &Table<'_>, key: &str) -> Option<PathBuf> {
-    let value = table.get(key)?;
-    let written = value.string("the path of a file")?;
-    let path = table.doc.path(written);
-    if written.is_empty() {
-        let help = format!("leave `{key}` out where there is none");
-        table.doc.error(value.span, format!("`{key}` is empty"), Some(help));
-        return None;
-    }
-    if let Err(reason) = readable(&path) {
-        unreadable(table, &value, &path, &reason);
-        return None;
-    }
-    Some(path)
-}
-
-/// Opening a directory works; only reading it shows what it is.
-fn readable(path: &Path) -> std::io::Result<()> {
-    File::open(path)?.read(&mut [0]).map(drop)
-}
-
-/// Notes a file that cannot be read.
-pub(super) fn unreadable(table: &Table<'_>, value: &Value<'_>, path: &Path, reason: &std::io::Error) {
-    let written = value.inner.as_str().unwrap_or_default();
-    let help = (!Path::new(written).is_absolute()).then(|| "paths are relative to the configuration file".to_owned());
-    table.doc.error(value.span, format!("cannot read {}: {reason}", quote(&path.to_string_lossy())), help);
 }

@@ -2,16 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::unistd::{Group, User};
 
 use super::super::cross::AdminPlaces;
 use super::super::defaults::{ADMIN_SOCKET, STATE_DIR};
-use super::super::model::{Admin, AdminSocket, Process, StateDir};
+use super::super::keys;
+use super::super::model::{Admin, AdminSocket, LogTo, Process, StateDir};
+use super::super::nearest::nearest;
 use super::super::place::{can_hold_socket, short_enough};
 use super::super::reader::{ANY_TIME, Table, Value};
 use super::super::source::quote;
 use super::super::words;
 use super::accept::local;
-use super::secret;
+use super::file::file_to_make;
+use super::{secret, tls};
 
 /// Where a name server listens that is written without a port (RFC 1035 4.2).
 const DNS_PORT: u16 = 53;
@@ -30,6 +36,13 @@ pub(super) fn admin(table: &Table<'_>) -> (Admin, AdminPlaces) {
         places.socket = Some(value.span);
     }
     admin.token = secret::token(table);
+    if let Some(below) = table.table("tls", &keys::ADMIN_TLS) {
+        admin.tls = tls::accept(&below);
+        if table.get("listen").is_some_and(|value| value.inner.as_str() == Some("")) {
+            let help = "it is about connections over TCP; leave it out".to_owned();
+            table.doc.error(below.span, "`tls` is not looked at with listen = \"\"", Some(help));
+        }
+    }
     (admin, places)
 }
 
@@ -83,8 +96,69 @@ pub(super) fn process(table: &Table<'_>) -> Process {
         log_format: table.choice("log_format", default.log_format, words::LOG_FORMAT).value,
         access_log: table.boolean("access_log", default.access_log),
         shutdown_timeout: table.duration("shutdown_timeout", default.shutdown_timeout, ANY_TIME).value,
-        ..default
+        user: owner(table, "user", |name| known(User::from_name(name))),
+        group: owner(table, "group", |name| known(Group::from_name(name))),
+        chroot: table.get("chroot").and_then(|value| chroot(table, &value)),
+        pid_file: table.get("pid_file").and_then(|value| file_to_make(&value, "the file of the process number")),
+        log: table.get("log").and_then(|value| log(&value)).unwrap_or(default.log),
     }
+}
+
+/// Whether the system knows somebody. A look-up that fails (a directory service that is away) is no answer.
+fn known<T>(found: nix::Result<Option<T>>) -> bool {
+    !matches!(found, Ok(None))
+}
+
+/// A user or group by name or number; `None` for none.
+fn owner(table: &Table<'_>, key: &str, known: impl Fn(&str) -> bool) -> Option<Arc<str>> {
+    let value = table.get(key)?;
+    let text = value.string(&format!("the name or number of a {key}, or \"\" for none"))?;
+    if text.is_empty() {
+        return None;
+    }
+    let number = text.bytes().all(|byte| byte.is_ascii_digit());
+    // The largest number stands for "leave it as it is" in setuid's family.
+    let exists = if number {
+        text.parse::<u32>().is_ok_and(|number| number != u32::MAX)
+    } else {
+        !text.contains('\0') && known(text)
+    };
+    if !exists {
+        let help = format!("make it, or name another; \"\" keeps the {key} that starts Galeway");
+        value.doc.error(value.span, format!("there is no {key} {} on this host", quote(text)), Some(help));
+    }
+    Some(text.into())
+}
+
+fn chroot(table: &Table<'_>, value: &Value<'_>) -> Option<PathBuf> {
+    let (path, _) = path(value, "the path of a directory, or \"\" for none", "")?;
+    if !path.is_dir() {
+        let shown = quote(&path.to_string_lossy());
+        value.doc.error(value.span, format!("{shown} is not a directory"), None);
+    }
+    if table.get("user").is_none_or(|user| user.inner.as_str() == Some("")) {
+        let help = "write user = \"…\" as well".to_owned();
+        value.doc.warning(value.span, "`chroot` without `user`: root leaves it at will", Some(help));
+    }
+    Some(path)
+}
+
+fn log(value: &Value<'_>) -> Option<LogTo> {
+    let text = value.string("\"stderr\", \"journald\", \"syslog\" or the path of a file")?;
+    if let Some((_, to)) = words::LOG.iter().find(|(word, _)| *word == text) {
+        return Some(to.clone());
+    }
+    // A word with a slip in it is not to become a file beside the configuration.
+    let near = nearest(text, words::LOG.iter().map(|(word, _)| *word)).filter(|_| !text.contains(['/', '.']));
+    if near.is_some() || text.is_empty() {
+        let help = match near {
+            Some(word) => format!("did you mean \"{word}\"? A file of this name is \"./{text}\""),
+            None => "write \"stderr\", \"journald\", \"syslog\" or the path of a file".to_owned(),
+        };
+        value.doc.error(value.span, format!("`log` cannot be {}", quote(text)), Some(help));
+        return None;
+    }
+    file_to_make(value, "the log").map(LogTo::File)
 }
 
 /// Who is asked for names, in their order.

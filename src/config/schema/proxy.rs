@@ -44,7 +44,7 @@ pub(super) fn proxy_protocol_from(table: &Table<'_>, accept: &[(Listen, Span)]) 
 pub(super) fn first_byte_timeout(table: &Table<'_>, default: Duration, speaks_first: bool) -> Duration {
     let time = table.duration("first_byte_timeout", default, SOME_TIME);
     if let Some(span) = time.span.filter(|_| time.value != default && !speaks_first) {
-        let help = "without proxy_protocol = \"require\" no client has to speak first".to_owned();
+        let help = "without `tls` or proxy_protocol = \"require\" no client has to speak first".to_owned();
         table.doc.warning(span, "`first_byte_timeout` has no effect here", Some(help));
     }
     time.value

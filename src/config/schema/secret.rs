@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::reader::{Table, Value};
 use super::super::secret::Secret;
 use super::super::source::quote;
-use super::monitor::unreadable;
+use super::file::unreadable;
 
 /// No secret is longer; whatever is, is another file.
 const MOST: u64 = 64 * 1024;
@@ -54,6 +54,18 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
         return None;
     }
     Some(Secret::new(text))
+}
+
+/// What opens a private key: the text of a file; `None` where no file is named.
+pub(super) fn passphrase(table: &Table<'_>) -> Option<Secret> {
+    let value = table.get("passphrase_file")?;
+    let written = value.string("the path of a file")?;
+    if written.is_empty() {
+        let help = "leave it out for a key that is not encrypted".to_owned();
+        table.doc.error(value.span, "`passphrase_file` is empty", Some(help));
+        return None;
+    }
+    Some(Secret::new(text_of_file(table, &value, written, "passphrase")?))
 }
 
 fn from_file(table: &Table<'_>, value: Value<'_>) -> Option<Secret> {

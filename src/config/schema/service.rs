@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::cross::ServicePlaces;
+use super::super::defaults::CONNECT_TLS_TIMEOUT;
 use super::super::duration;
+use super::super::keys;
 use super::super::model::{Protocol, Service};
 use super::super::reader::{ANY_TIME, Read, SOME_TIME, Table};
+use super::super::source::quote;
 use super::super::words;
 use super::accept::{accept, freebind, socket};
 use super::networks::networks;
 use super::node::zone;
-use super::{proxy, target};
+use super::{proxy, target, tls};
 
 /// Room for any machine, and far from where sums of counters end.
 const MOST_CLIENTS: u32 = 10_000_000;
@@ -35,6 +38,9 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
     let protocol = table.choice("protocol", service.protocol, words::PROTOCOL);
     service.protocol = protocol.value;
     service.attempts = table.integer("attempts", service.attempts, 1..=1000);
+    if table.has("connect_tls") {
+        service.connect_timeout = CONNECT_TLS_TIMEOUT;
+    }
     let connect = table.duration("connect_timeout", service.connect_timeout, SOME_TIME);
     let greeting = table.duration("greeting_timeout", service.greeting_timeout, SOME_TIME);
     let queue = table.duration("queue_timeout", service.queue_timeout, SOME_TIME);
@@ -50,7 +56,10 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
     service.deny = networks(table, "deny").value;
     service.proxy_protocol_from = proxy::proxy_protocol_from(table, &accept);
     service.send_proxy_protocol = table.choice("send_proxy_protocol", None, words::PROXY_OUT).value;
-    let speaks_first = service.proxy_protocol_from.is_some();
+    service.tls = table.table("tls", &keys::TLS).and_then(|table| tls::accept(&table));
+    service.connect_tls = table.table("connect_tls", &keys::CONNECT_TLS).map(|table| tls::connect(&table));
+    tls_around_mysql(name, table, protocol);
+    let speaks_first = service.proxy_protocol_from.is_some() || table.has("tls");
     service.first_byte_timeout = proxy::first_byte_timeout(table, service.first_byte_timeout, speaks_first);
     service.source = source.map(|(ip, _)| ip);
     service.freebind = freebind(table, &accept);
@@ -68,8 +77,19 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> (Service, ServicePlaces) {
         addresses: target_places.addresses,
         prefer_zone: prefer_zone.map(|(span, _)| span),
         source: source.map(|(_, span)| span),
+        connect_tls: table.key_span("connect_tls"),
     };
     (service, places)
+}
+
+/// MySQL's own TLS begins within the protocol, after a greeting in clear: who expects that finds another protocol here.
+fn tls_around_mysql(name: &str, table: &Table<'_>, protocol: Read<Protocol>) {
+    if let Some(span) = table.key_span("tls").filter(|_| protocol.good && protocol.value == Protocol::Mysql) {
+        let message = format!("no MySQL client can connect to service {} by itself", quote(name));
+        let help = "`tls` is for tunnels, whose other end brings TLS from the first byte on; MySQL's own TLS (--ssl) begins \
+                    later, and passes through a service without `tls`";
+        table.doc.warning(span, message, Some(help.to_owned()));
+    }
 }
 
 /// What the three deadlines say about each other.

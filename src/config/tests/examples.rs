@@ -63,7 +63,8 @@ fn the_full_example_names_every_key_and_no_key_that_does_not_work() {
         .filter(|key| key.chars().all(|char| char.is_ascii_lowercase() || char == '_'))
         .collect();
     named.extend(["address", "name", "weight", "priority", "zone", "backup"]);
-    let sections = ["cluster", "service", "admin", "process", "monitor", "eligibility", "writer", "sessions"];
+    let sections =
+        ["cluster", "service", "admin", "process", "monitor", "eligibility", "writer", "sessions", "connect_tls"];
     let keys = |list: fn(&'static Section) -> &'static [&'static str]| SECTIONS.iter().copied().flat_map(list);
     for key in keys(|section| section.now) {
         assert!(named.contains(key) || sections.contains(key), "{key} is not in full.toml");

@@ -224,6 +224,67 @@ fn whatever_keys_stand_together_what_is_accepted_prints_as_itself() {
     assert!(accepted.get() > 100 && refused.get() > 100, "{accepted:?} {refused:?}");
 }
 
+/// A file that is there and can be read on any host.
+const CERT: &[&str] = &["cert = '/dev/null'"];
+const TLS: &[(&str, &[&str])] = &[
+    ("client_ca", &["'/dev/null'", "'/dev/null'", "['/dev/null', '/tmp']", "'/tmp'", "'/tmp'", "[]"]),
+    ("client_auth", &["'require'", "'optional'", "'off'"]),
+    ("verify", &["'ca'", "'pinned'"]),
+    ("peer_in_ca", &["true", "false"]),
+    ("allow_names", &["['*.x', 'a@x']", "'::1'", "[]"]),
+];
+const CONNECT_TLS: &[(&str, &[&str])] = &[
+    ("ca", &["'/dev/null'", "'/dev/null'", "['/dev/null', '/tmp']", "'system'", "'system'", "'/tmp'"]),
+    ("verify", &["'full'", "'ca'", "'pinned'", "'pinned'", "'off'"]),
+    ("peer_in_ca", &["true", "false"]),
+    ("server_name", &["'x.example'", "'::1'", "''"]),
+    ("sni", &["true", "false"]),
+    ("check_names", &["['*.x', 'a@x']", "'::1'", "[]"]),
+    ("cert", &["'/dev/null'", "'/dev/null'"]),
+];
+const BOTH_TLS: &[(&str, &[&str])] = &[
+    ("key", &["'/dev/null'"]),
+    ("crl", &["'/dev/null'", "['/tmp']", "[]"]),
+    ("crl_scope", &["'leaf'", "'chain'"]),
+    ("allow_subjects", &["'/CN=x'", "['CN=\"x', 'A=B']"]),
+    ("pins", &["'sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8='", "['sha256/x']"]),
+    ("cn_fallback", &["true", "false"]),
+    ("min_version", &["'1.2'", "'1.3'"]),
+    ("max_version", &["'1.2'", "'1.3'"]),
+    ("cipher_suites", &["['TLS_AES_128_GCM_SHA256']", "['TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256']", "[]"]),
+    ("groups", &["['X25519MLKEM768']", "['secp256r1', 'x25519']"]),
+    ("max_handshakes", &["1"]),
+    ("resumption", &["true", "false"]),
+];
+
+#[test]
+fn whatever_keys_of_tls_stand_together_what_is_accepted_prints_as_itself() {
+    let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+    let (accepted, refused) = (Cell::new(0), Cell::new(0));
+    TestRunner::new(config)
+        .run(&prop::collection::vec(0_usize..24, 64), |choices| {
+            let mut choices = choices.into_iter();
+            let mut keys = |of: &[(&str, &[&str])]| some_of(of, &mut choices).join("\n");
+            let text = [
+                "[service.any]\naccept = '127.0.0.1:1'\nconnect = ['db:1', 'unix:/tmp/d']\n[service.any.tls]"
+                    .to_owned(),
+                CERT.concat(),
+                keys(TLS),
+                keys(BOTH_TLS),
+                "[service.any.connect_tls]".to_owned(),
+                keys(CONNECT_TLS),
+                keys(BOTH_TLS),
+            ]
+            .join("\n");
+            let count = if parse(&text).is_ok() { &accepted } else { &refused };
+            count.set(count.get() + 1);
+            check(&text);
+            Ok(())
+        })
+        .unwrap();
+    assert!(accepted.get() > 100 && refused.get() > 100, "{accepted:?} {refused:?}");
+}
+
 #[test]
 fn deep_nesting_is_an_error_and_no_overflow() {
     check(&format!("a = {}", "[".repeat(100_000)));

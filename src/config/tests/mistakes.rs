@@ -20,7 +20,7 @@ accept = "3306"
 cluster = "mian"
 balance = "roundrobin"
 max_conections = 500
-connect_tls = {}
+connect_tls = { verify = "ful", pin = "sha256/x" }
 "#;
     let expected = r#"galeway.toml:2:17: error: `db2:33o6`: `33o6` is neither a port number nor a TCP service of /etc/services
     2 | nodes = ["db1", "db2:33o6", "db1:3306"]
@@ -66,10 +66,14 @@ galeway.toml:16:1: error: unknown key `max_conections` in [service.NAME]
    16 | max_conections = 500
       | ^^^^^^^^^^^^^^
       = help: did you mean `max_connections`?
-galeway.toml:17:1: error: `connect_tls` is not supported yet
-   17 | connect_tls = {}
-      | ^^^^^^^^^^^
-      = help: a later version brings it; take it out until then"#;
+galeway.toml:17:26: error: `verify` cannot be `ful`
+   17 | connect_tls = { verify = "ful", pin = "sha256/x" }
+      |                          ^^^^^
+      = help: did you mean "full"?
+galeway.toml:17:33: error: unknown key `pin` in [service.NAME.connect_tls]
+   17 | connect_tls = { verify = "ful", pin = "sha256/x" }
+      |                                 ^^^
+      = help: did you mean `pins`?"#;
     assert_eq!(bad(text), expected);
 }
 
@@ -79,7 +83,9 @@ fn a_key_in_the_wrong_section_is_told_where_it_belongs() {
         (with("interval = '1s'", "", ""), "`interval` belongs in [cluster.NAME.monitor]"),
         (with("intervl = '1s'", "", ""), "did you mean `interval`, which belongs in [cluster.NAME.monitor]?"),
         (format!("workers = 2\n{LEAST}"), "`workers` belongs in [process]"),
-        (with("", "", "conect_tls = {}"), "did you mean `connect_tls`? (it is not supported yet)"),
+        (with("", "", "conect_tls = {}"), "did you mean `connect_tls`?"),
+        (with("", "", "client_ca = 'ca.pem'"), "`client_ca` belongs in [service.NAME.tls]"),
+        (format!("{LEAST}[process]\nsandbx = true\n"), "did you mean `sandbox`? (it is not supported yet)"),
     ] {
         let said = bad(&text);
         assert!(said.ends_with(&format!("= help: {help}")), "{said}");

@@ -11,8 +11,10 @@ mod mistakes;
 mod networks;
 mod places;
 mod printing;
+mod process;
 mod secrets;
 mod targets;
+mod tls;
 mod values;
 mod writer;
 

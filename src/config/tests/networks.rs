@@ -184,9 +184,11 @@ fn the_first_byte_is_waited_for_where_clients_speak_first() {
     let keys = "proxy_protocol = 'require'\nproxy_protocol_from = ['::1']\nfirst_byte_timeout = '2s'";
     assert_eq!(service(keys).first_byte_timeout, Duration::from_secs(2));
     let said = marked(&with("", "", "first_byte_timeout = '2s'"));
-    let help = "without proxy_protocol = \"require\" no client has to speak first";
+    let help = "without `tls` or proxy_protocol = \"require\" no client has to speak first";
     assert_eq!(said, [format!("'2s': `first_byte_timeout` has no effect here ({help})")]);
     good(&with("", "", "first_byte_timeout = '10s'"));
+    let keys = "protocol = 'tcp'\ntls = { cert = '/dev/null' }\nfirst_byte_timeout = '2s'";
+    assert_eq!(service(keys).first_byte_timeout, Duration::from_secs(2));
     let said = messages(&with("", "", "first_byte_timeout = '0s'"));
     assert_eq!(said, ["error: `first_byte_timeout` must be longer than zero"]);
 }

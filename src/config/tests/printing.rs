@@ -6,8 +6,11 @@ use crate::config::{Secret, print};
 
 /// A configuration in which nothing is as it is by default.
 fn unusual(scratch: &Scratch) -> Config {
-    for name in ["ca \"1\".pem", "cert.pem", "key.pem"] {
+    for name in ["ca \"1\".pem", "cert.pem", "key.pem", "passphrase"] {
         scratch.write(name, "");
+    }
+    for name in ["cas", "crls"] {
+        std::fs::create_dir(scratch.0.join(name)).unwrap();
     }
     scratch.write("token", "open-sesame\n");
     let text = r#"
@@ -106,6 +109,55 @@ socket_owner = ":app"
 [service.three]
 accept = "fd:three"
 connect = "db1:1"
+[service.three.tls]
+cert = "cert.pem"
+key = "key.pem"
+passphrase_file = "passphrase"
+client_ca = ['ca "1".pem', "cas"]
+client_auth = "optional"
+peer_in_ca = true
+crl = "crls"
+crl_scope = "leaf"
+allow_names = ["*.a.example", "10.0.0.1", "spiffe://a/b"]
+allow_subjects = ["/DC=org/CN=db1", "CN=db\\,2,O=\"x\""]
+pins = ["sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]
+cn_fallback = true
+min_version = "1.2"
+max_version = "1.2"
+cipher_suites = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]
+groups = ["secp521r1", "X25519MLKEM768"]
+max_handshakes = 1
+resumption = false
+[service.three.connect_tls]
+ca = "system"
+verify = "full"
+server_name = "db.example"
+check_names = ["one.example", "two.example"]
+crl = ["crls", 'ca "1".pem']
+allow_subjects = ["/CN=x"]
+pins = ["sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]
+cn_fallback = true
+cert = "cert.pem"
+min_version = "1.2"
+cipher_suites = ["TLS13_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"]
+groups = ["x25519"]
+max_handshakes = 1000000
+resumption = true
+[service.six]
+accept = "localhost:6"
+connect = "unix:db.sock"
+tls = { cert = "cert.pem", client_ca = "cas", verify = "pinned" }
+connect_tls = { verify = "ca", ca = "cas", peer_in_ca = true, sni = false }
+[service.seven]
+accept = "localhost:7"
+connect = "db1:2"
+tls = { cert = "cert.pem", pins = ["sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="] }
+connect_tls = { verify = "pinned", ca = "cas", check_names = "x" }
+[service.eight]
+accept = "localhost:8"
+connect = "db1:3"
+tls = { cert = "cert.pem" }
+connect_tls = { verify = "pinned", pins = "sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" }
 [service.four]
 accept = "localhost:4"
 cluster = "plain"
@@ -118,10 +170,16 @@ balance = "random"
 prefer_zone = "c"
 source = "10.0.0.9"
 [admin]
-listen = ""
+listen = "127.0.0.1:9"
 socket = "admin.sock"
 token_file = "token"
+tls = { cert = "cert.pem", key = "key.pem", client_ca = "cas" }
 [process]
+user = "0"
+group = "root"
+chroot = "cas"
+pid_file = "cas/galeway.pid"
+log = "galeway.log"
 workers = 4
 nameservers = ["10.0.0.2:5353", "::1"]
 state_dir = "state"
@@ -148,6 +206,12 @@ pub(super) fn masked(config: &Config) -> Config {
         }
     }
     config.admin.token = None;
+    for service in &mut config.services {
+        let tls = std::sync::Arc::make_mut(service).tls.as_mut();
+        if let Some(tls) = tls {
+            std::sync::Arc::make_mut(tls).identity.passphrase = None;
+        }
+    }
     config
 }
 
@@ -168,7 +232,7 @@ fn every_key_that_works_is_printed() {
     let printed = print(&config);
     for key in SECTIONS.iter().flat_map(|section| section.now) {
         // Passwords print as what they are, not as where they came from.
-        if ["password_file", "password_env"].contains(key) {
+        if ["password_file", "password_env", "passphrase_file"].contains(key) {
             continue;
         }
         let section = printed.contains(&format!("[{key}.")) || printed.contains(&format!(".{key}]"));
@@ -258,16 +322,24 @@ keepalive = "30s"
 user_timeout = "1m"
 stall_timeout = "10m"
 half_close_timeout = "1m"
+# tls is not set
+# connect_tls is not set
 
 [admin]
 listen = "127.0.0.1:9306"
 socket = "/run/galeway/admin.sock"
 token_file = ""
+# tls is not set
 
 [process]
 workers = 0
 nameservers = []
 state_dir = "/var/lib/galeway"
+user = ""
+group = ""
+chroot = ""
+pid_file = ""
+log = "stderr"
 log_level = "info"
 log_format = "text"
 access_log = true
