@@ -22,7 +22,7 @@ pub(super) fn accept(out: &mut Toml, header: &str, tls: &TlsAccept) {
         }
         _ => out.line("# verify is not set"),
     }
-    rules(out, "allow_names", &tls.peer);
+    rules(out, "allow_names", &tls.peer, !tls.peer.allow_names.is_empty());
     protocol(out, &tls.protocol);
     out.plain("max_handshakes", tls.max_handshakes);
     out.plain("resumption", tls.resumption);
@@ -31,10 +31,14 @@ pub(super) fn accept(out: &mut Toml, header: &str, tls: &TlsAccept) {
 pub(super) fn connect(out: &mut Toml, header: &str, tls: &TlsConnect) {
     out.section(header);
     store(out, "ca", tls.peer.ca.as_ref());
-    out.text("verify", words::written(words::VERIFY, &verify(&tls.peer, tls.names)));
-    out.text("server_name", tls.server_name.as_deref().unwrap_or_default());
+    let listed = !tls.peer.allow_names.is_empty();
+    let names = tls.names || listed;
+    out.text("verify", words::written(words::VERIFY, &verify(&tls.peer, names)));
+    // What nothing looks at prints as if it were not there: reading it back would say so.
+    let server_name = tls.server_name.as_deref().filter(|_| tls.sni || (tls.names && !listed));
+    out.text("server_name", server_name.unwrap_or_default());
     out.plain("sni", tls.sni);
-    rules(out, "check_names", &tls.peer);
+    rules(out, "check_names", &tls.peer, names);
     identity(out, tls.identity.as_ref());
     protocol(out, &tls.protocol);
     out.plain("max_handshakes", tls.max_handshakes);
@@ -61,15 +65,16 @@ fn identity(out: &mut Toml, identity: Option<&Identity>) {
     }
 }
 
-/// How a peer's certificate is judged; `names` is what the key of the names is called.
-fn rules(out: &mut Toml, names: &str, peer: &PeerRules) {
+/// How a peer's certificate is judged; `names` is what the key of the names is called, `named` whether any name is looked at.
+fn rules(out: &mut Toml, names: &str, peer: &PeerRules, named: bool) {
     out.plain("peer_in_ca", peer.in_store);
     paths(out, "crl", &peer.crl);
-    out.text("crl_scope", words::written::<CrlScope>(words::CRL_SCOPE, &peer.crl_scope));
+    let scope = if peer.crl.is_empty() { CrlScope::default() } else { peer.crl_scope };
+    out.text("crl_scope", words::written(words::CRL_SCOPE, &scope));
     out.list(names, &peer.allow_names);
     out.list("allow_subjects", &peer.allow_subjects);
     out.list("pins", &peer.pins);
-    out.plain("cn_fallback", peer.cn_fallback);
+    out.plain("cn_fallback", peer.cn_fallback && named);
 }
 
 fn protocol(out: &mut Toml, protocol: &TlsProtocol) {

@@ -55,8 +55,9 @@ pub(super) fn files_or_directories(table: &Table<'_>, key: &str) -> Vec<PathBuf>
     found
 }
 
-/// The path of a file that will be made, in a directory that is there; `None` where the text is empty.
-pub(super) fn file_to_make(value: &Value<'_>, what: &str) -> Option<PathBuf> {
+/// The path of a file that will be made, in a directory that is there; `None` where the text is empty. It is made once `root`
+/// is the process's root directory, and found from there.
+pub(super) fn file_to_make(value: &Value<'_>, what: &str, root: Option<&Path>) -> Option<PathBuf> {
     let written = value.string(&format!("the path of {what}, or \"\" for none"))?;
     if written.is_empty() {
         return None;
@@ -67,10 +68,14 @@ pub(super) fn file_to_make(value: &Value<'_>, what: &str) -> Option<PathBuf> {
     }
     let path = value.doc.path(written);
     let shown = |path: &Path| quote(&path.to_string_lossy());
-    let directory = path.parent().filter(|_| path.file_name().is_some() && !path.is_dir());
+    let there = match root {
+        Some(root) => root.join(path.strip_prefix("/").unwrap_or(&path)),
+        None => path.clone(),
+    };
+    let directory = there.parent().filter(|_| there.file_name().is_some() && !there.is_dir());
     match directory {
         None => {
-            value.doc.error(value.span, format!("{} is a directory: {what} needs a name in it", shown(&path)), None)
+            value.doc.error(value.span, format!("{} is a directory: {what} needs a name in it", shown(&there)), None)
         }
         Some(directory) if !directory.is_dir() => {
             let help = "make it, owned by the user that Galeway runs as".to_owned();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Group, Uid, User};
 
 use super::super::cross::AdminPlaces;
 use super::super::defaults::{ADMIN_SOCKET, STATE_DIR};
@@ -85,6 +85,8 @@ fn state_dir(value: &Value<'_>) -> Option<StateDir> {
 pub(super) fn process(table: &Table<'_>) -> Process {
     let default = Process::default();
     let workers = table.integer("workers", default.workers.unwrap_or(0), 0..=1024);
+    let root = table.get("chroot").and_then(|value| chroot(table, &value));
+    no_group(table);
     Process {
         workers: (workers != 0).then_some(workers),
         nameservers: table.get("nameservers").map_or_else(Vec::new, |value| nameservers(&value)),
@@ -98,9 +100,11 @@ pub(super) fn process(table: &Table<'_>) -> Process {
         shutdown_timeout: table.duration("shutdown_timeout", default.shutdown_timeout, ANY_TIME).value,
         user: owner(table, "user", |name| known(User::from_name(name))),
         group: owner(table, "group", |name| known(Group::from_name(name))),
-        chroot: table.get("chroot").and_then(|value| chroot(table, &value)),
-        pid_file: table.get("pid_file").and_then(|value| file_to_make(&value, "the file of the process number")),
-        log: table.get("log").and_then(|value| log(&value)).unwrap_or(default.log),
+        pid_file: table
+            .get("pid_file")
+            .and_then(|value| file_to_make(&value, "the file of the process number", root.as_deref())),
+        log: table.get("log").and_then(|value| log(&value, root.as_deref())).unwrap_or(default.log),
+        chroot: root,
     }
 }
 
@@ -130,6 +134,17 @@ fn owner(table: &Table<'_>, key: &str, known: impl Fn(&str) -> bool) -> Option<A
     Some(text.into())
 }
 
+/// A number without an entry has no group of its own.
+fn no_group(table: &Table<'_>) {
+    let written = |key: &str| table.get(key).and_then(|value| Some((value.span, value.inner.as_str()?)));
+    let (Some((span, user)), None | Some((_, ""))) = (written("user"), written("group")) else { return };
+    let unknown = |number: u32| matches!(User::from_uid(Uid::from_raw(number)), Ok(None));
+    if user.parse().ok().filter(|number| *number != u32::MAX).is_some_and(unknown) {
+        let help = "write group = \"…\" as well".to_owned();
+        table.doc.error(span, format!("user {user} has no group: this host does not know it by name"), Some(help));
+    }
+}
+
 fn chroot(table: &Table<'_>, value: &Value<'_>) -> Option<PathBuf> {
     let (path, _) = path(value, "the path of a directory, or \"\" for none", "")?;
     if !path.is_dir() {
@@ -143,7 +158,7 @@ fn chroot(table: &Table<'_>, value: &Value<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn log(value: &Value<'_>) -> Option<LogTo> {
+fn log(value: &Value<'_>, root: Option<&Path>) -> Option<LogTo> {
     let text = value.string("\"stderr\", \"journald\", \"syslog\" or the path of a file")?;
     if let Some((_, to)) = words::LOG.iter().find(|(word, _)| *word == text) {
         return Some(to.clone());
@@ -158,7 +173,7 @@ fn log(value: &Value<'_>) -> Option<LogTo> {
         value.doc.error(value.span, format!("`log` cannot be {}", quote(text)), Some(help));
         return None;
     }
-    file_to_make(value, "the log").map(LogTo::File)
+    file_to_make(value, "the log", root).map(LogTo::File)
 }
 
 /// Who is asked for names, in their order.

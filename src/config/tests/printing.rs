@@ -1,8 +1,10 @@
 //! The configuration written out.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::keys::SECTIONS;
-use crate::config::{Secret, print};
+use crate::config::{CrlScope, Secret, print};
 
 /// A configuration in which nothing is as it is by default.
 fn unusual(scratch: &Scratch) -> Config {
@@ -177,7 +179,7 @@ tls = { cert = "cert.pem", key = "key.pem", client_ca = "cas" }
 [process]
 user = "0"
 group = "root"
-chroot = "cas"
+chroot = "/"
 pid_file = "cas/galeway.pid"
 log = "galeway.log"
 workers = 4
@@ -346,4 +348,32 @@ access_log = true
 shutdown_timeout = "30s"
 "##;
     assert_eq!(print(&good(LEAST)), expected);
+}
+
+#[test]
+fn what_nothing_looks_at_is_not_printed_as_if_it_held() {
+    // As a stunnel.conf gives them: a rule for names that there are none of, and a scope of lists that there are none of.
+    let text = "[service.any]\naccept = '127.0.0.1:1'\nconnect = 'db:1'\ntls = { cert = '/dev/null', client_ca = '/tmp' }\n\
+                connect_tls = { ca = '/tmp', verify = 'ca' }\n";
+    let plain = good(text);
+    let mut config = plain.clone();
+    let service = Arc::make_mut(&mut config.services[0]);
+    let (accept, connect) = (service.tls.as_mut().unwrap(), service.connect_tls.as_mut().unwrap());
+    let (accept, connect) = (Arc::make_mut(accept), Arc::make_mut(connect));
+    for peer in [&mut accept.peer, &mut connect.peer] {
+        (peer.cn_fallback, peer.crl_scope) = (true, CrlScope::Leaf);
+    }
+    (connect.server_name, connect.sni) = (Some("db".into()), false);
+    let mut read = good(&print(&config));
+    let connect = Arc::make_mut(Arc::make_mut(&mut read.services[0]).connect_tls.as_mut().unwrap());
+    assert!(!std::mem::replace(&mut connect.sni, true));
+    assert_eq!(read, plain);
+
+    // Names that are looked at by the rules are what verify = "full" looks at.
+    let connect = Arc::make_mut(Arc::make_mut(&mut config.services[0]).connect_tls.as_mut().unwrap());
+    connect.peer.allow_names = vec!["db.example".into()];
+    let read = good(&print(&config));
+    let connect = read.services[0].connect_tls.as_deref().unwrap();
+    assert_eq!((connect.names, &*connect.peer.allow_names), (true, &["db.example".into()][..]));
+    assert!(connect.peer.cn_fallback);
 }

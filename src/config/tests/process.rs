@@ -16,7 +16,10 @@ fn read(keys: &str) -> Process {
 fn a_user_and_a_group_are_known_to_the_system_by_name_or_number() {
     let root = read("user = 'root'\ngroup = '0'");
     assert_eq!((root.user.as_deref(), root.group.as_deref()), (Some("root"), Some("0")));
-    assert_eq!(read("user = '4294967294'").user.as_deref(), Some("4294967294"));
+    assert_eq!(read("user = '4294967294'\ngroup = '1'").user.as_deref(), Some("4294967294"));
+    let said = marked(&process("user = '4294967294'\ngroup = ''"));
+    let message = "user 4294967294 has no group: this host does not know it by name";
+    assert_eq!(said, [format!("'4294967294': {message} (write group = \"…\" as well)")]);
     let none = read("user = ''\ngroup = ''");
     assert_eq!((none.user, none.group), (None, None));
     for key in ["user", "group"] {
@@ -32,9 +35,9 @@ fn a_user_and_a_group_are_known_to_the_system_by_name_or_number() {
 
 #[test]
 fn a_chroot_is_a_directory_that_somebody_else_than_root_is_kept_in() {
-    assert_eq!(read("chroot = '/tmp'\nuser = '65534'").chroot.as_deref(), Some(Path::new("/tmp")));
+    assert_eq!(read("chroot = '/tmp'\nuser = 'root'").chroot.as_deref(), Some(Path::new("/tmp")));
     assert_eq!(read("chroot = ''").chroot, None);
-    let said = messages(&process("chroot = '/dev/null'\nuser = '65534'"));
+    let said = messages(&process("chroot = '/dev/null'\nuser = 'root'"));
     assert_eq!(said, ["error: `/dev/null` is not a directory"]);
     for keys in ["chroot = '/tmp'", "chroot = '/tmp'\nuser = ''"] {
         let help = "write user = \"…\" as well";
@@ -58,6 +61,19 @@ fn a_pid_file_is_made_in_a_directory_that_is_there() {
         let refused = read(path).unwrap_err();
         assert_eq!((refused.len(), refused.iter().next().unwrap().place()), (1, Some((9, 12))), "{refused}");
         assert!(refused.iter().next().unwrap().message().contains(part), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_made_behind_a_chroot_is_looked_for_there() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.0.join("root")).unwrap();
+    let read = |keys: &str| scratch.parse(&process(&format!("user = 'root'\nchroot = 'root'\n{keys}")));
+    let process = read("pid_file = '/a.pid'\nlog = '/galeway.log'").unwrap().config.process;
+    assert_eq!((process.pid_file, process.log), (Some("/a.pid".into()), LogTo::File("/galeway.log".into())));
+    for key in ["pid_file", "log"] {
+        let refused = read(&format!("{key} = '/run/a'")).unwrap_err().to_string();
+        assert!(refused.contains("there is no directory") && refused.contains("root/run`"), "{refused}");
     }
 }
 
