@@ -37,6 +37,8 @@ mod refusal;
 mod rules;
 mod store;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod verifier;
 

@@ -155,7 +155,7 @@ impl Acceptor {
                 return Err(Refused { error, io: Some(broken.io) });
             }
         };
-        let agreed = Agreed::of(stream.facts(), None);
+        let agreed = Agreed::of(stream.facts());
         let verdict = match verdict {
             // A resumed session: what the client showed when it began is judged by what is trusted now.
             None if !stream.peer_certificates().is_empty() => {

@@ -120,6 +120,12 @@ impl Admitted {
         self.0.name.as_ref()
     }
 
+    /// Whether both are the same handle.
+    #[cfg(test)]
+    pub(super) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether any session still holds it, besides the one handle of the register.
     pub(super) fn in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1

@@ -124,7 +124,7 @@ impl Connector {
                 return Err(self.ours.error(broken.error, &first, verdict.and_then(Result::err)));
             }
         };
-        let agreed = Agreed::of(stream.facts(), None);
+        let agreed = Agreed::of(stream.facts());
         let verdict = match verdict {
             Some(verdict) => verdict,
             // A resumed session: what the server showed when it began is judged by what is trusted now.

@@ -217,14 +217,12 @@ pub struct Agreed {
     pub suite: &'static str,
     /// The key exchange group; empty in a resumed TLS 1.2 session.
     pub group: String,
-    /// The name the client asked for (SNI).
-    pub server_name: Option<Box<str>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
 }
 
 impl Agreed {
-    pub(super) fn of(session: &CommonState, server_name: Option<&str>) -> Self {
+    pub(super) fn of(session: &CommonState) -> Self {
         Self {
             version: match session.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -232,7 +230,6 @@ impl Agreed {
             },
             suite: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default(),
             group: session.negotiated_key_exchange_group().map(|g| format!("{:?}", g.name())).unwrap_or_default(),
-            server_name: server_name.map(Into::into),
             resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         }
     }
