@@ -1,7 +1,7 @@
 //! What the front costs, beside HAProxy in TCP mode in the same run: `cargo bench --bench front`.
 //!
 //! Clients and servers run in this process and the balancers in their own, so the figures are the balancers' CPU time
-//! (`/proc/PID/task/*/schedstat`) and not wall time: on a small, noisy machine only that and the ratio mean something.
+//! (`/proc/PID/stat`) and not wall time: on a small, noisy machine only that and the ratio mean something.
 //! Rounds alternate between the two, and the medians of the rounds are printed. HAProxy comes from Debian:
 //! `scripts/install-packages bench`.
 
