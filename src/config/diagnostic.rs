@@ -51,6 +51,8 @@ pub(super) struct Finding {
 /// One error or warning. It holds no more of the file than the excerpt it prints, secrets masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// Where it is not the file of all of them.
+    file: Option<PathBuf>,
     severity: Severity,
     place: Option<(usize, usize)>,
     message: String,
@@ -59,6 +61,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// The file it was found in, where it is not [`Diagnostics::file`] but one that file includes.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Error or warning.
     pub fn severity(&self) -> Severity {
         self.severity
@@ -97,6 +104,7 @@ impl Diagnostics {
             .map(|finding| {
                 let place = finding.span.map_or((1, 1), |span| source.place(span.start));
                 Diagnostic {
+                    file: None,
                     severity: finding.severity,
                     place: Some(place),
                     message: finding.message,
@@ -115,8 +123,22 @@ impl Diagnostics {
         message: String,
         help: Option<String>,
     ) -> Self {
-        let only = Diagnostic { severity: Severity::Error, place, message, help, excerpt: None };
+        let only = Diagnostic { file: None, severity: Severity::Error, place, message, help, excerpt: None };
         Self { file: file.to_owned(), items: vec![only] }
+    }
+
+    /// Nothing at all.
+    pub(super) fn none(file: &Path) -> Self {
+        Self { file: file.to_owned(), items: Vec::new() }
+    }
+
+    /// Takes in what was found in another file, or in the same one.
+    pub(super) fn append(&mut self, other: Self) {
+        let of = (other.file != self.file).then_some(other.file);
+        self.items.extend(other.items.into_iter().map(|mut item| {
+            item.file = item.file.or_else(|| of.clone());
+            item
+        }));
     }
 
     /// The file they were found in, as it was named by the user.
@@ -162,7 +184,7 @@ impl fmt::Display for Diagnostics {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}:", self.file.display())?;
+            write!(f, "{}:", item.file.as_ref().unwrap_or(&self.file).display())?;
             if let Some((line, column)) = item.place {
                 write!(f, "{line}:{column}:")?;
             }

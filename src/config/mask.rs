@@ -11,6 +11,11 @@ use super::source::{line_span, line_starts};
 pub(super) struct Masks(Vec<Span>);
 
 impl Masks {
+    /// These and no others.
+    pub(super) fn of(secrets: Vec<Span>) -> Self {
+        Self(secrets)
+    }
+
     /// Of a text and the tree that was read from it: the values of all secret keys, wherever they stand, and what
     /// follows a secret's key in text that is no value, such as a comment.
     ///

@@ -18,6 +18,7 @@
 //! | `cross` | what only shows when sections are held side by side |
 //! | `diagnostic`, `source`, `mask` | errors with a place, the excerpt under them, and the secrets kept out of it |
 //! | `print` | a [`Config`] as TOML |
+//! | [`stunnel`] | the other file format: stunnel.conf, resolved to the same model |
 
 mod address;
 mod cross;
@@ -38,6 +39,7 @@ mod reader;
 mod schema;
 mod secret;
 mod source;
+pub mod stunnel;
 mod syntax;
 mod words;
 
