@@ -67,6 +67,9 @@ impl Start<'_> {
         let plan = Plan::of(&config.process).map_err(|e| told(&e))?;
         let prepared = Instance::prepare(config, sockets).map_err(|e| told(&e))?;
         bound(&prepared);
+        if let Some(dir) = &config.process.state_dir {
+            plan.hand_over(&dir.path);
+        }
         plan.enter().map_err(|e| told(&e))?;
         if !plan.is_empty() {
             tracing::info!(user = plan.whom(), "privileges are dropped");

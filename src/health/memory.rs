@@ -73,6 +73,8 @@ fn by(pid: &Option<u32>) -> String {
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
+    /// Whether it was asked for.
+    written: bool,
     /// Until its thread is started.
     writer: Option<Writer>,
     thread: Option<JoinHandle<()>>,
@@ -102,32 +104,31 @@ impl Store {
     /// Opens the directory, and makes it if need be. One that nobody asked for may fail with a warning: `None`. Nothing is
     /// written before [`Self::begin`].
     pub fn open(dir: &StateDir) -> Result<Option<Self>, OpenError> {
-        match Self::locked(&dir.path) {
+        match Self::locked(&dir.path, dir.written) {
             Ok(store) => Ok(Some(store)),
             Err(e) if dir.written => Err(e),
             Err(e) => {
-                tracing::warn!(why = %e, "a restart of this process will forget the writer, the component served, the \
-                    history learned and what operators set: see `state_dir`");
+                warn_of_oblivion(&e);
                 Ok(None)
             }
         }
     }
 
-    fn locked(path: &Path) -> Result<Self, OpenError> {
+    fn locked(path: &Path, written: bool) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
         // Node names and histories are nobody else's business.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock = lock(path)?;
         let shared = Arc::new(Shared { dir: path.to_owned(), state: Mutex::default(), changed: Condvar::new() });
         let writer = Writer { shared: Arc::clone(&shared), lock, held: true, lost: false };
-        Ok(Self { shared, writer: Some(writer), thread: None })
+        Ok(Self { shared, written, writer: Some(writer), thread: None })
     }
 
     /// Starts the thread that writes. Apart from opening: a process drops its privileges while it has one thread.
     ///
     /// # Errors
     /// The directory cannot be written any more, by the user that we have become or from inside a chroot; or there is no
-    /// thread to be had.
+    /// thread to be had. One that nobody asked for is a warning here as well.
     pub fn begin(&mut self) -> Result<(), OpenError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let dir = self.shared.dir.clone();
@@ -141,7 +142,10 @@ impl Store {
             Err(e) => {
                 // There is no thread that would end.
                 self.shared.state().ended = true;
-                return Err(e);
+                if self.written {
+                    return Err(e);
+                }
+                warn_of_oblivion(&e);
             }
         }
         Ok(())
@@ -305,6 +309,11 @@ impl Writer {
         }
         if self.lost { Ok(()) } else { file::write(&self.shared.dir, cluster, memory) }
     }
+}
+
+fn warn_of_oblivion(why: &OpenError) {
+    tracing::warn!(%why, "a restart of this process will forget the writer, the component served, the history learned and \
+        what operators set: see `state_dir`");
 }
 
 /// Makes sure that the directory can be written, and only by us.

@@ -114,6 +114,26 @@ impl Plan {
         self.verify()
     }
 
+    /// Gives what a restart must not forget to the user that we become, as far as it is ours: a directory that holds anything
+    /// else is left alone, and whoever made it has to say whose it is. Where this fails, [`Prepared::launch`] says so.
+    ///
+    /// [`Prepared::launch`]: super::Prepared::launch
+    pub fn hand_over(&self, dir: &Path) {
+        let Some((uid, _)) = &self.user else { return };
+        let Ok(entries) = std::fs::read_dir(dir) else { return };
+        let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            name == "lock" || name.starts_with("cluster-")
+        };
+        if files.iter().all(is_ours) {
+            for path in files.iter().map(PathBuf::as_path).chain([dir]) {
+                // Of a link the link itself.
+                let _ = std::os::unix::fs::lchown(path, Some(uid.as_raw()), self.group.map(Gid::as_raw));
+            }
+        }
+    }
+
     /// Who is not root may ask to become who it is.
     fn is_already(&self) -> bool {
         let user = self.user.as_ref().is_none_or(|(uid, _)| *uid == Uid::current() && *uid == Uid::effective());
