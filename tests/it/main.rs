@@ -32,6 +32,7 @@ mod monitor;
 mod names;
 mod operators;
 mod peer;
+mod privileges;
 mod proxied;
 mod queue;
 mod real;
