@@ -16,6 +16,7 @@ mod recover;
 mod run;
 mod screen;
 mod status;
+mod stunnel;
 mod watch;
 
 use std::path::PathBuf;
@@ -113,6 +114,9 @@ impl From<Format> for LogFormat {
 enum Command {
     /// Run; stop with SIGTERM or Ctrl-C
     Run(run::RunArgs),
+    /// Run a stunnel.conf as it is, in the place of stunnel
+    #[command(after_help = stunnel::AFTER_HELP)]
+    Stunnel(stunnel::StunnelArgs),
     /// Validate a configuration and say what is wrong, all of it in one go
     Check(check::CheckArgs),
     /// Check each node once: its verdict, the reason, and every wsrep value read
@@ -149,6 +153,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Run(args)) => run::run(&args, cli.common),
+        Some(Command::Stunnel(args)) => stunnel::run(&args, cli.common),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
