@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::config::stunnel::Launch;
 use crate::config::{Config, Diagnostics};
 use crate::lifecycle::{Handle, Instance, Null, PidFile, Plan, Prepared, Sockets, unreadable};
 use crate::telemetry::logging::{Held, Log};
@@ -29,6 +30,8 @@ pub(super) struct Start<'a> {
     pub(super) sockets: Sockets<'a>,
     pub(super) log: Held,
     pub(super) daemon: bool,
+    /// Of a stunnel.conf.
+    pub(super) tunnels: Option<&'a Launch>,
 }
 
 /// A process that serves.
@@ -57,7 +60,7 @@ impl Start<'_> {
     /// # Errors
     /// What a person has to be told; what was logged so far has been shown by then.
     pub(super) fn go(self, bound: impl FnOnce(&Prepared)) -> Result<Running, String> {
-        let Self { config, sockets, log, daemon } = self;
+        let Self { config, sockets, log, daemon, tunnels } = self;
         let told = |e: &dyn std::fmt::Display| e.to_string();
         match raise_open_files() {
             Ok(most) => tracing::debug!(most, "open files"),
@@ -65,7 +68,7 @@ impl Start<'_> {
         }
         let null = if daemon { Some(Null::open().map_err(|e| format!("cannot open /dev/null: {e}"))?) } else { None };
         let plan = Plan::of(&config.process).map_err(|e| told(&e))?;
-        let prepared = Instance::prepare(config, sockets).map_err(|e| told(&e))?;
+        let prepared = Instance::prepare(config, sockets, tunnels).map_err(|e| told(&e))?;
         bound(&prepared);
         if let Some(dir) = &config.process.state_dir {
             plan.hand_over(&dir.path);

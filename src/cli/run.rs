@@ -47,7 +47,7 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         config = %args.file.file.display(), "starting");
     warn(&loaded.warnings);
     let sockets = Sockets { inherited, ..Sockets::default() };
-    let mut running = match (Start { config, sockets, log, daemon: false }).go(|_| ()) {
+    let mut running = match (Start { config, sockets, log, daemon: false, tunnels: None }).go(|_| ()) {
         Ok(running) => running,
         Err(e) => return wrong(e),
     };
@@ -89,12 +89,16 @@ fn logging_of(process: &Process, common: Common) -> Logging {
 }
 
 /// Waits for a signal that ends the process; of the others it does what they ask for.
-async fn end(signals: &mut Signals, log: &Log) -> &'static str {
+async fn end(handle: &Handle, signals: &mut Signals, log: &Log) -> &'static str {
     loop {
         match signals.next().await {
             Wish::End(signal) => return signal,
             Wish::Reload => {
-                tracing::warn!("SIGHUP: reload is not supported yet; restart to read a changed configuration");
+                handle.reread_certificates();
+                tracing::warn!(
+                    "SIGHUP: certificates, keys, CAs and CRLs are read again; a changed configuration needs a \
+                    restart (its reload is not supported yet)"
+                );
             }
             Wish::Reopen => reopen(log),
             Wish::Replace => tracing::warn!("SIGUSR2: upgrade in place is not supported yet; restart instead"),
@@ -104,13 +108,13 @@ async fn end(signals: &mut Signals, log: &Log) -> &'static str {
 
 /// Runs until a signal, then drains. A second signal ends the drain.
 async fn serve(handle: &Handle, signals: &mut Signals, log: &Log, patience: Duration) {
-    let signal = end(signals, log).await;
+    let signal = end(handle, signals, log).await;
     handle.drain();
     let sessions = || handle.sessions().iter().sum::<usize>();
     tracing::info!(signal, sessions = sessions(), up_to_seconds = patience.as_secs_f64(), "draining");
     tokio::select! {
         () = drained(handle) => {}
-        signal = end(signals, log) => tracing::info!(signal, sessions = sessions(), "second signal: ending at once"),
+        signal = end(handle, signals, log) => tracing::info!(signal, sessions = sessions(), "second signal: ending at once"),
         () = tokio::time::sleep(patience) => {
             tracing::warn!(sessions = sessions(), "shutdown_timeout is over: ending what is left");
         }

@@ -61,10 +61,11 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
     tracing::info!(target: "tunnel", "Reading configuration from file {}", file.display());
     tell(&warnings);
     let sockets = Sockets { some_suffice: true, ..Sockets::default() };
-    let started = Start { config: &config, sockets, log, daemon: !launch.foreground }.go(|prepared| {
-        tracing::info!(target: "tunnel", "Configuration successful");
-        tell_bound(prepared);
-    });
+    let started =
+        Start { config: &config, sockets, log, daemon: !launch.foreground, tunnels: Some(&launch) }.go(|prepared| {
+            tracing::info!(target: "tunnel", "Configuration successful");
+            tell_bound(prepared);
+        });
     let Running { handle, mut signals, runtime, log, pid } = match started {
         Ok(running) => running,
         Err(e) => return wrong(format_args!("{e}\n[!] {FAILED}")),
@@ -143,7 +144,7 @@ impl Tunnels {
         };
         tell(&warnings);
         let sockets = Sockets { shared_with: Some(&self.handle), some_suffice: true, ..Sockets::default() };
-        let prepared = match Instance::prepare(&config, sockets) {
+        let prepared = match Instance::prepare(&config, sockets, Some(&launch)) {
             Ok(prepared) => prepared,
             Err(e) => return self.unchanged(e),
         };

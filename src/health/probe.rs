@@ -345,7 +345,7 @@ async fn connect(addresses: &mut [Endpoint], time: Duration) -> Result<Stream, C
     let mut ours = None;
     for nth in 0..addresses.len() {
         let Some(address) = addresses.get(nth) else { break };
-        let connected = match tokio::time::timeout(share, net::connect(address, None)).await {
+        let connected = match tokio::time::timeout(share, net::connect(address, net::From::Any)).await {
             Ok(connected) => connected,
             Err(_elapsed) => {
                 last = Some(Unreachable::TimedOut(Step::Connect.name()));

@@ -13,15 +13,16 @@ use tokio::sync::{Notify, watch};
 use super::certificates::Secured;
 use super::control::Control;
 use super::handle::Handle;
-use crate::admin::{ClusterView, RunState, ServiceView, View};
-use crate::config::{self, AdminSocket, Config, Discover, Listen, SocketAccess, Target};
+use super::services::{Builder, Built};
+use crate::admin::{ClusterView, RunState, View};
+use crate::config::stunnel::Launch;
+use crate::config::{self, AdminSocket, Config, Discover, Listen, SocketAccess};
 use crate::health::memory::OpenError;
 use crate::health::{Fixed, Health, Lookup, Store};
 use crate::net::tls::SetupError;
 use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, SocketFile, UnixError, bind_unix};
-use crate::pool::Wanted;
-use crate::service::{Extras, Service, Workers};
-use crate::telemetry::{Registry, ServiceMetrics};
+use crate::service::{Service, TunnelLog, Workers};
+use crate::telemetry::Registry;
 
 /// The first round of checks is bounded by each check's own deadline; this is for the machine's slowness.
 const FIRST_ROUND_SLACK: Duration = Duration::from_secs(2);
@@ -94,14 +95,16 @@ pub struct Instance;
 impl Instance {
     /// [`Self::prepare`] and [`Prepared::launch`] in one.
     pub fn start(config: &Config, inherited: Inherited) -> Result<Handle, StartError> {
-        Self::prepare(config, Sockets { inherited, ..Sockets::default() })?.launch()
+        Self::prepare(config, Sockets { inherited, ..Sockets::default() }, None)?.launch()
     }
 
     /// Reads every key and binds every address. What can go wrong for a reason of the configuration's goes wrong here.
     ///
     /// No thread is started and no runtime is made: privileges are dropped for the whole process, and a process becomes
     /// a daemon, while there is one thread only.
-    pub fn prepare(config: &Config, sockets: Sockets<'_>) -> Result<Prepared, StartError> {
+    ///
+    /// `tunnels`: what a stunnel.conf says of its services besides.
+    pub fn prepare(config: &Config, sockets: Sockets<'_>, tunnels: Option<&Launch>) -> Result<Prepared, StartError> {
         let registry = Registry::new();
         let lookup = match config.process.nameservers.as_slice() {
             [] => Lookup::system(),
@@ -122,44 +125,20 @@ impl Instance {
             listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         }
         let mut unbound = Vec::new();
-        let mut fixed = Vec::new();
-        let mut services = Vec::new();
-        let mut secured = Vec::new();
-        let mut views = Vec::new();
+        let mut builder = Builder {
+            registry: &registry,
+            lookup: &lookup,
+            stopping: &stopping,
+            pools,
+            launch: tunnels,
+            log: TunnelLog::default(),
+            built: Built::default(),
+        };
         for settings in &config.services {
-            let (pool, target) = match &settings.target {
-                Target::Cluster { cluster, role, .. } => {
-                    // The configuration's reading has refused a service without its cluster.
-                    let Some(pool) = pools.get(cluster).map(Arc::clone) else { continue };
-                    registry.serves(&settings.name, cluster);
-                    (pool, format!("{cluster}/{}", role.as_str()))
-                }
-                Target::Fixed(places) => {
-                    let targets = Fixed::new(settings, places, &lookup);
-                    let pool = targets.pool();
-                    fixed.push(targets);
-                    (pool, places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-                }
-            };
             let accepting = listen(settings, &mut listeners, sockets.some_suffice, &mut unbound)?;
-            let metrics = Arc::new(ServiceMetrics::new(&registry, Arc::clone(&settings.name)));
-            views.push(ServiceView {
-                name: Arc::clone(&settings.name),
-                accept: accepting.iter().map(|l| l.local().clone()).collect(),
-                target,
-                is_fixed: matches!(settings.target, Target::Fixed(_)),
-                wanted: Wanted::of(&settings.target),
-                pool: Arc::clone(&pool),
-                metrics: Arc::clone(&metrics),
-            });
-            let tls = Secured::new(settings, &metrics, false)?;
-            let extras = Extras { accepting: tls.accepting.clone(), connecting: tls.connecting.clone(), tunnel: None };
-            if tls.any() {
-                secured.push(tls);
-            }
-            let service = Service::new(Arc::clone(settings), pool, metrics, stopping.subscribe(), extras);
-            services.push((Arc::new(service), accepting));
+            builder.add(settings, accepting)?;
         }
+        let Built { services, views, fixed, secured } = builder.built;
         for name in listeners.unclaimed() {
             tracing::warn!(
                 name,

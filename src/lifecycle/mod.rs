@@ -15,6 +15,7 @@ mod handle;
 mod instance;
 mod pid;
 mod privileges;
+mod services;
 
 pub use daemon::Null;
 pub use handle::Handle;

@@ -10,7 +10,7 @@ mod tcp_info;
 pub mod tls;
 mod unix;
 
-pub use connect::connect;
+pub use connect::{From, connect};
 pub use inherited::Inherited;
 pub use listener::{Binding, ListenError, Listener, Listeners, is_local_shortage};
 pub use relay::{End, Meter, Side, Timers, Wire, relay};

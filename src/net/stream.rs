@@ -178,6 +178,14 @@ impl Stream {
         self.tcp().map_or(Ok(()), |s| tune(&SockRef::from(s), keepalive))
     }
 
+    /// Sets SO_RCVBUF and SO_SNDBUF where they are given; the kernel clips what is too large, and what it refuses stays as it is.
+    pub fn set_buffers(&self, (receive, send): (Option<u32>, Option<u32>)) {
+        let Some(socket) = self.tcp().map(SockRef::from) else { return };
+        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let _ = receive.map(|bytes| socket.set_recv_buffer_size(size(bytes)));
+        let _ = send.map(|bytes| socket.set_send_buffer_size(size(bytes)));
+    }
+
     /// Waits until there is something to read, and says how many bytes of it fit into one; 0 is the end of data. Takes
     /// nothing.
     pub async fn peek(&self) -> io::Result<usize> {

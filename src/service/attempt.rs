@@ -16,7 +16,7 @@ use crate::config::{Endpoint, Protocol, Role, Service as Settings};
 use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
 use crate::net::proxy::header;
 use crate::net::tls::HandshakeError;
-use crate::net::{Stream, connect, is_local_shortage};
+use crate::net::{From, Stream, connect, is_local_shortage};
 use crate::pool::{ActiveSession, Lease, Member, Node, Order, PoolCell, Wanted};
 use crate::telemetry::AttemptResult;
 
@@ -109,6 +109,7 @@ pub(super) struct Dial<'a> {
     service: &'a Service,
     pub(super) settings: &'a Settings,
     line: Line,
+    from: From,
     /// Tells the node who the client is; empty where nothing does.
     header: Vec<u8>,
 }
@@ -122,7 +123,12 @@ impl<'a> Dial<'a> {
         line: Line,
     ) -> Self {
         let say = |version| header(version, client.addresses(stream));
-        Self { service, settings, line, header: settings.send_proxy_protocol.map(say).unwrap_or_default() }
+        let from = match (client.ip_and_port(), settings.source) {
+            (Some(client), _) if service.manners.transparent => From::Client(client),
+            (_, Some(source)) => From::Address(source),
+            (_, None) => From::Any,
+        };
+        Self { service, settings, line, from, header: settings.send_proxy_protocol.map(say).unwrap_or_default() }
     }
 }
 
@@ -257,12 +263,13 @@ async fn connected(
 impl Dial<'_> {
     /// Connects to one address: the socket, our header, our TLS.
     async fn open(&self, node: &Node, address: &Endpoint) -> Result<(Stream, Option<Box<Link>>), Failure> {
-        let mut stream = match connect(address, self.settings.source).await {
+        let mut stream = match connect(address, self.from).await {
             Ok(stream) => stream,
             Err(e) if is_local_shortage(&e) => return Err(Failure::Local(e)),
             Err(e) => return Err(lost(e)),
         };
         stream.tune(self.settings.keepalive).map_err(Failure::Io)?;
+        stream.set_buffers(self.service.manners.connected);
         self.line.connected(&self.settings.name, address, stream.tcp().and_then(|tcp| tcp.local_addr().ok()));
         if !self.header.is_empty() {
             stream.write_all(&self.header).await.map_err(lost)?;

@@ -25,27 +25,43 @@ pub(super) enum Fate {
     Withdrawn(Side, Arc<str>),
 }
 
+/// How sides are closed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing {
+    pub(super) protocol: Protocol,
+    /// Never by a reset (stunnel's `reset = no`): then an error looks like an end, which its users have asked for.
+    pub(super) no_resets: bool,
+}
+
+impl Closing {
+    fn abort(self, stream: Stream) {
+        if !self.no_resets {
+            stream.abort();
+        }
+    }
+}
+
 /// Closes both sides, each as its fate allows. `places` are what the next client waits for: they are given back when the
 /// node's side is closed, or else the node would have one session more than it may; the client's side may take a second
 /// of waiting, and nobody need wait for that.
-pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl Sized, protocol: Protocol) {
+pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl Sized, how: Closing) {
     match fate {
         Fate::Relay(End::Orderly(_)) => {
             drop(node);
             drop(places);
         }
         Fate::Relay(End::Broken(Side::Client, _) | End::Vanished(Side::Client) | End::Stalled(Side::Client)) => {
-            client.abort();
-            pass_on_abort(node, protocol).await;
+            how.abort(client);
+            pass_on_abort(node, how).await;
             drop(places);
         }
         Fate::Relay(End::Broken(Side::Node, _) | End::Vanished(Side::Node) | End::Stalled(Side::Node)) => {
-            node.abort();
+            how.abort(node);
             drop(places);
-            match protocol {
+            match how.protocol {
                 Protocol::Mysql => part(client).await,
                 // An end of data would look like a complete answer.
-                Protocol::Tcp => abort_after_last_byte(client).await,
+                Protocol::Tcp => abort_after_last_byte(client, how).await,
             }
         }
         Fate::Relay(End::Idle | End::HalfClosed(_)) => {
@@ -55,20 +71,20 @@ pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl
         }
         Fate::Withdrawn(Side::Client, _) => {
             // Whoever has lost its right gets nothing more, and its half a conversation is not made to look whole.
-            client.abort();
-            node.abort();
+            how.abort(client);
+            how.abort(node);
             drop(places);
         }
         Fate::Withdrawn(Side::Node, _) => {
-            node.abort();
+            how.abort(node);
             drop(places);
-            match protocol {
+            match how.protocol {
                 Protocol::Mysql => part(client).await,
-                Protocol::Tcp => abort_after_last_byte(client).await,
+                Protocol::Tcp => abort_after_last_byte(client, how).await,
             }
         }
         Fate::Killed(_) | Fate::Drained(_) => {
-            node.abort();
+            how.abort(node);
             drop(places);
             part(client).await;
         }
@@ -79,15 +95,15 @@ pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl
 /// would call complete what was broken off. But it would also throw away what the client had sent and the node has not
 /// taken yet, a COMMIT perhaps, so that is waited for; where it takes longer, a MySQL server (whose packets tell their
 /// length) gets it and an orderly end.
-async fn pass_on_abort(node: Stream, protocol: Protocol) {
-    if taken(&node).await || protocol == Protocol::Tcp {
-        node.abort();
+async fn pass_on_abort(node: Stream, how: Closing) {
+    if taken(&node).await || how.protocol == Protocol::Tcp {
+        how.abort(node);
     }
 }
 
-async fn abort_after_last_byte(client: Stream) {
+async fn abort_after_last_byte(client: Stream, how: Closing) {
     taken(&client).await;
-    client.abort();
+    how.abort(client);
 }
 
 /// Waits a little for the far end to acknowledge what was sent. True: it has.

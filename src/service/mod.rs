@@ -35,7 +35,7 @@ use crate::telemetry::ServiceMetrics;
 use crate::net::tls::{Acceptor, Connector};
 use queue::Queue;
 use sources::Sources;
-pub use tunnel::TunnelLog;
+pub use tunnel::{Tunnel, TunnelLog};
 pub use worker::Workers;
 
 /// What every session of one service shares.
@@ -62,7 +62,8 @@ pub struct Service {
     /// Where some clients go in place of this service's target.
     detours: OnceLock<Detours>,
     /// Present where lines for operators of stunnel are written.
-    tunnel: Option<TunnelLog>,
+    tunnel: Option<Tunnel>,
+    manners: Manners,
     /// Who waits for a node.
     queue: Arc<Queue>,
     /// How many clients each address has.
@@ -83,7 +84,24 @@ pub struct Extras {
     /// TLS with nodes, likewise.
     pub connecting: Option<Arc<Connector>>,
     /// Present where lines for operators of stunnel are written.
-    pub tunnel: Option<TunnelLog>,
+    pub tunnel: Option<Tunnel>,
+    /// Of a stunnel.conf.
+    pub manners: Manners,
+}
+
+/// What stunnel does otherwise, or in another way. By default nothing.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Manners {
+    /// One round over all targets: where all have failed the client is turned away at once.
+    pub one_round: bool,
+    /// Errors close in order, never with a TCP reset.
+    pub no_resets: bool,
+    /// Connections to targets come from the client's own address.
+    pub transparent: bool,
+    /// SO_RCVBUF and SO_SNDBUF of clients' sockets; `None` = the system tunes them.
+    pub accepted: (Option<u32>, Option<u32>),
+    /// Of targets' sockets.
+    pub connected: (Option<u32>, Option<u32>),
 }
 
 /// Where some of a TLS service's clients go in place of its target (stunnel's `redirect`, and `sni` of servers).
@@ -133,7 +151,7 @@ impl Service {
         extras: Extras,
     ) -> Self {
         let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let Extras { accepting, connecting, tunnel } = extras;
+        let Extras { accepting, connecting, tunnel, manners } = extras;
         if accepting.is_some() || connecting.is_some() {
             metrics.with_tls();
         }
@@ -151,6 +169,7 @@ impl Service {
             connecting,
             detours: OnceLock::new(),
             tunnel,
+            manners,
             queue: Arc::default(),
             sources: Arc::default(),
             stopping,

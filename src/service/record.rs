@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Service;
 use super::secure::{Link, withdrawn};
-use super::tunnel::{Line, TunnelLog};
+use super::tunnel::{Line, Tunnel};
 use super::welcome::Client;
 use crate::config::Service as Settings;
 use crate::net::{Meter, Side};
@@ -71,7 +71,7 @@ impl Record {
     /// Of a session that has just begun. Until it is said how it ended, a fault of ours has ended it.
     pub(super) fn new(service: Arc<Service>, client: Client, accepted: Instant) -> Self {
         let meter = Bytes { metrics: Arc::clone(&service.metrics), client: AtomicU64::new(0), node: AtomicU64::new(0) };
-        let line = service.tunnel.as_ref().map(TunnelLog::begin).unwrap_or_default();
+        let line = service.tunnel.as_ref().map(Tunnel::begin).unwrap_or_default();
         Self {
             settings: service.settings.load_full(),
             service,

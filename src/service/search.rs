@@ -136,6 +136,9 @@ impl Search<'_> {
                 Round::Withdrawn if !Arc::ptr_eq(&pool, &self.service.pool.load()) => continue,
                 _ => {}
             }
+            if self.service.manners.one_round {
+                return Err(Rejection::NoNode);
+            }
             self.enqueue(Rejection::QueueFull)?;
             // Out of the line meanwhile: it holds up nobody.
             let wait = async {
@@ -204,6 +207,9 @@ impl Search<'_> {
             && let Some(turn) = self.begin()
         {
             return Ok(turn);
+        }
+        if self.service.manners.one_round {
+            return Err(Rejection::NoNode);
         }
         self.passed_on = None;
         self.enqueue(Rejection::QueueFull)?;

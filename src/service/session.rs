@@ -8,7 +8,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Service;
 use super::attempt::Established;
-use super::close::{Fate, close, close_reason, detail};
+use super::close::{Closing, Fate, close, close_reason, detail};
 use super::record::{Bytes, Record, Withdrawn};
 use super::refuse::refuse;
 use super::search::{Found, Nothing, search};
@@ -60,6 +60,7 @@ async fn begin(
     let mut ticket = usize::try_from(record.service.metrics.accepted()).unwrap_or(0);
     record.line.accepted(&record.settings.name, &record.client.peer);
     let acceptor = record.service.accepting.clone();
+    stream.set_buffers(record.service.manners.accepted);
     match welcome(&record.service, &record.settings, &mut stream, &mut record.client, record.accepted).await {
         Ok(entered) => *source = entered,
         Err(away) => {
@@ -127,7 +128,8 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
     record.line.closed(&fate, encrypted, &record.meter);
     route.close(reason);
     let places = (slot, active, in_service, lease);
-    Box::pin(close(fate, client, stream, places, settings.protocol)).await;
+    let how = Closing { protocol: settings.protocol, no_resets: record.service.manners.no_resets };
+    Box::pin(close(fate, client, stream, places, how)).await;
 }
 
 /// Relays until the relay ends by itself or an order ends it.

@@ -5,42 +5,78 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::close::Fate;
 use super::record::Bytes;
+use crate::config::stunnel::LogId;
 use crate::net::tls::{Admitted, Agreed, HandshakeError, Reason, Refusal};
 use crate::net::{End, Peer, Side};
 
-/// Numbers the connections of all services of one process.
+/// Numbers the connections of all services of one process, from 0 on.
 #[derive(Debug, Clone, Default)]
 pub struct TunnelLog {
     next: Arc<AtomicU64>,
 }
 
 impl TunnelLog {
-    pub(super) fn begin(&self) -> Line {
-        Line(NonZeroU64::new(self.next.fetch_add(1, Ordering::Relaxed) + 1))
+    /// One service's. `level`: the largest number of syslog(3) that is told, 0 to 7.
+    pub fn of(&self, id: LogId, level: u8) -> Tunnel {
+        Tunnel { log: self.clone(), id, level }
     }
 }
 
-/// One connection's number, counted from 1; `None` where nothing is told.
+/// What one service tells.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    log: TunnelLog,
+    id: LogId,
+    level: u8,
+}
+
+impl Tunnel {
+    pub(super) fn begin(&self) -> Line {
+        let number = match self.id {
+            LogId::Sequential => self.log.next.fetch_add(1, Ordering::Relaxed),
+            // Shorter by the bits that the level takes, and still no other's.
+            LogId::Unique => fastrand::u64(..) >> LEVEL_BITS,
+            LogId::Thread => u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()),
+            LogId::Process => u64::from(std::process::id()),
+        };
+        Line(number << LEVEL_BITS | u64::from(self.level & LEVEL) + 1)
+    }
+}
+
+/// A level is 0 to 7, counted from 1.
+const LEVEL_BITS: u32 = 4;
+const LEVEL: u8 = 0x0f;
+
+/// One connection's number, and the level up to which it is told of in the lowest bits, counted from 1; 0 where nothing is
+/// told. One word: every session has it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Line(Option<NonZeroU64>);
+pub(super) struct Line(u64);
+
+/// The numbers of syslog(3) that the levels stand for.
+const ERROR: u64 = 3;
+const WARN: u64 = 4;
+const INFO: u64 = 5;
+const DEBUG: u64 = 6;
 
 macro_rules! tell {
     ($line:expr, $level:ident, $($text:tt)*) => {
-        if let Some(number) = $line.0 {
-            // stunnel counts from 0.
-            let id = number.get() - 1;
+        if $line.tells($level) {
+            let id = $line.0 >> LEVEL_BITS;
             tracing::event!(target: "tunnel", tracing::Level::$level, id, $($text)*);
         }
     };
 }
 
 impl Line {
+    fn tells(self, level: u64) -> bool {
+        self.0 & u64::from(LEVEL) > level
+    }
+
     pub(super) fn accepted(self, service: &str, peer: &Peer) {
         tell!(self, INFO, "Service [{service}] accepted connection from {peer}");
     }
@@ -51,7 +87,7 @@ impl Line {
 
     /// `how`: "accepted" or "connected".
     pub(super) fn secured(self, how: &str, agreed: &Agreed, peer: Option<&Admitted>) {
-        if self.0.is_none() {
+        if !self.tells(ERROR) {
             return;
         }
         for (depth, name) in peer.iter().flat_map(|peer| peer.chain_dns().rev()) {
@@ -64,7 +100,7 @@ impl Line {
 
     /// `call`: "SSL_accept" or "SSL_connect".
     pub(super) fn refused(self, call: &str, error: &HandshakeError) {
-        if self.0.is_none() {
+        if !self.tells(ERROR) {
             return;
         }
         match error {
@@ -113,7 +149,7 @@ impl Line {
 
     /// `tls`: the side that is encrypted; of two the far one.
     pub(super) fn closed(self, fate: &Fate, tls: Side, bytes: &Bytes) {
-        if self.0.is_none() {
+        if !self.tells(ERROR) {
             return;
         }
         let how = match fate {

@@ -36,6 +36,15 @@ impl Client {
         }
     }
 
+    /// Where it comes from, for connections in its name; `None` over Unix sockets.
+    pub(super) fn ip_and_port(&self) -> Option<SocketAddr> {
+        match (self.said.as_deref(), self.peer) {
+            (Some(Said::Tcp { source, .. }), _) => Some(canonical(*source)),
+            (None, Peer::Tcp(source)) => Some(canonical(source)),
+            _ => None,
+        }
+    }
+
     /// Its own two addresses, for a header of ours: where it comes from, and where it connected to. `None` where there are
     /// none, and then the header speaks for nobody.
     pub(super) fn addresses(&self, stream: &Stream) -> Option<(SocketAddr, SocketAddr)> {
