@@ -142,7 +142,8 @@ impl Connector {
         Ok(Connected { stream, peer, agreed })
     }
 
-    /// Reads what has changed, and judges the servers of running sessions again where that, or the time, may concern them. Blocks.
+    /// Reads what has changed, and judges the servers of running sessions again where that, or the time, may concern them. To be
+    /// called every second or so: a change counts once two looks in a row have found the files the same. Blocks.
     pub fn refresh(&self) -> Refreshed {
         self.look(false)
     }

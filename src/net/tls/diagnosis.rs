@@ -136,6 +136,7 @@ impl Diagnosis<'_> {
                 let found = find(&|f| !f.version_3 || !f.unknown_critical.is_empty());
                 refuse(Reason::Bad, found, Self::unreadable(e, found.1))
             }
+            ChainError::CaUsedAsEndEntity if leaf.self_signed() => self.unknown_issuer(&path, sent),
             ChainError::CaUsedAsEndEntity => refuse(
                 Reason::Purpose,
                 (0, leaf),

@@ -133,7 +133,8 @@ impl Dn {
     }
 }
 
-/// OpenSSL's slash form (`X509_NAME_oneline`): bytes that do not print as `\xHH`, so that no name can forge a log line.
+/// OpenSSL's slash form (`X509_NAME_oneline`): bytes that do not print as `\xHH`, so that no name can forge a log line; and a
+/// backslash as two, so that it reads back as the same name.
 impl fmt::Display for Dn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for rdn in &self.0 {
@@ -141,7 +142,7 @@ impl fmt::Display for Dn {
                 write!(f, "{}{}=", if i == 0 { '/' } else { '+' }, attribute.name())?;
                 for &byte in &attribute.value {
                     match byte {
-                        b'/' | b'+' => write!(f, "\\{}", char::from(byte))?,
+                        b'/' | b'+' | b'\\' => write!(f, "\\{}", char::from(byte))?,
                         b' '..=b'~' => write!(f, "{}", char::from(byte))?,
                         _ => write!(f, "\\x{byte:02X}")?,
                     }
@@ -150,6 +151,13 @@ impl fmt::Display for Dn {
         }
         Ok(())
     }
+}
+
+/// The byte that `text` starts with as two hexadecimal digits.
+fn hex(text: &str) -> Option<u8> {
+    // Checked first: from_str_radix takes a sign too.
+    let digits = text.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u8::from_str_radix(digits, 16).ok()
 }
 
 /// Whether `rest` starts with `TYPE=`.
@@ -174,19 +182,17 @@ fn slash(text: &str) -> Result<Dn, String> {
                     end = at;
                     break;
                 }
-                '\\' => {
-                    match (tail.strip_prefix('x').and_then(|t| t.get(..2)).map(|h| u8::from_str_radix(h, 16)), tail) {
-                        (Some(Ok(byte)), _) => {
-                            bytes.push(byte);
-                            chars.nth(2);
-                        }
-                        (_, t) if t.starts_with(['/', '+', '\\']) => {
-                            bytes.extend(t.bytes().take(1));
-                            chars.next();
-                        }
-                        _ => bytes.push(b'\\'),
+                '\\' => match (tail.strip_prefix('x').and_then(hex), tail) {
+                    (Some(byte), _) => {
+                        bytes.push(byte);
+                        chars.nth(2);
                     }
-                }
+                    (_, t) if t.starts_with(['/', '+', '\\']) => {
+                        bytes.extend(t.bytes().take(1));
+                        chars.next();
+                    }
+                    _ => bytes.push(b'\\'),
+                },
                 c => bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
@@ -220,8 +226,8 @@ fn comma(text: &str) -> Result<Dn, String> {
                     break;
                 }
                 '\\' => {
-                    match tail.get(..2).map(|h| u8::from_str_radix(h, 16)) {
-                        Some(Ok(byte)) => {
+                    match hex(tail) {
+                        Some(byte) => {
                             bytes.push(byte);
                             chars.nth(1);
                         }
@@ -305,6 +311,7 @@ mod tests {
             let dn = Dn(vec![values.into_iter().map(attribute).collect()]);
             prop_assert_eq!(&Dn::parse(&dn.comma()).unwrap(), &dn);
             let text = dn.to_string();
+            prop_assert_eq!(&Dn::parse(&text).unwrap(), &dn);
             prop_assert!(text.bytes().all(|b| (b' '..=b'~').contains(&b)));
         }
 

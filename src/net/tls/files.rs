@@ -33,12 +33,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
 /// The error in words; where it is about rights, with the user that we run as, since that is no longer root once
 /// privileges are dropped.
 pub(super) fn denied(e: &io::Error) -> String {
+    let text = e.to_string();
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
     if e.kind() != io::ErrorKind::PermissionDenied {
-        return e.to_string();
+        return text.to_owned();
     }
     let user = nix::unistd::geteuid();
     let name = nix::unistd::User::from_uid(user).ok().flatten().map_or_else(|| format!("user {user}"), |u| u.name);
-    format!("{e} (we run as {name} now)")
+    format!("{text} (we run as {name} now)")
 }
 
 /// Whether the text has a section of this label.

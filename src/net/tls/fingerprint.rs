@@ -34,6 +34,46 @@ impl Fingerprint {
     }
 }
 
+/// The files of one thing, from look to look.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// As they were when they were last read.
+    read: Fingerprint,
+    /// How they were found since, and how often in a row they were found changing.
+    changing: Option<(Fingerprint, u32)>,
+}
+
+/// After so many looks in a row, none like the one before, what is there is read: some file is written all the time.
+const MOST_LOOKS: u32 = 5;
+
+impl Watch {
+    pub(super) fn new(read: Fingerprint) -> Self {
+        Self { read, changing: None }
+    }
+
+    /// The files that have changed and now lie still: found the same by two looks in a row. What is read in the middle of
+    /// being written (a directory of CAs that is brought up to date file by file) would end sessions that are good.
+    /// With `anew` all that has changed, at once.
+    pub(super) fn settled(&mut self, now: Fingerprint, anew: bool) -> Vec<PathBuf> {
+        if now == self.read {
+            self.changing = None;
+            return Vec::new();
+        }
+        let looks = match &self.changing {
+            Some((before, _)) if *before == now => MOST_LOOKS,
+            Some((_, looks)) => looks + 1,
+            None => 1,
+        };
+        if looks < MOST_LOOKS && !anew {
+            self.changing = Some((now, looks));
+            return Vec::new();
+        }
+        let changed = now.changed_since(&self.read);
+        *self = Self::new(now);
+        changed
+    }
+}
+
 fn mark(path: &Path) -> Mark {
     let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     match std::fs::metadata(path) {

@@ -3,8 +3,8 @@
 use std::io;
 
 use rustls::{
-    AlertDescription, CertificateError, CommonState, Error as RustlsError, InvalidMessage, PeerIncompatible,
-    PeerMisbehaved, ProtocolVersion,
+    AlertDescription, CertificateError, CommonState, Error as RustlsError, InvalidMessage, NamedGroup,
+    PeerIncompatible, PeerMisbehaved, ProtocolVersion,
 };
 
 use super::refusal::{Reason, Refusal};
@@ -215,8 +215,8 @@ pub struct Agreed {
     pub version: &'static str,
     /// The cipher suite by its IANA name.
     pub suite: &'static str,
-    /// The key exchange group; empty in a resumed TLS 1.2 session.
-    pub group: String,
+    /// The key exchange group, by its IANA name; empty in a resumed TLS 1.2 session.
+    pub group: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
 }
@@ -229,7 +229,14 @@ impl Agreed {
                 _ => "TLSv1.3",
             },
             suite: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default(),
-            group: session.negotiated_key_exchange_group().map(|g| format!("{:?}", g.name())).unwrap_or_default(),
+            group: session.negotiated_key_exchange_group().map_or("", |group| match group.name() {
+                NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+                NamedGroup::X25519 => "x25519",
+                NamedGroup::secp256r1 => "secp256r1",
+                NamedGroup::secp384r1 => "secp384r1",
+                NamedGroup::secp521r1 => "secp521r1",
+                _ => "other",
+            }),
             resumed: session.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         }
     }

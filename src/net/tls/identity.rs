@@ -15,7 +15,7 @@ use rustls::{Error as RustlsError, InconsistentKeys, SignatureScheme};
 use super::SetupError;
 use super::certificate::Facts;
 use super::files::bad_file;
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, Watch};
 use super::keys;
 use super::refresh::Refreshed;
 use super::verifier::Slot;
@@ -26,7 +26,7 @@ pub(super) struct Shown {
     settings: Identity,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<CertifiedKey>,
-    seen: Mutex<Fingerprint>,
+    watch: Mutex<Watch>,
 }
 
 impl std::fmt::Debug for Shown {
@@ -52,19 +52,14 @@ impl Shown {
             settings: settings.clone(),
             provider: provider.clone(),
             current: ArcSwap::from_pointee(current),
-            seen: Mutex::new(seen),
+            watch: Mutex::new(Watch::new(seen)),
         })
     }
 
     /// Reads the files again if they have changed, or with `anew`.
     pub(super) fn refresh(&self, anew: bool, result: &mut Refreshed) {
         let print = fingerprint(&self.settings);
-        let changed = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = print.changed_since(&seen);
-            *seen = print;
-            changed
-        };
+        let changed = self.watch.lock().unwrap_or_else(PoisonError::into_inner).settled(print, anew);
         if !anew && changed.is_empty() {
             return;
         }

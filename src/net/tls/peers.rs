@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::SetupError;
 use super::admitted::{Admitted, digest};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::Watch;
 use super::judge::{Judge, Of};
 use super::names::Wanted;
 use super::refresh::{Refreshed, Withdrawn};
@@ -32,8 +32,7 @@ pub(super) struct Peers {
     algorithms: WebPkiSupportedAlgorithms,
     store: ArcSwap<Store>,
     register: Mutex<Register>,
-    /// Of the files when they were last looked at.
-    seen: Mutex<Fingerprint>,
+    watch: Mutex<Watch>,
 }
 
 /// Verdicts, by [`digest`].
@@ -46,8 +45,37 @@ struct Register {
 
 struct Verdict {
     admitted: Admitted,
+    /// Of the store it was made by.
     generation: u64,
+    /// Unix seconds. Until then it is good for new sessions, by the same store.
     good_until: i64,
+    /// When no CRL spoke about it any more, and the running sessions stayed. Not good for new ones.
+    unknown_since: Option<i64>,
+}
+
+/// How long after [`Verdict::unknown_since`] a verdict is made again where nothing changes.
+const UNKNOWN: i64 = 60;
+
+impl Verdict {
+    fn good_for_new(&self, generation: u64, now: i64) -> bool {
+        self.generation == generation
+            && self.unknown_since.is_none()
+            && now <= self.good_until
+            && self.admitted.is_withdrawn().is_none()
+    }
+
+    fn renew(&mut self, generation: u64, good_until: i64) {
+        (self.generation, self.good_until, self.unknown_since) = (generation, good_until, None);
+    }
+
+    /// Whether it has to be made again. One by an older store comes from a handshake that a change of the files overtook.
+    fn is_due(&self, generation: u64, now: i64) -> bool {
+        self.admitted.is_withdrawn().is_none()
+            && match self.unknown_since {
+                Some(since) => now > since + UNKNOWN,
+                None => self.generation != generation || now > self.good_until,
+            }
+    }
 }
 
 impl std::fmt::Debug for Peers {
@@ -81,7 +109,7 @@ impl Peers {
             algorithms,
             store: ArcSwap::from_pointee(store),
             register: Mutex::default(),
-            seen: Mutex::new(seen),
+            watch: Mutex::new(Watch::new(seen)),
         })
     }
 
@@ -104,11 +132,7 @@ impl Peers {
         let (key, now) = (digest(chain, name), now());
         let generation = {
             let register = lock(&self.register);
-            if let Some(known) = register.verdicts.get(&key)
-                && known.generation == register.generation
-                && now <= known.good_until
-                && known.admitted.is_withdrawn().is_none()
-            {
+            if let Some(known) = register.verdicts.get(&key).filter(|v| v.good_for_new(register.generation, now)) {
                 return Ok(known.admitted.clone());
             }
             register.generation
@@ -124,12 +148,13 @@ impl Peers {
         let good = |known: &&mut Verdict| known.admitted.is_withdrawn().is_none();
         let admitted = match register.verdicts.get_mut(&key).filter(good) {
             Some(known) => {
-                (known.generation, known.good_until) = (generation, judged.good_until);
+                known.renew(generation, judged.good_until);
                 known.admitted.clone()
             }
             None => {
                 let admitted = Admitted::new(chain, name.cloned(), &judged);
-                let verdict = Verdict { admitted: admitted.clone(), generation, good_until: judged.good_until };
+                let good_until = judged.good_until;
+                let verdict = Verdict { admitted: admitted.clone(), generation, good_until, unknown_since: None };
                 register.verdicts.insert(key, verdict);
                 admitted
             }
@@ -141,12 +166,7 @@ impl Peers {
     /// the passing of time may concern. What cannot be read changes nothing.
     pub(super) fn refresh(&self, anew: bool, result: &mut Refreshed) {
         let print = fingerprint(&self.settings);
-        let changed = {
-            let mut seen = lock(&self.seen);
-            let changed = print.changed_since(&seen);
-            *seen = print;
-            changed
-        };
+        let changed = lock(&self.watch).settled(print, anew);
         let mut fresh = false;
         if anew || !changed.is_empty() {
             match Store::load(&self.settings) {
@@ -174,7 +194,8 @@ impl Peers {
         let (generation, concerned) = {
             let mut register = lock(&self.register);
             register.generation += u64::from(fresh);
-            let old = |v: &Verdict| v.admitted.is_withdrawn().is_none() && (fresh || now > v.good_until);
+            let generation = register.generation;
+            let old = |v: &Verdict| v.is_due(generation, now) || fresh && v.admitted.is_withdrawn().is_none();
             let concerned: Vec<_> =
                 register.verdicts.iter().filter(|(_, v)| old(v)).map(|(k, v)| (*k, v.admitted.clone())).collect();
             (register.generation, concerned)
@@ -189,13 +210,17 @@ impl Peers {
             match verdict {
                 Ok(judged) => {
                     if let Some(verdict) = register.verdicts.get_mut(&key) {
-                        (verdict.generation, verdict.good_until) = (generation, judged.good_until);
+                        verdict.renew(generation, judged.good_until);
                     }
                 }
                 // A CRL that came late says nothing about the peer. New sessions are refused, running ones stay; they are
                 // judged again once there is one.
                 Err(refusal) if refusal.reason() == Reason::NoRevocationStatus => {
-                    result.unknown.push(refusal.to_string());
+                    if let Some(verdict) = register.verdicts.get_mut(&key)
+                        && verdict.unknown_since.replace(now).is_none()
+                    {
+                        result.unknown.push(refusal.to_string());
+                    }
                 }
                 Err(refusal) => {
                     register.verdicts.remove(&key);

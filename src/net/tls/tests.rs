@@ -15,8 +15,10 @@ use super::*;
 use crate::config::{CaStore, ClientAuth, Identity, PeerRules, TlsAccept, TlsConnect, TlsProtocol, TlsVersion};
 
 mod chains;
+mod crls;
 mod forms;
 mod handshakes;
+mod interop;
 mod live;
 
 /// A directory of its own, gone with the value.

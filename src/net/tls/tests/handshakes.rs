@@ -36,7 +36,7 @@ async fn both_ends_know_each_other_and_what_was_agreed_on() {
     assert_eq!(chain, [(0, "/O=Galeway/CN=client"), (1, "/O=Galeway/CN=ca")]);
     assert_eq!(connected.peer.slash(), "/O=Galeway/CN=db1.example.org");
     for agreed in [&accepted.agreed, &connected.agreed] {
-        assert_eq!((agreed.version, agreed.group.as_str()), ("TLSv1.3", "X25519MLKEM768"));
+        assert_eq!((agreed.version, agreed.group), ("TLSv1.3", "X25519MLKEM768"));
         assert_eq!((agreed.suite, agreed.resumed), ("TLS13_AES_256_GCM_SHA384", false));
     }
     // The wait for the server's word has eaten none of its bytes.
@@ -50,14 +50,18 @@ async fn both_ends_know_each_other_and_what_was_agreed_on() {
 #[tokio::test]
 async fn sessions_of_one_certificate_share_one_handle() {
     let m = mutual();
-    let (acceptor, connector) = (Acceptor::new(&m.accept).unwrap(), Connector::new(&m.connect).unwrap());
-    let mut handles = Vec::new();
-    for _ in 0..3 {
-        let (accepted, connected) = shake(&acceptor, &connector, "db1.example.org").await;
-        assert!(!connected.unwrap().agreed.resumed, "no resumption where a certificate is asked for");
-        handles.push(accepted.unwrap().peer.unwrap());
+    for version in [TlsVersion::V12, TlsVersion::V13] {
+        let protocol = TlsProtocol { min_version: version, max_version: version, ..protocol() };
+        let acceptor = Acceptor::new(&TlsAccept { protocol: protocol.clone(), ..m.accept.clone() }).unwrap();
+        let connector = Connector::new(&TlsConnect { protocol, ..m.connect.clone() }).unwrap();
+        let mut handles = Vec::new();
+        for _ in 0..3 {
+            let (accepted, connected) = shake(&acceptor, &connector, "db1.example.org").await;
+            assert!(!connected.unwrap().agreed.resumed, "no resumption where a certificate is asked for");
+            handles.push(accepted.unwrap().peer.unwrap());
+        }
+        assert!(handles.windows(2).all(|two| two[0].same(&two[1])));
     }
-    assert!(handles.windows(2).all(|two| two[0].same(&two[1])));
 }
 
 #[tokio::test]
@@ -146,7 +150,7 @@ async fn versions_suites_and_groups_are_those_of_the_configuration() {
     let agreed = run(&both, &v12).await.0.unwrap().agreed;
     assert_eq!((agreed.version, agreed.suite), ("TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"));
     let agreed = run(&narrow, &protocol()).await.0.unwrap().agreed;
-    assert_eq!((agreed.suite, agreed.group.as_str()), ("TLS13_CHACHA20_POLY1305_SHA256", "secp521r1"));
+    assert_eq!((agreed.suite, agreed.group), ("TLS13_CHACHA20_POLY1305_SHA256", "secp521r1"));
     let (accepted, connected) = run(&protocol(), &v12).await;
     let (ours, theirs) = (accepted.unwrap_err(), connected.unwrap_err());
     assert_eq!((ours.result(), theirs.result()), ("version", "version"));
@@ -224,7 +228,7 @@ async fn a_session_that_is_resumed_has_its_certificate_judged_again() {
     assert_eq!(resumed, [false, true]);
     // Another CA is trusted now: what the session began with no longer counts.
     m.dir.write("ca.pem", Ca::root("other").pem);
-    assert!(!connector.refresh().reloaded.is_empty());
+    assert!(!connector.reload().reloaded.is_empty());
     let (_, connected) = shake(&acceptor, &connector, "db1.example.org").await;
     assert!(connected.unwrap_err().to_string().contains("its issuer /O=Galeway/CN=ca is not in"));
 }

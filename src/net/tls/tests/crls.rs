@@ -1,0 +1,144 @@
+//! Revocation, and directories under hashed names.
+
+use super::super::judge::Of;
+use super::chains::{client, peers, says};
+use super::*;
+use crate::config::CrlScope;
+
+/// A CA, one below it, and what that issued.
+struct Revocation {
+    dir: Dir,
+    root: Ca,
+    between: Ca,
+    good: String,
+    bad: Pair,
+}
+
+fn revocation() -> Revocation {
+    let (dir, root) = (Dir::new(), Ca::root("root"));
+    let between = root.intermediate("between");
+    let with = |pair: &Pair| format!("{}{}", pair.pem, between.pem);
+    let (good, bad) = (with(&between.issue("good")), between.issue("bad"));
+    let bad = Pair { pem: with(&bad), ..bad };
+    dir.write("ca.pem", &root.pem);
+    Revocation { dir, root, between, good, bad }
+}
+
+impl Revocation {
+    fn rules(&self, scope: CrlScope, files: &[&str]) -> PeerRules {
+        let crl = files.iter().map(|file| self.dir.path(file)).collect();
+        PeerRules { crl, crl_scope: scope, ..chain_to(&self.dir.path("ca.pem")) }
+    }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_wherever_the_crl_lies() {
+    let r = revocation();
+    let crl = r.between.crl(&[&r.bad], 4000);
+    r.dir.write("one.pem", &crl);
+    r.dir.write("several.pem", format!("{}{crl}", r.root.crl(&[], 4000)));
+    r.dir.write("crls/0a1b2c3d.r0", &crl);
+    r.dir.write("crls/0a1b2c3d.signing_policy", "none of ours");
+    for place in ["one.pem", "several.pem", "crls"] {
+        for scope in [CrlScope::Leaf, CrlScope::Chain] {
+            let rules = r.rules(scope, &[place]);
+            assert_eq!(client(&rules, &r.good).unwrap(), 3, "{place}");
+            let refusal = client(&rules, &r.bad.pem).unwrap_err();
+            assert_eq!((refusal.reason(), refusal.depth()), (Reason::Revoked, 0));
+            says(refusal.what(), &["it is revoked by the CRL in ", place, "it has to be replaced"]);
+        }
+    }
+    // A directory of CAs may hold CRLs too; they count where `crl` names it, and only there.
+    r.dir.write("cas/0a1b2c3d.0", &r.root.pem);
+    r.dir.write("cas/0a1b2c3d.r0", &crl);
+    let without = chain_to(&r.dir.path("cas"));
+    assert_eq!(client(&without, &r.bad.pem).unwrap(), 3);
+    let with = PeerRules { crl: vec![r.dir.path("cas")], ..without };
+    assert_eq!(client(&with, &r.bad.pem).unwrap_err().reason(), Reason::Revoked);
+}
+
+#[test]
+fn a_revoked_intermediate_counts_by_the_scope() {
+    let r = revocation();
+    let link = Pair {
+        pem: String::new(),
+        key: String::new(),
+        serial: r.between.params.serial_number.clone().unwrap().to_bytes(),
+    };
+    r.dir.write("crl.pem", format!("{}{}", r.root.crl(&[&link], 4000), r.between.crl(&[], 4000)));
+    assert_eq!(client(&r.rules(CrlScope::Leaf, &["crl.pem"]), &r.good).unwrap(), 3);
+    let refusal = client(&r.rules(CrlScope::Chain, &["crl.pem"]), &r.good).unwrap_err();
+    assert_eq!((refusal.reason(), refusal.depth(), refusal.subject()), (Reason::Revoked, 1, "/O=Galeway/CN=between"));
+}
+
+#[test]
+fn without_a_current_crl_of_its_issuer_nobody_is_let_in() {
+    let r = revocation();
+    r.dir.write("root.pem", r.root.crl(&[], 4000));
+    r.dir.write("late.pem", r.between.crl(&[], 2021));
+    r.dir.write("new.pem", r.between.crl(&[], 4000));
+    let namesake = Ca { params: r.between.params.clone(), key: KeyPair::generate().unwrap(), pem: String::new() };
+    r.dir.write("forged.pem", namesake.crl(&[], 4000));
+    for scope in [CrlScope::Leaf, CrlScope::Chain] {
+        for (file, words) in [
+            ("root.pem", "there is no CRL of its issuer, and `crl` is set: fetch the CRL of /O=Galeway/CN=between"),
+            ("late.pem", "was due at 2021-01-01T00:00:00Z: fetch the new one"),
+            ("forged.pem", "bears a signature that is not its issuer's: fetch it anew"),
+        ] {
+            let refusal = client(&r.rules(scope, &[file]), &r.good).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::NoRevocationStatus, "{file}");
+            says(refusal.what(), &[words]);
+        }
+    }
+    std::fs::create_dir(r.dir.path("empty")).unwrap();
+    let empty = r.rules(CrlScope::Leaf, &["empty"]);
+    let store = peers(Of::Clients, &empty).store();
+    says(&store.skipped[0].1, &["holds no CRL under a hashed name like 5f15c80c.r0, so no peer is let in"]);
+    assert_eq!(client(&empty, &r.good).unwrap_err().reason(), Reason::NoRevocationStatus);
+}
+
+#[test]
+fn a_crl_that_cannot_be_read_is_named_and_the_others_count() {
+    let r = revocation();
+    let broken = "-----BEGIN X509 CRL-----\nMAMCAQE=\n-----END X509 CRL-----\n";
+    r.dir.write("crls/00000000.r0", broken);
+    r.dir.write("crls/11111111.r0", "no PEM at all");
+    r.dir.write("crls/22222222.r0", r.between.crl(&[&r.bad], 4000));
+    r.dir.write("both.pem", format!("{broken}{}", r.between.crl(&[&r.bad], 4000)));
+    for place in ["crls", "both.pem"] {
+        let rules = r.rules(CrlScope::Leaf, &[place]);
+        assert_eq!(client(&rules, &r.good).unwrap(), 3);
+        assert_eq!(client(&rules, &r.bad.pem).unwrap_err().reason(), Reason::Revoked);
+        let store = peers(Of::Clients, &rules).store();
+        says(&store.skipped[0].1, &["CRL 1: it cannot be read"]);
+    }
+    let store = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crls"])).store();
+    assert!(store.skipped[1].0.ends_with("crls/11111111.r0"));
+    assert_eq!(store.skipped[1].1, "holds no CRL in PEM form");
+}
+
+#[test]
+fn a_hashed_directory_is_read_by_its_hashed_names_alone() {
+    let r = revocation();
+    r.dir.write("cas/0a1b2c3d.0", &r.root.pem);
+    r.dir.write("cas/0a1b2c3d.1", "garbage");
+    for ignored in [
+        "root.pem",
+        "0A1B2C3D.0",
+        "0a1b2c3d.signing_policy",
+        "0a1b2c3d.namespaces",
+        "0a1b2c3.0",
+        "0a1b2c3d.",
+        "0a1b2c3d.r0",
+    ] {
+        r.dir.write(&format!("cas/{ignored}"), &Ca::root("ignored").pem);
+    }
+    let store = peers(Of::Clients, &chain_to(&r.dir.path("cas"))).store();
+    assert_eq!((store.anchors.len(), store.members.len(), store.skipped.len()), (1, 1, 1));
+    assert!(store.skipped[0].0.ends_with("cas/0a1b2c3d.1"));
+    assert_eq!(store.skipped[0].1, "holds no certificate in PEM form");
+    assert_eq!(client(&chain_to(&r.dir.path("cas")), &r.good).unwrap(), 3);
+    r.dir.write("unhashed/root.pem", &r.root.pem);
+    let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed"))).unwrap_err().to_string();
+    says(&error, &["unhashed: holds no certificate under a hashed name like 5f15c80c.0: run `openssl rehash` on it"]);
+}
