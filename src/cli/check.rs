@@ -1,18 +1,25 @@
-//! `galeway check`.
+//! `galeway check`: what is wrong with a file, and what it lets in.
 
-use std::collections::BTreeSet;
+mod facts;
+mod format;
+mod policy;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod warnings;
+
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use super::{FileArg, WRONG, say, wrong};
-use crate::config::{self, Config, Place, Target};
-use crate::health::Lookup;
+use self::facts::Facts;
+use self::format::Checked;
+use self::warnings::Remark;
+use super::{FileArg, WRONG, say};
+use crate::config::{self, Config, Service};
 use crate::health::probe::Prober;
-
-/// A resolver may take this long for all names together.
-const RESOLVER_PATIENCE: Duration = Duration::from_secs(5);
+use crate::net::tls::Policy;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -25,43 +32,121 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
     let path = &args.file.file;
-    let loaded = match config::load(path) {
-        Ok(loaded) => loaded,
+    let checked = match format::load(path) {
+        Ok(checked) => checked,
         Err(diagnostics) => {
             eprintln!("{diagnostics}");
             return ExitCode::from(WRONG);
         }
     };
-    if !loaded.warnings.is_empty() {
-        eprintln!("{}", loaded.warnings);
+    if !checked.warnings.is_empty() {
+        eprintln!("{}", checked.warnings);
     }
-    let config = loaded.config;
-    for cluster in &config.clusters {
-        // The files are there; whether they hold what they should shows only when they are read.
-        if let Err(e) = Prober::tls(&cluster.monitor) {
-            return wrong(format_args!("{}: cluster {:?}: monitor TLS: {e}", path.display(), &*cluster.name));
+    let config = &checked.config;
+    let audit = match Audit::of(&checked) {
+        Ok(audit) => audit,
+        Err(wrong) => {
+            for why in wrong {
+                eprintln!("{}: error: {why}", path.display());
+            }
+            return ExitCode::from(WRONG);
         }
-    }
-    for (name, why) in unresolved(&config) {
+    };
+    for (name, why) in resolve::unresolved(config) {
         eprintln!(
             "{}: warning: {name} does not resolve now ({why}); its node will be unreachable, and retried, until it does",
             path.display()
         );
     }
-    if args.print {
-        say(&config::print(&config));
-    } else {
-        let nodes: usize = config.clusters.iter().map(|c| c.nodes.len()).sum();
-        say(&format!(
-            "{}: right ({} in {}, {}, {})\n",
-            path.display(),
-            count(nodes, "node"),
-            count(config.clusters.len(), "cluster"),
-            count(config.services.len(), "service"),
-            admin(&config),
-        ));
+    for remark in audit.remarks(&checked, now()) {
+        eprintln!("{}: {remark}", path.display());
     }
+    if args.print {
+        say(&config::print(config));
+        return ExitCode::SUCCESS;
+    }
+    for (service, facts) in checked.services().zip(&audit.services) {
+        say(&format!("{}: {}.\n", title(service), policy::sentence(service, facts)));
+    }
+    say(&format!("{}: right ({})\n", path.display(), summary(config)));
     ExitCode::SUCCESS
+}
+
+/// The content of the files that a configuration names, as it would be used.
+struct Audit {
+    /// In the order of [`Checked::services`].
+    services: Vec<Facts>,
+    admin: Option<Policy>,
+}
+
+impl Audit {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Everything for which Galeway would not start. The files are there; whether they hold what they should shows only when
+    /// they are read.
+    fn of(checked: &Checked) -> Result<Self, Vec<String>> {
+        let mut wrong = Vec::new();
+        for cluster in &checked.config.clusters {
+            if let Err(e) = Prober::tls(&cluster.monitor) {
+                wrong.push(format!("cluster {:?}: monitor TLS: {e}", &*cluster.name));
+            }
+        }
+        let mut services = Vec::new();
+        for service in checked.services() {
+            match Facts::of(service) {
+                Ok(facts) => services.push(facts),
+                Err(all) => wrong.extend(all.into_iter().map(|why| format!("service {}: {why}", service.name))),
+            }
+        }
+        let admin = checked.config.admin.tls.as_deref().map(facts::of_accept).transpose();
+        match admin {
+            Ok(admin) if wrong.is_empty() => Ok(Self { services, admin }),
+            admin => {
+                wrong.extend(admin.err().map(|why| format!("admin: {why}")));
+                Err(wrong)
+            }
+        }
+    }
+
+    /// What is to be said besides, each once: services may share their files.
+    fn remarks(&self, checked: &Checked, now: i64) -> Vec<Remark> {
+        let config = &checked.config;
+        let mut all: Vec<Remark> = Vec::new();
+        let of_services = checked.services().zip(&self.services);
+        let found = of_services
+            .flat_map(|(service, facts)| warnings::of_service(config, service, facts, checked.dialect, now))
+            .chain(warnings::of_others(config, self.admin.as_ref(), now));
+        for remark in found {
+            if !all.contains(&remark) {
+                all.push(remark);
+            }
+        }
+        all
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn title(service: &Service) -> String {
+    match policy::addresses(&service.accept).as_str() {
+        "" => format!("service {}", service.name),
+        addresses => format!("service {} on {addresses}", service.name),
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let nodes: usize = config.clusters.iter().map(|c| c.nodes.len()).sum();
+    format!(
+        "{} in {}, {}, {}",
+        count(nodes, "node"),
+        count(config.clusters.len(), "cluster"),
+        count(config.services.len(), "service"),
+        admin(config),
+    )
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -69,45 +154,6 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn admin(config: &Config) -> String {
-    config.admin.listen.map_or_else(|| "admin off".to_owned(), |a| format!("admin on {a}"))
-}
-
-/// Host names of nodes and targets that do not resolve, and why. One that is not answered in time counts as unresolved.
-fn unresolved(config: &Config) -> Vec<(String, String)> {
-    let lookup = match config.process.nameservers.as_slice() {
-        [] => Lookup::system(),
-        servers => Lookup::with(servers),
-    };
-    let nodes = config.clusters.iter().flat_map(|c| &c.nodes).map(|n| &n.address);
-    let targets = config.services.iter().filter_map(|s| match &s.target {
-        Target::Fixed(places) => Some(places),
-        Target::Cluster { .. } => None,
-    });
-    let hosts = nodes.chain(targets.flatten()).filter_map(Place::host).map(|host| host.host.clone());
-    let names: BTreeSet<String> = hosts.filter(|host| host.parse::<std::net::IpAddr>().is_err()).collect();
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
-    let missing = runtime.block_on(async {
-        let ask = |name: String| {
-            let lookup = lookup.clone();
-            async move {
-                let found = tokio::time::timeout(RESOLVER_PATIENCE, lookup.addresses(&name)).await;
-                let why = match found {
-                    Ok(Ok(_)) => return None,
-                    Ok(Err(why)) => why.to_string(),
-                    Err(_elapsed) => "no answer in time".to_owned(),
-                };
-                Some((name, why))
-            }
-        };
-        // Side by side: all of them take no longer than one.
-        let asked: Vec<_> = names.into_iter().map(|name| tokio::spawn(ask(name))).collect();
-        let mut missing = Vec::new();
-        for answer in asked {
-            missing.extend(answer.await.ok().flatten());
-        }
-        missing
-    });
-    // The system's resolver knows no deadline: what it still waits for is left alone.
-    runtime.shutdown_background();
-    missing
+    let tls = if config.admin.tls.is_some() { " by TLS" } else { "" };
+    config.admin.listen.map_or_else(|| "admin off".to_owned(), |a| format!("admin on {a}{tls}"))
 }

@@ -14,6 +14,7 @@
 
 mod addresses;
 mod admin;
+mod audit;
 mod bad_input;
 mod dns_nodes;
 mod docs;
