@@ -7,6 +7,7 @@
 
 mod check;
 mod client;
+mod convert;
 mod node;
 mod nodes;
 mod notify;
@@ -55,6 +56,7 @@ Without a command galeway runs.
 Examples:
   galeway check -c galeway.toml                      is this file right, and what does it mean?
   galeway run -c galeway.toml                        run
+  galeway convert stunnel.conf > galeway.toml        the same tunnels as galeway TOML
   galeway probe db1 db2 db3 --user monitor --password-file pw    what do the nodes say?
   galeway status                                     who serves, who does not, and why?
   galeway status --watch                             the same, every second, until Ctrl-C
@@ -119,6 +121,8 @@ enum Command {
     Stunnel(stunnel::StunnelArgs),
     /// Validate a configuration and say what is wrong, all of it in one go
     Check(check::CheckArgs),
+    /// Print a stunnel.conf as galeway TOML
+    Convert(convert::ConvertArgs),
     /// Check each node once: its verdict, the reason, and every wsrep value read
     Probe(probe::ProbeArgs),
     /// What a running instance sees: clusters, nodes, services
@@ -155,6 +159,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args, cli.common),
         Some(Command::Stunnel(args)) => stunnel::run(&args, cli.common),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Convert(args)) => convert::run(&args),
         Some(Command::Probe(args)) => probe::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Node(args)) => node::run(&args),

@@ -33,7 +33,7 @@ pub(super) struct World<'a> {
     pub(super) lookup: &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>,
 }
 
-/// What was read: the process, the sections, and the file's own comments above each.
+/// What was read: the process and the sections.
 pub(super) struct Sections {
     pub(super) global: Global,
     /// What stood before the first section.
@@ -46,10 +46,15 @@ pub(super) struct Sections {
 /// # Errors
 /// Everything that is wrong with it and the files it includes, warnings included, file by file.
 pub fn load(path: &Path) -> Result<Stunnel, Diagnostics> {
-    let mut notes = Notes::default();
+    read_file(path).map(|read| read.stunnel)
+}
+
+/// [`load`], with all that was read on the way.
+pub(super) fn read_file(path: &Path) -> Result<Read, Diagnostics> {
     match text_of(path) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => read_here(&text, path),
         Err((message, help)) => {
+            let mut notes = Notes::default();
             notes.unreadable(path, message, help);
             Err(notes.into_diagnostics(path))
         }
@@ -61,8 +66,12 @@ pub fn load(path: &Path) -> Result<Stunnel, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with it, warnings included, in the order of the file.
 pub fn parse(text: &str, file: &Path) -> Result<Stunnel, Diagnostics> {
+    read_here(text, file).map(|read| read.stunnel)
+}
+
+fn read_here(text: &str, file: &Path) -> Result<Read, Diagnostics> {
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    parse_in(text, file, &World { directory, lookup: &system })
+    read_in(text, file, &World { directory, lookup: &system })
 }
 
 /// The system's resolver.
@@ -70,18 +79,34 @@ fn system(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
-/// [`parse`] in a world of the caller's making.
-pub(super) fn parse_in(text: &str, file: &Path, world: &World<'_>) -> Result<Stunnel, Diagnostics> {
+/// A file that can be used, and its parts as they were written.
+pub(super) struct Read {
+    pub(super) stunnel: Stunnel,
+    pub(super) sections: Sections,
+    lines: Vec<(PathBuf, Vec<usize>)>,
+}
+
+impl Read {
+    /// Where this is, for people.
+    pub(super) fn line(&self, at: At) -> String {
+        let Some((path, starts)) = self.lines.get(at.file) else { return String::new() };
+        let line = starts.partition_point(|start| *start <= at.span.start);
+        if at.file == 0 { format!("line {line}") } else { format!("line {line} of {}", path.display()) }
+    }
+}
+
+/// Reads a text in a world of the caller's making.
+pub(super) fn read_in(text: &str, file: &Path, world: &World<'_>) -> Result<Read, Diagnostics> {
     let mut notes = Notes::default();
     let sections = read(text, file, world, &mut notes);
-    let resolved = resolve::resolve(&sections, world, &mut notes);
+    let (config, launch) = resolve::resolve(&sections, world, &mut notes);
     let refused = notes.refused();
+    let lines = notes.lines();
     let diagnostics = notes.into_diagnostics(file);
     if refused {
         return Err(diagnostics);
     }
-    let (config, launch) = resolved;
-    Ok(Stunnel { config, launch, warnings: diagnostics })
+    Ok(Read { stunnel: Stunnel { config, launch, warnings: diagnostics }, sections, lines })
 }
 
 fn read(text: &str, file: &Path, world: &World<'_>, notes: &mut Notes) -> Sections {
@@ -91,6 +116,7 @@ fn read(text: &str, file: &Path, world: &World<'_>, notes: &mut Notes) -> Sectio
         files: 0,
         bytes: 0,
         depth: 0,
+        remarks: Vec::new(),
         out: Sections { global: Global::default(), defaults: Settings::new(), sections: Vec::new() },
     };
     reader.file(file, text);
@@ -125,6 +151,8 @@ struct Reader<'a, 'w> {
     files: usize,
     bytes: usize,
     depth: usize,
+    /// The comments since the last line that was none.
+    remarks: Vec<String>,
     out: Sections,
 }
 
@@ -135,11 +163,20 @@ impl Reader<'_, '_> {
         self.bytes += text.len();
         for line in lines(text) {
             match line {
-                lines::Line::Comment(comment) => traps::comment(self.notes, file, comment),
+                lines::Line::Comment(comment) => self.comment(file, comment),
                 lines::Line::Section(name) => self.section(file, name),
                 lines::Line::Option(name, value) => self.option(file, name, value),
                 lines::Line::Broken(line) => self.broken(file, line),
             }
+        }
+    }
+
+    fn comment(&mut self, file: usize, comment: Piece<'_>) {
+        traps::comment(self.notes, file, comment);
+        let text =
+            comment.text.trim_matches(|char: char| lines::blank(char) || matches!(char, ';' | '#' | '*' | '-' | '='));
+        if !text.is_empty() && !traps::turned_off(comment) {
+            self.remarks.push(text.to_owned());
         }
     }
 
@@ -151,7 +188,8 @@ impl Reader<'_, '_> {
         if name.text.contains(char::is_control) || name.text.contains('\u{fffd}') {
             self.notes.error(at, "a section's name holds no control characters and is UTF-8", "");
         }
-        self.out.sections.push(self.out.defaults.section(name.text, at));
+        let remarks = std::mem::take(&mut self.remarks);
+        self.out.sections.push(self.out.defaults.section(name.text, at, remarks));
     }
 
     fn broken(&mut self, file: usize, line: Piece<'_>) {
@@ -164,6 +202,7 @@ impl Reader<'_, '_> {
     }
 
     fn option(&mut self, file: usize, name: Piece<'_>, value: Piece<'_>) {
+        self.remarks.clear();
         let name_at = At { file, span: name.span };
         let Some(option) = options::known(name.text) else {
             return self.unknown(name_at, name.text, value);

@@ -22,6 +22,7 @@
 mod address;
 mod apply;
 mod ciphers;
+mod convert;
 mod lines;
 mod load;
 mod names;
@@ -41,6 +42,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use convert::{Converted, convert};
 pub use load::{load, parse};
 
 use super::diagnostic::Diagnostics;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::super::address::Malformed;
 use super::super::diagnostic::{Diagnostics, Finding, Severity, Span};
 use super::super::mask::Masks;
-use super::super::source::{Source, harmless};
+use super::super::source::{Source, harmless, line_starts};
 
 /// A place in one of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +87,11 @@ impl Notes {
         if !read.findings.iter().any(|known| known.span == span && known.message == message) {
             read.findings.push(Finding { severity, span, message, help, absence: false });
         }
+    }
+
+    /// The files, and the offsets at which their lines start.
+    pub(super) fn lines(&self) -> Vec<(PathBuf, Vec<usize>)> {
+        self.files.iter().map(|read| (read.path.clone(), line_starts(&read.text))).collect()
     }
 
     /// Whether anything forbids to use the files.

@@ -13,6 +13,7 @@ use super::super::model::{
     Target,
 };
 use super::super::nearest::nearest;
+use super::super::place::same_place;
 use super::super::source::quote;
 use super::load::{Sections, World};
 use super::notes::{At, Notes};
@@ -121,14 +122,18 @@ fn section(
     }
     redirect(settings, notes);
 
-    let targets: Vec<Place> = settings.connect.iter().map(|connect| connect.value.clone()).collect();
+    let targets = targets(settings, notes);
     let mut service = Service::new(Arc::clone(name), accept(settings), Target::Fixed(targets.clone()));
     // With `delay` stunnel takes the targets in their order.
     service.balance = if settings.round_robin && !settings.delay { Balance::RoundRobin } else { Balance::First };
     service.attempts = u32::try_from(targets.len()).unwrap_or(u32::MAX).clamp(1, 1000);
     service.connect_timeout = Duration::from_secs(settings.connecting);
-    service.queue_timeout = service.connect_timeout.saturating_mul(service.attempts).min(LONGEST);
-    service.first_byte_timeout = Duration::from_secs(settings.busy);
+    // Every target has its whole time; that of one round is what stunnel gives a client.
+    let round = service.connect_timeout.saturating_mul(service.attempts);
+    service.queue_timeout = round.saturating_add(Duration::from_secs(1)).min(LONGEST);
+    if !settings.client {
+        service.first_byte_timeout = Duration::from_secs(settings.busy);
+    }
     service.idle_timeout = settings.idle.map(Duration::from_secs);
     // Zero waits for nobody; a timer is no finer than this.
     service.half_close_timeout = Duration::from_secs(settings.close).max(Duration::from_millis(1));
@@ -136,12 +141,14 @@ fn section(
     service.freebind = settings.sockets.freebind;
     service.send_proxy_protocol = settings.proxy.map(|_| ProxyVersion::V1);
     keepalive(&mut service, settings);
-    // The mode is left to the umask by stunnel: with the usual one only the owner may connect.
-    service.socket = SocketAccess {
-        user: settings.user.as_ref().map(|user| Arc::clone(&user.value)),
-        group: settings.group.as_ref().map(|group| Arc::clone(&group.value)),
-        ..SocketAccess::default()
-    };
+    if service.accept.iter().any(|listen| matches!(listen, Listen::Unix(_))) {
+        // The mode is left to the umask by stunnel: with the usual one only the owner may connect.
+        service.socket = SocketAccess {
+            user: settings.user.as_ref().map(|user| Arc::clone(&user.value)),
+            group: settings.group.as_ref().map(|group| Arc::clone(&group.value)),
+            ..SocketAccess::default()
+        };
+    }
     tls::of_section(whole, settings, &mut service, notes)?;
 
     let extras = ServiceExtras {
@@ -159,9 +166,29 @@ fn section(
     Some((service, extras))
 }
 
-/// Where a section listens. `::` takes IPv4 in as well, as it does on Linux unless IPV6_V6ONLY is set.
+/// The targets, each once.
+fn targets(settings: &Settings, notes: &mut Notes) -> Vec<Place> {
+    let mut targets: Vec<Place> = Vec::new();
+    for connect in &settings.connect {
+        if targets.iter().any(|known| same_place(known, &connect.value)) {
+            let message = format!("{} is a target of this section already", quote(&connect.value.to_string()));
+            notes.warning(connect.at, message, "it is tried once in each round; take the line out");
+        } else {
+            targets.push(connect.value.clone());
+        }
+    }
+    targets
+}
+
+/// Where a section listens, each address once. `::` takes IPv4 in as well, as it does on Linux unless IPV6_V6ONLY is set.
 fn accept(settings: &Settings) -> Vec<Listen> {
-    let mut all: Vec<Listen> = settings.accept.iter().flat_map(|accept| accept.value.iter().cloned()).collect();
+    let mut all: Vec<Listen> = Vec::new();
+    for listen in settings.accept.iter().flat_map(|accept| &accept.value) {
+        let picked_by_the_kernel = matches!(listen, Listen::Tcp(address) if address.port() == 0);
+        if picked_by_the_kernel || !all.contains(listen) {
+            all.push(listen.clone());
+        }
+    }
     if settings.sockets.v6_only {
         return all;
     }

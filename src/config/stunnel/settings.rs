@@ -59,6 +59,8 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     /// Its header.
     pub(super) header: At,
+    /// The comments right above it.
+    pub(super) remarks: Vec<String>,
     pub(super) client: bool,
     pub(super) accept: Vec<Written<Vec<Listen>>>,
     pub(super) connect: Vec<Written<Place>>,
@@ -104,6 +106,7 @@ impl Settings {
         Self {
             name: "stunnel".into(),
             header: At { file: 0, span: (0..0).into() },
+            remarks: Vec::new(),
             client: false,
             accept: Vec::new(),
             connect: Vec::new(),
@@ -142,8 +145,8 @@ impl Settings {
     }
 
     /// A section of this name that begins with these as its defaults.
-    pub(super) fn section(&self, name: &str, header: At) -> Self {
-        Self { name: name.into(), header, ..self.clone() }
+    pub(super) fn section(&self, name: &str, header: At, remarks: Vec<String>) -> Self {
+        Self { name: name.into(), header, remarks, ..self.clone() }
     }
 }
 

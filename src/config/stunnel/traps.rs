@@ -21,6 +21,16 @@ pub(super) fn comment(notes: &mut Notes, file: usize, comment: Piece<'_>) {
     );
 }
 
+/// Whether a comment is an option that was turned off.
+pub(super) fn turned_off(comment: Piece<'_>) -> bool {
+    assignments(comment).first().is_some_and(|first| {
+        comment
+            .text
+            .get(..first.start)
+            .is_some_and(|before| before.chars().all(|char| blank(char) || matches!(char, ';' | '#')))
+    })
+}
+
 /// The name of an option that stands within the value of another one: `setuid = nobody setgid = nobody`.
 pub(super) fn second(value: Piece<'_>) -> Option<&'static str> {
     assignments(value).into_iter().find(|found| found.start > 0).map(|found| found.name)

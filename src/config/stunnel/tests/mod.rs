@@ -2,6 +2,7 @@
 
 mod addresses;
 mod ciphers;
+mod converting;
 mod fuzz;
 mod grammar;
 mod included;
@@ -17,7 +18,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::load::{World, parse_in};
+use super::load::{World, read_in};
 use super::{ServiceExtras, Stunnel};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::model::{Service, TlsAccept, TlsConnect};
@@ -42,7 +43,11 @@ fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
 
 /// Parses as `stunnel.conf`, started in `/start`.
 fn parse(text: &str) -> Result<Stunnel, Diagnostics> {
-    parse_in(text, Path::new("stunnel.conf"), &World { directory: PathBuf::from("/start"), lookup: &lookup })
+    read_in(text, Path::new("stunnel.conf"), &world()).map(|read| read.stunnel)
+}
+
+fn world() -> World<'static> {
+    World { directory: PathBuf::from("/start"), lookup: &lookup }
 }
 
 /// A file that is fine and calls for no warning.

@@ -48,12 +48,20 @@ fn no_time_at_all_is_refused_but_for_the_close_and_a_negative_one_never_idles_ou
 fn several_targets_are_tried_in_their_order_or_in_turn() {
     let two = server_with("connect = db2:3306");
     let first = service(&two);
-    assert_eq!((first.balance, first.attempts, first.queue_timeout), (Balance::First, 2, Duration::from_secs(20)));
+    assert_eq!((first.balance, first.attempts, first.queue_timeout), (Balance::First, 2, Duration::from_secs(21)));
     assert_eq!(service(&format!("{two}failover = rr\n")).balance, Balance::RoundRobin);
     assert_eq!(service(&format!("{two}failover = prio\n")).balance, Balance::First);
     assert_eq!(service(&format!("{two}failover = rr\ndelay = yes\n")).balance, Balance::First);
     assert_eq!(service(&format!("{two}failover = rr\ndelay = no\n")).balance, Balance::RoundRobin);
     assert_eq!(only(&format!("{two}failover = x\n")).1, "write prio, rr");
+}
+
+#[test]
+fn a_target_or_an_address_that_is_written_twice_counts_once() {
+    let (message, _) = only(&server_with("connect = 127.0.0.1:3306"));
+    assert_eq!(message, "warning: `127.0.0.1:3306` is a target of this section already");
+    assert_eq!(only_service(&usable(&server_with("connect = 127.0.0.1:3306"))).attempts, 1);
+    assert_eq!(service(&server_with("accept = 127.0.0.1:3307")).accept.len(), 1);
 }
 
 #[test]
