@@ -44,7 +44,7 @@ impl Tunnel {
             LogId::Thread => u64::from(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()),
             LogId::Process => u64::from(std::process::id()),
         };
-        Line(number << LEVEL_BITS | u64::from(self.level & LEVEL) + 1)
+        Line((number << LEVEL_BITS) | (u64::from(self.level & LEVEL) + 1))
     }
 }
 
