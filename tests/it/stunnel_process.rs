@@ -1,0 +1,221 @@
+//! `galeway stunnel` as a process: what init scripts, operators and tools of a stunnel hold on to.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal as Sig, kill_process, test_kill_process};
+
+use crate::fakes::LONG;
+use crate::harness::galeway::binary;
+use crate::harness::process::{Process, Signal};
+use crate::harness::{certs, cli, ports, secs, until, watchdog};
+
+/// A directory with a certificate in it that anybody may write.
+fn open_dir() -> PathBuf {
+    let dir = watchdog::fresh_path("stunnel");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let certs = certs::certificate(&dir, &["localhost"]);
+    let both = fs::read_to_string(certs.cert).unwrap() + &fs::read_to_string(certs.key).unwrap();
+    fs::write(dir.join("server.pem"), both).unwrap();
+    dir
+}
+
+/// A server end.
+fn section(dir: &Path, name: &str, accept: &str) -> String {
+    let cert = dir.join("server.pem");
+    format!("[{name}]\naccept = {accept}\nconnect = 127.0.0.1:{}\ncert = {}\n", ports::free(), cert.display())
+}
+
+fn write(dir: &Path, text: &str) -> PathBuf {
+    let path = dir.join("stunnel.conf");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// One in the foreground; its standard error is a file.
+struct Running {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Running {
+    fn start(dir: &Path, text: &str) -> Self {
+        let conf = write(dir, &format!("foreground = yes\nsyslog = no\ndebug = debug\n{text}"));
+        let log = dir.join("stderr");
+        let to = fs::File::create(&log).unwrap();
+        let mut command = Command::new(binary());
+        command.arg("stunnel").arg(conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(to);
+        let running = Self { process: Process::spawn(&mut command), log };
+        running.wait_for("Accepting new connections");
+        running
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, words: &str) {
+        until(LONG, &format!("{words:?} in {:?}", self.said()), || self.said().contains(words).then_some(()));
+    }
+
+    fn stop(&mut self) -> Option<i32> {
+        self.process.signal(Signal::TERM);
+        self.process.wait(LONG).and_then(|status| status.code())
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+#[test]
+fn it_tells_in_stunnels_words_where_it_listens_and_one_address_of_a_service_is_enough() {
+    let dir = open_dir();
+    let taken = TcpListener::bind(local(0)).unwrap();
+    let taken = taken.local_addr().unwrap();
+    let accept = format!("{taken}\naccept = 127.0.0.1:0\naccept = ::1:0");
+    let mut running = Running::start(&dir, &section(&dir, "a", &accept));
+    // Held until here, and free for the next test only now.
+    let said = running.said();
+    let line = |words: &str| {
+        let line = said.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?}: {said}"));
+        // 2026.01.31 12:00:00
+        let (stamp, rest) = line.split_at(19);
+        assert!(stamp.chars().all(|c| c.is_ascii_digit() || ". :".contains(c)), "{line}");
+        rest.to_owned()
+    };
+    assert_eq!(line("Configuration successful"), " LOG5[ui]: Configuration successful");
+    assert_eq!(
+        line("Binding service"),
+        format!(" LOG5[ui]: Binding service [a] to {taken}: Address already in use (98)")
+    );
+    let bound: Vec<&str> = said.lines().filter(|line| line.contains(" bound to ")).collect();
+    assert_eq!(bound.len(), 2, "{said}");
+    for (line, host) in bound.iter().zip(["127.0.0.1", "::1"]) {
+        let (before, port) = line.rsplit_once(':').unwrap();
+        assert!(
+            before.contains("LOG6[ui]: Service [a] (FD=") && before.ends_with(&format!(" bound to {host}")),
+            "{line}"
+        );
+        TcpStream::connect((host, port.parse::<u16>().unwrap())).unwrap();
+    }
+    assert_eq!(said.matches("Accepting new connections").count(), 1, "{said}");
+    assert_eq!(running.stop(), Some(0));
+    assert!(running.said().contains("LOG5[ui]: Terminated"), "{}", running.said());
+}
+
+#[test]
+fn a_daemon_lets_its_starter_go_and_leaves_its_terminal() {
+    let dir = open_dir();
+    let (pid_file, output) = (dir.join("pid"), dir.join("log"));
+    let global = format!("syslog = no\npid = {}\noutput = {}\n", pid_file.display(), output.display());
+    let conf = write(&dir, &(global + &section(&dir, "a", "127.0.0.1:0")));
+    let seen = cli::run(Command::new(binary()).arg("stunnel").arg(&conf));
+    assert_eq!(seen.code, Some(0), "{seen:?}");
+    assert_eq!((seen.stdout.as_str(), seen.stderr.as_str()), ("", ""));
+    let number = until(LONG, "the pid file", || fs::read_to_string(&pid_file).ok()?.trim().parse::<i32>().ok());
+    watchdog::started(number.cast_unsigned());
+    let pid = Pid::from_raw(number).unwrap();
+    assert_eq!(rustix::process::getsid(Some(pid)).unwrap(), pid, "it has a session of its own");
+    for descriptor in 0..3 {
+        let to = fs::read_link(format!("/proc/{number}/fd/{descriptor}")).unwrap();
+        assert_eq!(to, Path::new("/dev/null"));
+    }
+    assert_eq!(fs::read_link(format!("/proc/{number}/cwd")).unwrap(), Path::new("/"));
+    let said = || fs::read_to_string(&output).unwrap_or_default();
+    until(LONG, "a log file", || said().contains("Configuration successful").then_some(()));
+    kill_process(pid, Sig::TERM).unwrap();
+    until(LONG, "its end", || test_kill_process(pid).is_err().then_some(()));
+    watchdog::ended(number.cast_unsigned());
+    assert!(!pid_file.exists());
+    assert!(said().contains("Terminated"), "{}", said());
+}
+
+#[test]
+fn what_is_wrong_with_a_start_is_said_to_the_starter_by_words_and_exit_code() {
+    let dir = open_dir();
+    let taken = TcpListener::bind(local(0)).unwrap();
+    let in_use = section(&dir, "a", &taken.local_addr().unwrap().to_string());
+    let good = section(&dir, "a", "127.0.0.1:0");
+    let keyless = good.replace("server.pem", "cert.pem");
+    for (text, words) in [
+        (in_use, "Address already in use"),
+        ("nonsense".to_owned(), "Configuration failed"),
+        (keyless, "cert.pem"),
+        (format!("pid = /nonexistent/pid\n{good}"), "cannot write the pid file /nonexistent/pid"),
+        (format!("output = /nonexistent/log\n{good}"), "/nonexistent"),
+    ] {
+        let conf = write(&dir, &format!("syslog = no\n{text}"));
+        let seen = cli::run(Command::new(binary()).arg("stunnel").arg(&conf));
+        assert_eq!(seen.code, Some(2), "{words}: {seen:?}");
+        assert!(seen.stderr.contains(words), "{words}: {seen:?}");
+    }
+}
+
+#[test]
+fn output_is_appended_to_unless_it_is_to_be_overwritten() {
+    let dir = open_dir();
+    let output = dir.join("log");
+    let text = |how: &str| format!("output = {}\nlog = {how}\n{}", output.display(), section(&dir, "a", "127.0.0.1:0"));
+    fs::write(&output, "old\n").unwrap();
+    Running::start(&dir, &text("append")).stop();
+    let said = fs::read_to_string(&output).unwrap();
+    assert!(said.starts_with("old\n") && said.contains("Terminated"), "{said}");
+    Running::start(&dir, &text("overwrite")).stop();
+    let said = fs::read_to_string(&output).unwrap();
+    assert!(!said.contains("old\n") && said.matches("Terminated").count() == 1, "{said}");
+}
+
+#[test]
+fn sighup_takes_a_good_file_and_a_bad_one_changes_nothing() {
+    let dir = open_dir();
+    let [kept, gone, new] = [(); 3].map(|()| ports::free());
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let both = section(&dir, "kept", &at(kept)) + &section(&dir, "gone", &at(gone));
+    let mut running = Running::start(&dir, &both);
+    let listens = |port: u16| TcpStream::connect_timeout(&local(port), secs(5)).is_ok();
+    assert!(listens(kept) && listens(gone) && !listens(new));
+
+    write(&dir, "foreground = yes\nsyslog = no\n[kept]\nnonsense\n");
+    running.process.signal(Signal::HUP);
+    running.wait_for("Failed to reload the configuration file");
+    assert!(listens(kept) && listens(gone) && !listens(new));
+
+    // Whoever connects while the good one comes into force is never refused.
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                assert!(listens(kept), "refused after {asked}");
+                asked += 1;
+            }
+            asked
+        });
+        for round in 0..5 {
+            let other = if round % 2 == 0 { ("new", new) } else { ("gone", gone) };
+            let text = section(&dir, "kept", &at(kept)) + &section(&dir, other.0, &at(other.1));
+            write(&dir, &format!("foreground = yes\nsyslog = no\ndebug = debug\n{text}"));
+            running.process.signal(Signal::HUP);
+            until(LONG, other.0, || listens(other.1).then_some(()));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(asker.join().unwrap() > 0);
+    });
+    until(LONG, "the removed service's end", || (!listens(gone)).then_some(()));
+    assert!(listens(new));
+    assert_eq!(running.said().matches("Accepting new connections").count(), 1);
+
+    // What a process is only once.
+    write(&dir, &format!("foreground = yes\nsyslog = no\npid = {}/pid\n{both}", dir.display()));
+    running.process.signal(Signal::HUP);
+    running.wait_for("pid has changed: that needs a restart");
+    assert!(!dir.join("pid").exists());
+    assert_eq!(running.stop(), Some(0));
+}
