@@ -15,7 +15,7 @@ use clap::Args;
 
 use self::facts::Facts;
 use self::format::Checked;
-use self::warnings::Remark;
+use self::warnings::{Dialect, Remark};
 use super::{FileArg, WRONG, say};
 use crate::config::{self, Config, Service};
 use crate::health::probe::Prober;
@@ -66,9 +66,10 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     for (service, facts) in checked.services().zip(&audit.services) {
-        say(&format!("{}: {}.\n", title(service), policy::sentence(service, facts)));
+        let sentence = policy::sentence(service, facts, checked.redirect(service));
+        say(&format!("{}: {sentence}.\n", title(service, &checked)));
     }
-    say(&format!("{}: right ({})\n", path.display(), summary(config)));
+    say(&format!("{}: right ({})\n", path.display(), summary(&checked)));
     ExitCode::SUCCESS
 }
 
@@ -131,14 +132,24 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn title(service: &Service) -> String {
+fn title(service: &Service, checked: &Checked) -> String {
+    let name = &service.name;
     match policy::addresses(&service.accept).as_str() {
-        "" => format!("service {}", service.name),
-        addresses => format!("service {} on {addresses}", service.name),
+        "" => {
+            let names = checked.names(service);
+            let asked = policy::list(names.iter().map(|(pattern, _)| (*pattern).to_owned()), "or");
+            let master = names.first().map(|(_, master)| *master).unwrap_or_default();
+            format!("service {name}, for clients of {master} that ask for {asked}")
+        }
+        addresses => format!("service {name} on {addresses}"),
     }
 }
 
-fn summary(config: &Config) -> String {
+fn summary(checked: &Checked) -> String {
+    let config = &checked.config;
+    if checked.dialect == Dialect::Stunnel {
+        return format!("stunnel.conf, {}", count(checked.services().count(), "service"));
+    }
     let nodes: usize = config.clusters.iter().map(|c| c.nodes.len()).sum();
     format!(
         "{} in {}, {}, {}",

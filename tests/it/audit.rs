@@ -110,3 +110,45 @@ fn files_that_cannot_be_used_are_errors_all_of_them_at_once() {
         assert_eq!(*line, why);
     }
 }
+
+#[test]
+fn a_stunnel_conf_is_checked_as_well() {
+    let dir = files(2090);
+    let (shown, cas) = (dir.display(), dir.join("cas"));
+    let global = format!("cert = {shown}/c.pem\nkey = {shown}/k.pem\nforeground = yes\nsyslog = no\n");
+    let section = "[mysql]\naccept = 127.0.0.1:3307\nconnect = 127.0.0.1:3306\n";
+    // As the manual has it that this is for: the option stands in the comment.
+    let published = format!("{global}# Authentication stuff verify = 2\nCApath = {}\n{section}", cas.display());
+    let said = check(&dir, "stunnel.conf", &published);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let ends = "forwards in clear to 127.0.0.1:3306.\n";
+    let open = "service mysql on 127.0.0.1:3307: accepts TLS 1.3 from anybody: no certificate is asked for; ";
+    assert_eq!(said.stdout, format!("{open}{ends}{shown}/stunnel.conf: right (stunnel.conf, 1 service)\n"));
+    for part in [
+        "stunnel.conf:5:24: warning: this is a comment, so `verify = 2` does not hold",
+        "stunnel.conf: warning: service mysql: no certificate is asked of clients, so anybody who reaches it is let in: write \
+         verifyChain = yes and CAfile or CApath",
+    ] {
+        assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
+    }
+
+    // Repaired, and under a name that tells nothing of the format.
+    let repaired = published.replace("# Authentication stuff verify", "# Authentication stuff\nverify");
+    let said = check(&dir, "tunnel", &repaired);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let chain = format!("any certificate of the one CA in {}, no name check", cas.display());
+    let closed = format!("service mysql on 127.0.0.1:3307: accepts TLS 1.3 from {chain}; {ends}");
+    assert!(said.stdout.starts_with(&closed), "{}", said.stdout);
+    assert!(said.stderr.ends_with("name those you mean: checkHost = NAME, or verifyPeer = yes\n"), "{}", said.stderr);
+    assert!(!said.stderr.contains("this is a comment"), "{}", said.stderr);
+
+    // What is wrong with the files is wrong in either format.
+    std::fs::remove_file(cas.join("01234567.0")).unwrap();
+    let said = check(&dir, "tunnel", &repaired);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let why = format!(
+        "{shown}/tunnel: error: service mysql: tls: {}: holds no certificate under a hashed name",
+        cas.display()
+    );
+    assert!(said.stderr.contains(&why), "{}", said.stderr);
+}

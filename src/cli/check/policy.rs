@@ -10,14 +10,16 @@ use crate::net::tls::{Policy, Trust};
 /// More of a list than this is counted, not named.
 const NAMED: usize = 3;
 
-/// The policy that is in force once the service runs: `accepts … ; forwards …`.
-pub(super) fn sentence(service: &Service, facts: &Facts) -> String {
-    format!(
-        "{}{}; {}",
-        accepts(service, facts.accept.as_ref()),
-        sources(service),
-        forwards(service, facts.connect.as_ref())
-    )
+/// The policy that is in force once the service runs: `accepts … ; forwards …`. Clients that are refused go to `redirect`, if
+/// that is anywhere.
+pub(super) fn sentence(service: &Service, facts: &Facts, redirect: &[Place]) -> String {
+    let mut said = accepts(service, facts.accept.as_ref()) + &sources(service);
+    said += "; ";
+    said += &forwards(service, facts.connect.as_ref());
+    if !redirect.is_empty() {
+        said += &format!("; all others go to {}", list(redirect.iter().map(Place::to_string), "or"));
+    }
+    said
 }
 
 /// Where a service listens.

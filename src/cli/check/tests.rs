@@ -88,7 +88,7 @@ fn said(service: &Service, facts: &Facts, dialect: Dialect) -> Vec<String> {
 fn a_plain_service_says_that_it_is() {
     let mut plain = service("127.0.0.1:3307", &["127.0.0.1:3306"]);
     assert_eq!(
-        sentence(&plain, &Facts::default()),
+        sentence(&plain, &Facts::default(), &[]),
         "accepts in clear from anybody; forwards in clear to 127.0.0.1:3306"
     );
     (plain.allow, plain.deny) =
@@ -96,7 +96,7 @@ fn a_plain_service_says_that_it_is() {
     plain.target = Target::cluster("main");
     let expected = "accepts in clear from anybody, at 10.0.0.0/8 only, but not at 10.0.0.7/32; forwards in clear to the nodes \
                     of cluster main";
-    assert_eq!(sentence(&plain, &Facts::default()), expected);
+    assert_eq!(sentence(&plain, &Facts::default(), &[]), expected);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_server_end_says_whom_it_lets_in() {
     let pin = Pin([0; 32]);
     let mut of = |auth: ClientAuth, peer: PeerRules, anchors: usize| {
         end.tls = accept(auth, peer);
-        let said = sentence(&end, &facts(Some(trust(anchors)), None));
+        let said = sentence(&end, &facts(Some(trust(anchors)), None), &[]);
         said.strip_suffix(ends).unwrap_or_else(|| panic!("{said}")).to_owned()
     };
     let cas = "/etc/grid-security/certificates";
@@ -147,7 +147,10 @@ fn a_server_end_says_whom_it_lets_in() {
         "accepts TLS 1.3 from any certificate whose key is sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     );
     let in_store = PeerRules { chain: false, in_store: true, ..chain(&["/peers"]) };
-    assert_eq!(of(ClientAuth::Require, in_store, 3), "accepts TLS 1.3 from the 3 certificates in /peers");
+    assert_eq!(of(ClientAuth::Require, in_store.clone(), 3), "accepts TLS 1.3 from the 3 certificates in /peers");
+    end.tls = accept(ClientAuth::Require, in_store);
+    let said = sentence(&end, &facts(Some(trust(1)), None), &places(&["127.0.0.1:80"]));
+    assert!(said.ends_with(&format!("the one certificate in /peers{ends}; all others go to 127.0.0.1:80")), "{said}");
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn a_client_end_says_whom_it_believes_and_who_it_is() {
         Arc::make_mut(&mut tls).server_name = server_name.map(Into::into);
         end.connect_tls = Some(tls);
         let own = own.iter().map(|subject| dated(subject, "/c.pem", NOW + 1000 * DAY)).collect();
-        let said = sentence(&end, &facts(None, Some(Policy { own, ..trust(94) })));
+        let said = sentence(&end, &facts(None, Some(Policy { own, ..trust(94) })), &[]);
         said.strip_prefix(begins).unwrap_or_else(|| panic!("{said}")).to_owned()
     };
     assert_eq!(
@@ -191,7 +194,7 @@ fn the_versions_are_those_that_are_spoken() {
         let protocol = &mut Arc::make_mut(&mut tls).protocol;
         (protocol.min_version, protocol.max_version) = (min_version, max_version);
         end.tls = Some(tls);
-        sentence(&end, &Facts::default()).split(" from").next().unwrap().to_owned()
+        sentence(&end, &Facts::default(), &[]).split(" from").next().unwrap().to_owned()
     };
     assert_eq!(of(TlsVersion::V12, TlsVersion::V12), "accepts TLS 1.2");
     assert_eq!(of(TlsVersion::V12, TlsVersion::V13), "accepts TLS 1.2 and 1.3");

@@ -23,7 +23,6 @@ pub(super) enum Dialect {
     /// galeway.toml.
     Toml,
     /// stunnel.conf, whose reader says some of this itself, at its place.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the reader of stunnel.conf is not there yet"))]
     Stunnel,
 }
 
