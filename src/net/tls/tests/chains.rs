@@ -426,6 +426,14 @@ fn names_are_matched_by_kind() {
     ] {
         assert_eq!(judge(Of::Servers, &rules, &pem.pem, Some(name)).is_ok(), good, "{name}");
     }
+    // A star in front of a single label would be for a whole top-level domain, on either side.
+    let wide = ca.issue_with("x", |params| {
+        params.subject_alt_names =
+            ["*.org", "db1.test"].map(|n| rcgen::SanType::DnsName(n.try_into().unwrap())).to_vec();
+    });
+    for name in ["example.org", "*.test"] {
+        assert!(judge(Of::Servers, &rules, &wide.pem, Some(name)).is_err(), "{name}");
+    }
     assert!(!Names::default().is_for(&Wanted::parse("x"), true));
 }
 
