@@ -202,6 +202,7 @@ fn links_within_the_documents_lead_somewhere() {
         "docs/cluster.md",
         "docs/configuration.md",
         "docs/recover.md",
+        "docs/stunnel.md",
     ];
     let mut links = 0;
     for document in documents {

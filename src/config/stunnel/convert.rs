@@ -1,5 +1,6 @@
 //! A stunnel.conf as the TOML that behaves the same: what differs from Galeway's defaults, and a word about the rest.
 
+mod stores;
 mod wanting;
 
 use std::fmt::Write as _;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::defaults::CONNECT_TLS_TIMEOUT;
 use super::super::diagnostic::Diagnostics;
-use super::super::model::{Admin, Config, Process, Service, TlsAccept, TlsConnect};
+use super::super::model::{Admin, Config, PeerRules, Process, Service, TlsAccept, TlsConnect};
 use super::super::print::print;
 use super::super::source::harmless;
 #[cfg(test)]
@@ -91,6 +92,8 @@ fn text(read: &Read, config: &Config, wanting: &Wanting, file: &Path) -> String 
     let full = print(config);
     let plain = print(&baseline(config));
     let plain: Vec<(&str, Vec<&str>)> = sections(&plain);
+    let mut services = config.services.iter();
+    let mut rules = None;
     let mut headers = read.sections.sections.iter().filter(|settings| !settings.accept.is_empty());
     for (header, lines) in sections(&full) {
         let default = plain.iter().find(|(known, _)| *known == header).map(|(_, lines)| lines.as_slice());
@@ -103,6 +106,10 @@ fn text(read: &Read, config: &Config, wanting: &Wanting, file: &Path) -> String 
         out.push('\n');
         if is_service && let Some(settings) = headers.next() {
             heading(&mut out, read, settings);
+            rules = services.next().and_then(|service| peer(service));
+        }
+        if of_tls && let Some(rules) = rules {
+            out.push_str(&stores::comments(rules));
         }
         for line in [header].into_iter().chain(kept) {
             out.push_str(line);
@@ -110,6 +117,11 @@ fn text(read: &Read, config: &Config, wanting: &Wanting, file: &Path) -> String 
         }
     }
     out
+}
+
+/// How the other end of a service's TLS is judged.
+fn peer(service: &Service) -> Option<&PeerRules> {
+    service.tls.as_ref().map(|tls| &tls.peer).or(service.connect_tls.as_ref().map(|tls| &tls.peer))
 }
 
 /// What stands above a service: where it comes from, and what its author wrote above it.

@@ -133,6 +133,26 @@ fn every_policy_reads_back_as_itself() {
 }
 
 #[test]
+fn who_is_in_the_store_is_named_above_the_rules() {
+    let files = Files::new("store");
+    let pair = rcgen::generate_simple_self_signed(["peer.example".to_owned()]).unwrap();
+    fs::write(files.0.join("ca.pem"), pair.cert.pem()).unwrap();
+    fs::write(files.0.join("certs/0123abcd.0"), pair.cert.pem()).unwrap();
+    fs::write(files.0.join("certs/policy.info"), pair.cert.pem()).unwrap();
+    let line = |toml: &str| {
+        toml.lines().filter(|line| line.starts_with("# In the store now: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let file = line(&converted(&files.within(&server_with("verify = 4\nCAfile = /ca.pem"))).toml);
+    assert_eq!(file.len(), 1);
+    assert!(file[0].starts_with("# In the store now: CN=rcgen self signed cert sha256/"), "{file:?}");
+    let directory = line(&converted(&files.within(&server_with("verify = 3\nCApath = /certs"))).toml);
+    assert_eq!(directory, file);
+    assert_eq!(line(&converted(&files.within(&server_with("verify = 2\nCAfile = /ca.pem"))).toml), [""; 0]);
+    let gone = converted(&server_with("verify = 4\nCAfile = /nowhere.pem")).toml;
+    assert!(gone.contains("# /nowhere.pem cannot be read now: No such file"), "{gone}");
+}
+
+#[test]
 fn what_toml_cannot_say_is_said_to_be_missing() {
     let hidden = "[b]\nsni = mysql:b.example\nconnect = db2:3306\ncert = /b.pem\n";
     let lines =

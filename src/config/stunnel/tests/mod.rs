@@ -3,6 +3,7 @@
 mod addresses;
 mod ciphers;
 mod converting;
+mod documented;
 mod fuzz;
 mod grammar;
 mod included;
