@@ -219,6 +219,7 @@ impl TlsAccept {
             protocol: TlsProtocol::default(),
             max_handshakes: HANDSHAKES,
             resumption: true,
+            resumption_with_certificates: false,
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct TlsAccept {
     pub max_handshakes: u32,
     /// Whether a client without a certificate may resume a session.
     pub resumption: bool,
+    /// Whether, with [`Self::resumption`], one that is asked for a certificate may as well. What it showed first is judged again
+    /// then, by what is trusted now. stunnel's way; no key of galeway.toml.
+    pub resumption_with_certificates: bool,
 }
 
 /// TLS of the connecting side: we are the client.

@@ -47,6 +47,17 @@ pub(super) fn connect(text: &str, world: &World<'_>) -> Result<Place, Malformed>
     }
 }
 
+/// A target of `redirect`: port 0 is nowhere, and whoever is sent there is closed.
+pub(super) fn redirect(text: &str, world: &World<'_>) -> Result<Place, Malformed> {
+    match read(text)? {
+        Written::Host(host, 0) => {
+            let host = host.unwrap_or("localhost").to_owned();
+            Ok(Place::Host(HostPort { host, port: 0 }))
+        }
+        _ => connect(text, world),
+    }
+}
+
 /// The address that connections come from.
 pub(super) fn local(text: &str, world: &World<'_>) -> Result<IpAddr, Malformed> {
     let found = resolve(text, text, world)?;

@@ -92,6 +92,10 @@ pub(super) fn service(
     notes: &mut Notes,
 ) {
     let applied = match key {
+        "exec" | "execargs" => {
+            settings.exec.get_or_insert(line.at);
+            Ok(())
+        }
         "accept" | "connect" | "redirect" | "local" | "sni" | "failover" | "delay" | "retry" | "transparent"
         | "protocol" | "reset" | "socket" | "timeoutbusy" | "timeoutclose" | "timeoutconnect" | "timeoutidle" => {
             traffic(settings, line, key, world, notes)
@@ -115,7 +119,7 @@ fn traffic(settings: &mut Settings, line: Given<'_>, key: &str, world: &World<'_
             settings.ends = [settings.ends[0], true];
             settings.connect.push(line.written(address::connect(line.value, world)?));
         }
-        "redirect" => settings.redirect.push(line.written(address::connect(line.value, world)?)),
+        "redirect" => settings.redirect.push(line.written(address::redirect(line.value, world)?)),
         "local" => settings.local = Some(line.written(address::local(line.value, world)?)),
         "sni" => settings.sni.push(line.written(line.value.to_owned())),
         "failover" => settings.round_robin = names::word(line.value, &[("prio", false), ("rr", true)])?,

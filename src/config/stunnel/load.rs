@@ -219,7 +219,8 @@ impl Reader<'_, '_> {
             return self.notes.error(at, format!("the value of `{}` is not UTF-8 text", option.name), "");
         }
         let key = option.name.to_ascii_lowercase();
-        if let Some(refusal) = refused::always(&key) {
+        // A section decides, once all of it is known.
+        if let Some(refusal) = refused::always(&key).filter(|_| !self.is_idle_exec(&key)) {
             return self.notes.error(
                 name_at,
                 format!("`{}` is refused: {}", option.name, refusal.why),
@@ -238,6 +239,11 @@ impl Reader<'_, '_> {
             return self.notes.error(at, message, "a comment is a line of its own, which begins with ; or #");
         }
         self.known(option, Given { name: option.name, value: value.text, at }, &key);
+    }
+
+    /// Whether it is the program of a section, which may stand there without being run: see `Settings::exec`.
+    fn is_idle_exec(&self, key: &str) -> bool {
+        matches!(key, "exec" | "execargs") && !self.out.sections.is_empty()
     }
 
     fn unknown(&mut self, at: At, name: &str, value: Piece<'_>) {

@@ -18,7 +18,7 @@ use super::super::source::quote;
 use super::load::{Sections, World};
 use super::notes::{At, Notes};
 use super::settings::{Settings, Written};
-use super::{Launch, ServiceExtras, Syslog, VirtualHost};
+use super::{Launch, ServiceExtras, Syslog, VirtualHost, refused};
 
 /// What the whole file is read against.
 struct Whole<'a> {
@@ -104,17 +104,18 @@ fn section(
     let header = settings.header;
     let hidden = !settings.client && !settings.sni.is_empty();
     let [accepts, connects] = settings.ends;
+    let runs_nothing = exec(whole, settings, hidden, notes);
     if !accepts && !hidden {
         let help = "write accept = [HOST:]PORT; without a host every address of this one is listened on";
-        notes.error(header, format!("section {} has no `accept`", quote(name)), help);
+        notes.error(header, ends(name, "accept"), help);
     }
     if let Some(accept) = settings.accept.first().filter(|_| hidden) {
         let help = "it is reached by the accept of the service that `sni` names; take one of the two out";
         notes.error(accept.at, format!("section {} has both `accept` and `sni`", quote(name)), help);
     }
-    if !connects {
+    if !connects && !runs_nothing {
         let help = "write connect = [HOST:]PORT, once for each target";
-        notes.error(header, format!("section {} has no `connect`", quote(name)), help);
+        notes.error(header, ends(name, "connect"), help);
     }
     if let Some(at) = settings.proxy.filter(|_| settings.client) {
         let help = "stunnel does not send it to a TLS server either; take the line out of this section";
@@ -164,6 +165,28 @@ fn section(
         connected: settings.sockets.connected,
     };
     Some((service, extras))
+}
+
+/// In stunnel's words first: its users and their tools know them.
+fn ends(name: &str, missing: &str) -> String {
+    format!("Service [{name}]: Each service must define two endpoints: section {} has no `{missing}`", quote(name))
+}
+
+/// Whether a program stands in place of `connect` where that is let be: no program is ever run here.
+fn exec(whole: &Whole<'_>, settings: &Settings, hidden: bool, notes: &mut Notes) -> bool {
+    let Some(at) = settings.exec else { return false };
+    let mut names = whole.sections.sections.iter().filter(|other| !other.client).flat_map(|other| &other.sni);
+    let leads_on = names.any(|sni| sni.value.split_once(':').is_some_and(|(service, _)| *service == *settings.name));
+    if !settings.client && (hidden || leads_on || !settings.redirect.is_empty()) {
+        let help = "those that `redirect` or `sni` send elsewhere are served; write connect for the others";
+        notes.warning(at, "no program is started here: connections that are for `exec` are closed", help);
+        return true;
+    }
+    if let Some(refusal) = refused::always("exec") {
+        notes.error(at, format!("`exec` is refused: {}", refusal.why), refusal.instead);
+    }
+    // Said once is enough.
+    true
 }
 
 /// The targets, each once.

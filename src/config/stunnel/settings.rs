@@ -66,6 +66,9 @@ pub(super) struct Settings {
     pub(super) connect: Vec<Written<Place>>,
     /// Whether there is an `accept` and a `connect`, right or wrong.
     pub(super) ends: [bool; 2],
+    /// A program in place of `connect`. It is never run: where other connections than its own are sent elsewhere (`redirect`,
+    /// `sni` of servers) its own are closed.
+    pub(super) exec: Option<At>,
     pub(super) redirect: Vec<Written<Place>>,
     pub(super) sni: Vec<Written<String>>,
     pub(super) cert: Option<Written<PathBuf>>,
@@ -111,6 +114,7 @@ impl Settings {
             accept: Vec::new(),
             connect: Vec::new(),
             ends: [false, false],
+            exec: None,
             redirect: Vec::new(),
             sni: Vec::new(),
             cert: None,

@@ -45,16 +45,17 @@ impl Versions {
         self.at = Some(at);
     }
 
-    /// The oldest and the newest version. Without a word about it 1.3 alone; 1.2 wherever something asks for it.
+    /// The oldest and the newest version. Without a word about it 1.3 alone where TLS is accepted; a connecting side takes 1.2
+    /// as well from a far end that has no newer, which may be somebody else's to update.
     ///
     /// # Errors
     /// None is left, and the place that spoke of it last.
-    pub(super) fn range(self) -> Result<(TlsVersion, TlsVersion), Option<At>> {
+    pub(super) fn range(self, connecting: bool) -> Result<(TlsVersion, TlsVersion), Option<At>> {
         let asks_for_older = self.max == Some(Bound::To(TlsVersion::V12)) || self.without_13;
         let mut min = match self.min {
             Some(Bound::To(version)) => version,
             Some(Bound::Open) => TlsVersion::V12,
-            None if asks_for_older => TlsVersion::V12,
+            None if asks_for_older || connecting => TlsVersion::V12,
             None => TlsVersion::V13,
         };
         let mut max = match self.max {

@@ -260,7 +260,7 @@ fn config(
     let algorithms = provider.signature_verification_algorithms;
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(&settings.protocol))?;
-    let mutual = peers.is_some();
+    let mutual = peers.is_some() && !(settings.resumption && settings.resumption_with_certificates);
     let builder = match peers {
         Some(peers) => builder.with_client_cert_verifier(Arc::new(Verifier { peers, algorithms, mandatory })),
         None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
@@ -268,7 +268,7 @@ fn config(
     let mut config = builder.with_cert_resolver(shown);
     config.ignore_client_order = !settings.protocol.cipher_suites.is_empty();
     (config.session_storage, config.send_tls13_tickets) = match (mutual, settings.resumption) {
-        // A resumed session is not asked for its certificate again.
+        // A resumed session is not asked for its certificate again; that it resumes nothing, see `Token`.
         (true, _) => (Arc::new(NoServerSessionStorage {}) as _, 1),
         (false, true) => (ServerSessionMemoryCache::new(RESUMABLE) as _, 2),
         (false, false) => (Arc::new(NoServerSessionStorage {}) as _, 0),

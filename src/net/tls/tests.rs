@@ -181,7 +181,15 @@ fn identity(dir: &Dir, name: &str, pair: &Pair) -> Identity {
 }
 
 fn accepting(identity: Identity, client_auth: ClientAuth, peer: PeerRules) -> TlsAccept {
-    TlsAccept { identity, client_auth, peer, protocol: protocol(), max_handshakes: 8, resumption: true }
+    TlsAccept {
+        identity,
+        client_auth,
+        peer,
+        protocol: protocol(),
+        max_handshakes: 8,
+        resumption: true,
+        resumption_with_certificates: false,
+    }
 }
 
 fn connecting(identity: Option<Identity>, peer: PeerRules) -> TlsConnect {

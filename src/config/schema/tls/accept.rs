@@ -28,6 +28,7 @@ pub(in super::super) fn accept(table: &Table<'_>) -> Option<Arc<TlsAccept>> {
         protocol: protocol(table, default.protocol),
         max_handshakes: max_handshakes(table, default.max_handshakes),
         resumption: table.boolean("resumption", default.resumption),
+        resumption_with_certificates: default.resumption_with_certificates,
         identity: default.identity,
     };
     Some(Arc::new(TlsAccept { identity: identity?, ..tls }))

@@ -59,6 +59,7 @@ pub(super) fn of_section(
         peer,
         protocol,
         resumption: settings.resume,
+        resumption_with_certificates: true,
         ..TlsAccept::new(identity)
     }));
     Some(())
@@ -192,7 +193,7 @@ fn warn(settings: &Settings, service: &Service, notes: &mut Notes) {
 }
 
 fn protocol(settings: &Settings, notes: &mut Notes) -> Option<TlsProtocol> {
-    let (min_version, max_version) = match settings.versions.range() {
+    let (min_version, max_version) = match settings.versions.range(settings.client) {
         Ok(range) => range,
         Err(at) => {
             let help = "allow TLSv1.3, the default, or TLSv1.2";

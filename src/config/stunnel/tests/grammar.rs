@@ -121,14 +121,14 @@ fn all_errors_come_in_one_go_with_their_lines() {
     assert_eq!(
         said(text),
         [
-            "1: error: section `a` has no `connect`",
+            "1: error: Service [a]: Each service must define two endpoints: section `a` has no `connect`",
             "1: error: section `a` accepts TLS and has no `cert`",
             "2: error: `x:y:z`: `z` is neither a port number nor a TCP service of /etc/services",
             "3: error: `9` is no level",
             "4: error: there is no option `foo`",
             "5: error: this section has no name",
-            "5: error: section `` has no `accept`",
-            "5: error: section `` has no `connect`",
+            "5: error: Service []: Each service must define two endpoints: section `` has no `accept`",
+            "5: error: Service []: Each service must define two endpoints: section `` has no `connect`",
             "5: error: section `` accepts TLS and has no `cert`",
         ]
     );

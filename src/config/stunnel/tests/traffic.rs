@@ -117,11 +117,11 @@ fn what_such_a_section_says_has_to_lead_somewhere() {
 fn a_section_has_two_ends() {
     assert_eq!(
         said("[a]\nclient = yes\nconnect = 1\nverify = 4\nCAfile = /c\n"),
-        ["1: error: section `a` has no `accept`"]
+        ["1: error: Service [a]: Each service must define two endpoints: section `a` has no `accept`"]
     );
     assert_eq!(
         said("[a]\nclient = yes\naccept = 1\nverify = 4\nCAfile = /c\n"),
-        ["1: error: section `a` has no `connect`"]
+        ["1: error: Service [a]: Each service must define two endpoints: section `a` has no `connect`"]
     );
 }
 
