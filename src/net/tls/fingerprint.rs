@@ -9,7 +9,7 @@ use super::files::hashed_files;
 
 /// Of one file: device, inode, size, and the times in nanoseconds at which content and inode changed. A symlink is followed,
 /// so one that is swapped (Kubernetes) shows as another inode; the change time shows a rewrite that keeps the rest.
-type Mark = Result<(u64, u64, u64, i128, i128), io::ErrorKind>;
+pub(super) type Mark = Result<(u64, u64, u64, i128, i128), io::ErrorKind>;
 
 /// Of all files that some paths lead to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,7 +74,8 @@ impl Watch {
     }
 }
 
-fn mark(path: &Path) -> Mark {
+/// The mark of one file.
+pub(super) fn mark(path: &Path) -> Mark {
     let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     match std::fs::metadata(path) {
         // A directory's own times change with every file beside those that count.

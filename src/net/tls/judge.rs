@@ -255,7 +255,8 @@ impl Judge<'_> {
     /// The CRLs that count now, those in front that are by the very key that signed the leaf: a CA that took a new key under
     /// its old name has one by each.
     fn crls(&self, leaf: &Facts, now: i64) -> Vec<&Crl> {
-        let mut crls: Vec<&Crl> = self.store.crls.iter().filter(|crl| crl.this_update <= now).collect();
+        let mut crls: Vec<&Crl> =
+            self.store.crls.iter().map(AsRef::as_ref).filter(|crl: &&Crl| crl.this_update <= now).collect();
         crls.sort_by_key(|crl| crl.authority_key.is_none() || crl.authority_key != leaf.authority_key);
         crls
     }

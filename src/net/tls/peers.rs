@@ -101,7 +101,7 @@ impl Peers {
         let rules = Rules::new(settings)?;
         // Before the reading: a change meanwhile is then seen by the next look.
         let seen = fingerprint(settings);
-        let store = Store::load(settings)?;
+        let store = Store::load(settings, None)?;
         Ok(Self {
             of,
             settings: settings.clone(),
@@ -169,7 +169,8 @@ impl Peers {
         let changed = lock(&self.watch).settled(print, anew);
         let mut fresh = false;
         if anew || !changed.is_empty() {
-            match Store::load(&self.settings) {
+            let previous = self.store.load_full();
+            match Store::load(&self.settings, Some(&previous).filter(|_| !anew).map(AsRef::as_ref)) {
                 Ok(store) => {
                     result.reloaded.extend(if anew { self.paths() } else { changed });
                     result.skipped.extend(store.skipped.iter().cloned());

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::certificate::Facts;
 use super::identity::Shown;
 use super::peers::Peers;
+use super::store::Crl;
 
 /// What is in force on one side.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Policy {
         let own = shown.map(|shown| shown.chain().iter().map(|f| Dated::of(f, Some(shown.file()))).collect());
         let trust = peers.map(|peers| {
             let store = peers.store();
-            let crl = |crl: &super::store::Crl| Dated {
+            let crl = |crl: &Arc<Crl>| Dated {
                 subject: crl.issuer_words.clone(),
                 not_after: crl.next_update.unwrap_or(i64::MAX),
                 file: Some(crl.file.clone()),

@@ -1,7 +1,8 @@
 //! Trusted certificates and CRLs, as read from their files.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use webpki::{CertRevocationList, OwnedCertRevocationList};
@@ -13,7 +14,7 @@ use super::SetupError;
 use super::certificate::{Facts, sha256};
 use super::dn::Dn;
 use super::files::{bad_file, certificates, crls, denied, hashed_files};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, Mark, mark};
 use crate::config::{CaStore, PeerRules};
 
 /// Where the certificates of the operating system are looked for; watched, the reading is rustls-native-certs'.
@@ -65,7 +66,9 @@ pub(super) struct Store {
     /// Digests of subject and public key.
     keys: HashSet<[u8; 32]>,
     /// The newest first.
-    pub(super) crls: Vec<Crl>,
+    pub(super) crls: Vec<Arc<Crl>>,
+    /// Where they are from.
+    crl_files: HashMap<PathBuf, CrlFile>,
     /// Files, or certificates of them, that could not be used, and why.
     pub(super) skipped: Vec<(PathBuf, String)>,
     /// Where it is from, for messages: `"/etc/ca.pem"`.
@@ -88,8 +91,8 @@ pub(super) fn fingerprint(rules: &PeerRules) -> Fingerprint {
 }
 
 impl Store {
-    /// Reads all files that `rules` lead to. What cannot be used is skipped and named, unless nothing is left then.
-    pub(super) fn load(rules: &PeerRules) -> Result<Self, SetupError> {
+    /// Reads all files that `rules` lead to, but for CRLs that `previous` has from files unchanged since. What cannot be used is skipped and named, unless nothing is left then.
+    pub(super) fn load(rules: &PeerRules, previous: Option<&Self>) -> Result<Self, SetupError> {
         let mut store = Self::default();
         match &rules.ca {
             None => {}
@@ -113,7 +116,7 @@ impl Store {
             return Err(bad_file(&path, format!("holds no certificate of a CA that could be trusted{only}")));
         }
         for path in &rules.crl {
-            store.load_crls(path)?;
+            store.load_crls(path, previous)?;
         }
         store.crls.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
         Ok(store)
@@ -194,25 +197,27 @@ impl Store {
         Ok(())
     }
 
-    fn load_crls(&mut self, path: &Path) -> Result<(), SetupError> {
+    fn load_crls(&mut self, path: &Path, previous: Option<&Self>) -> Result<(), SetupError> {
         let files = hashed_files(path, "r").map_err(|e| bad_file(path, denied(&e)))?;
         let directory = files.as_slice() != [path];
         let before = self.crls.len();
         let skipped = self.skipped.len();
         for file in &files {
-            match crls(file) {
-                Ok(found) => {
-                    for (i, der) in found.iter().enumerate() {
-                        match Crl::parse(der, file) {
-                            Ok(crl) => self.crls.push(crl),
-                            Err(what) => self.skipped.push((file.clone(), format!("CRL {}: {what}", i + 1))),
-                        }
+            let read = match previous.and_then(|store| store.crl_files.get(file)) {
+                // CRLs are the one thing here that is large.
+                Some(read) if read.mark.is_ok() && read.mark == mark(file) => read.clone(),
+                _ => match CrlFile::read(file) {
+                    Err(e) if !directory => return Err(e),
+                    Err(SetupError::File { what, .. }) => {
+                        CrlFile { mark: mark(file), crls: Vec::new(), skipped: vec![what] }
                     }
-                }
-                Err(e) if !directory => return Err(e),
-                Err(SetupError::File { path, what }) => self.skipped.push((path, what)),
-                Err(e) => self.skipped.push((file.clone(), e.to_string())),
-            }
+                    Err(e) => return Err(e),
+                    Ok(read) => read,
+                },
+            };
+            self.crls.extend(read.crls.iter().cloned());
+            self.skipped.extend(read.skipped.iter().map(|what| (file.clone(), what.clone())));
+            self.crl_files.insert(file.clone(), read);
         }
         if self.crls.len() > before {
             return Ok(());
@@ -227,6 +232,30 @@ impl Store {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What a file of CRLs held.
+#[derive(Debug, Clone)]
+struct CrlFile {
+    /// When it was read.
+    mark: Mark,
+    crls: Vec<Arc<Crl>>,
+    /// What in it does not count.
+    skipped: Vec<String>,
+}
+
+impl CrlFile {
+    fn read(file: &Path) -> Result<Self, SetupError> {
+        // Before the reading: a change meanwhile is then seen by the next look.
+        let mut read = Self { mark: mark(file), crls: Vec::new(), skipped: Vec::new() };
+        for (i, der) in crls(file)?.iter().enumerate() {
+            match Crl::parse(der, file) {
+                Ok(crl) => read.crls.push(Arc::new(crl)),
+                Err(what) => read.skipped.push(format!("CRL {}: {what}", i + 1)),
+            }
+        }
+        Ok(read)
     }
 }
 

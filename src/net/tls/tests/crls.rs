@@ -139,6 +139,26 @@ fn a_hashed_directory_is_read_by_its_hashed_names_alone() {
     assert_eq!(store.skipped[0].1, "holds no certificate in PEM form");
     assert_eq!(client(&chain_to(&r.dir.path("cas")), &r.good).unwrap(), 3);
     r.dir.write("unhashed/root.pem", &r.root.pem);
-    let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed"))).unwrap_err().to_string();
+    let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed")), None).unwrap_err().to_string();
     says(&error, &["unhashed: holds no certificate under a hashed name like 5f15c80c.0: run `openssl rehash` on it"]);
+}
+
+#[test]
+fn crls_are_read_again_where_their_own_file_has_changed_alone() {
+    let r = revocation();
+    r.dir.write("crls/00000000.r0", r.root.crl(&[], 4000));
+    r.dir.write("crls/11111111.r0", "half");
+    let peers = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crls"]));
+    let before = peers.store();
+    r.dir.write("crls/22222222.r0", r.between.crl(&[&r.bad], 4000));
+    let mut result = Refreshed::default();
+    peers.refresh(false, &mut result);
+    peers.refresh(false, &mut result);
+    assert_eq!(result.reloaded, [r.dir.path("crls/22222222.r0")]);
+    assert_eq!(result.skipped, [(r.dir.path("crls/11111111.r0"), "holds no CRL in PEM form".to_owned())]);
+    let after = peers.store();
+    assert_eq!((before.crls.len(), after.crls.len()), (1, 2));
+    assert!(after.crls.iter().any(|crl| Arc::ptr_eq(crl, &before.crls[0])));
+    peers.refresh(true, &mut result);
+    assert!(!peers.store().crls.iter().any(|crl| Arc::ptr_eq(crl, &before.crls[0])));
 }
