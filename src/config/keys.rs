@@ -18,11 +18,6 @@ impl Section {
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
         self.now.iter().copied().chain(self.later.iter().copied())
     }
-
-    /// The same keys in another place of the file.
-    const fn under(&self, header: &'static str) -> Self {
-        Self { header, now: self.now, later: self.later }
-    }
 }
 
 pub(super) static ROOT: Section =
@@ -187,10 +182,7 @@ pub(super) static CONNECT_TLS: Section = Section {
 };
 
 pub(super) static ADMIN: Section =
-    Section { header: "[admin]", now: &["listen", "socket", "token_file", "tls"], later: &[] };
-
-/// What stands behind [`TLS`]'s header holds for the admin address as well.
-pub(super) static ADMIN_TLS: Section = TLS.under("[admin.tls]");
+    Section { header: "[admin]", now: &["listen", "socket", "token_file"], later: &["tls"] };
 
 pub(super) static PROCESS: Section = Section {
     header: "[process]",

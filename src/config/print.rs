@@ -198,10 +198,6 @@ fn print_admin(out: &mut Toml, admin: &Admin) {
         Some(_) => out.line("# token_file = \"***\""),
         None => out.text("token_file", ""),
     }
-    match &admin.tls {
-        Some(accept) => tls::accept(out, "admin.tls", accept),
-        None => out.line("# tls is not set"),
-    }
 }
 
 fn print_process(out: &mut Toml, process: &Process) {

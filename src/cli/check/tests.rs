@@ -402,8 +402,8 @@ fn a_token_that_travels_in_clear_is_warned_of() {
     assert_eq!(
         of_others(&config, None, NOW),
         [Remark::Warning(
-            "admin: the token travels in clear to 0.0.0.0:9306: whoever hears it may drain nodes; write tls in [admin], or \
-             listen on 127.0.0.1"
+            "admin: the token travels in clear to 0.0.0.0:9306: whoever hears it may drain nodes; listen on 127.0.0.1, \
+             or put a tunnel before it"
                 .to_owned()
         )]
     );

@@ -67,8 +67,8 @@ pub(super) fn of_others(config: &Config, admin: Option<&Policy>, now: i64) -> Ve
     let open = config.admin.listen.filter(|address| !address.ip().is_loopback());
     if let Some(address) = open.filter(|_| config.admin.token.is_some() && config.admin.tls.is_none()) {
         let text = format!(
-            "admin: the token travels in clear to {address}: whoever hears it may drain nodes; write tls in [admin], or \
-             listen on 127.0.0.1"
+            "admin: the token travels in clear to {address}: whoever hears it may drain nodes; listen \
+             on 127.0.0.1, or put a tunnel before it"
         );
         said.push(Remark::Warning(text));
     }

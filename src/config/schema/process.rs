@@ -8,7 +8,6 @@ use nix::unistd::{Group, Uid, User};
 
 use super::super::cross::AdminPlaces;
 use super::super::defaults::{ADMIN_SOCKET, STATE_DIR};
-use super::super::keys;
 use super::super::model::{Admin, AdminSocket, LogTo, Process, StateDir};
 use super::super::nearest::nearest;
 use super::super::place::{can_hold_socket, short_enough};
@@ -17,7 +16,7 @@ use super::super::source::quote;
 use super::super::words;
 use super::accept::local;
 use super::file::file_to_make;
-use super::{secret, tls};
+use super::secret;
 
 /// Where a name server listens that is written without a port (RFC 1035 4.2).
 const DNS_PORT: u16 = 53;
@@ -36,13 +35,6 @@ pub(super) fn admin(table: &Table<'_>) -> (Admin, AdminPlaces) {
         places.socket = Some(value.span);
     }
     admin.token = secret::token(table);
-    if let Some(below) = table.table("tls", &keys::ADMIN_TLS) {
-        admin.tls = tls::accept(&below);
-        if table.get("listen").is_some_and(|value| value.inner.as_str() == Some("")) {
-            let help = "it is about connections over TCP; leave it out".to_owned();
-            table.doc.error(below.span, "`tls` is not looked at with listen = \"\"", Some(help));
-        }
-    }
     (admin, places)
 }
 

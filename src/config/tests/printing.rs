@@ -175,7 +175,6 @@ source = "10.0.0.9"
 listen = "127.0.0.1:9"
 socket = "admin.sock"
 token_file = "token"
-tls = { cert = "cert.pem", key = "key.pem", client_ca = "cas" }
 [process]
 user = "0"
 group = "root"
@@ -331,7 +330,6 @@ half_close_timeout = "1m"
 listen = "127.0.0.1:9306"
 socket = "/run/galeway/admin.sock"
 token_file = ""
-# tls is not set
 
 [process]
 workers = 0

@@ -378,15 +378,3 @@ fn tls_around_mysql_is_a_word_of_warning() {
     assert_eq!(marked(&text), [format!("any.tls: {message} ({help})").replace("any.tls", "tls")]);
     good(&connect_tls("").replace("connect = 'db:1'", "connect = 'db:1'\nprotocol = 'mysql'"));
 }
-
-#[test]
-fn the_admin_address_may_have_tls() {
-    let admin = |keys: &str| format!("{LEAST}[admin]\n{keys}\n");
-    let config = good(&admin(&format!("tls = {{ cert = '{FILE}', client_ca = '{FILE}' }}")));
-    assert_eq!(config.admin.tls.unwrap().client_auth, ClientAuth::Require);
-    let said = marked(&admin(&format!("listen = ''\ntls = {{ cert = '{FILE}' }}")));
-    let help = "it is about connections over TCP; leave it out";
-    assert_eq!(said, [format!("tls: `tls` is not looked at with listen = \"\" ({help})")]);
-    let said = messages(&admin(&format!("tls = {{ cert = '{FILE}', ca = '{FILE}' }}")));
-    assert_eq!(said, ["error: unknown key `ca` in [admin.tls]"]);
-}
