@@ -50,7 +50,7 @@ pub use monitor::ClientTls;
 pub use policy::{Dated, Policy, Trust};
 pub use refresh::{Refreshed, Withdrawn};
 pub use refusal::{Reason, Refusal};
-pub use stream::{TlsStream, Truncated, is_tls_error};
+pub use stream::{Broken, TlsStream, Truncated, is_tls_error};
 
 /// Why a TLS configuration could not be built. Every message names the file.
 #[derive(Debug, thiserror::Error)]

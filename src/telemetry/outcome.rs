@@ -23,7 +23,7 @@ pub enum AttemptResult {
     Withdrawn,
     /// The client left meanwhile.
     ClientGone,
-    /// Connected, and no TLS: galeway_tls_handshakes_total tells why.
+    /// Connected, and no TLS: the count of handshakes tells why.
     Tls,
 }
 

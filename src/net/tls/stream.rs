@@ -12,6 +12,8 @@
 //! - The peer's end is orderly only after its close_notify. An end without one is [`io::ErrorKind::UnexpectedEof`]: bytes may
 //!   be missing, and whoever cut them off may be anybody on the way.
 
+mod broken;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +24,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, Error as RustlsError, ServerConfig, SideData};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::EncryptError;
+use rustls::{ClientConfig, CommonState, Error as RustlsError, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub use broken::Broken;
+use broken::First;
+use records::{LeftOver, Side, Writing};
 
 /// The most plaintext of one record (RFC 8446 5.1).
 const RECORD: usize = 16 * 1024;
@@ -65,220 +71,9 @@ pub struct TlsStream<IO> {
     is_closing: bool,
 }
 
-enum Side {
-    Client(UnbufferedClientConnection),
-    Server(UnbufferedServerConnection),
-}
-
-/// Bytes that are taken bit by bit.
-#[derive(Default)]
-struct LeftOver {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl LeftOver {
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start >= self.bytes.len()
-    }
-
-    /// `n` of them were taken. Room is given back with the last one.
-    fn take(&mut self, n: usize) {
-        self.start += n;
-        if self.is_empty() {
-            *self = Self::default();
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-}
-
 impl<IO> fmt::Debug for TlsStream<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").finish_non_exhaustive()
-    }
-}
-
-/// Of the peer's first bytes so many are kept, to tell what it speaks where that is no TLS.
-const FIRST: usize = 24;
-
-/// A handshake that failed.
-pub struct Broken<IO> {
-    /// Why.
-    pub error: io::Error,
-    /// The socket: what is left to be said there is the caller's.
-    pub io: IO,
-    first: [u8; FIRST],
-    read: usize,
-}
-
-impl<IO> Broken<IO> {
-    /// The peer's first bytes, up to 24.
-    pub fn first(&self) -> &[u8] {
-        self.first.get(..self.read).unwrap_or_default()
-    }
-}
-
-impl<IO> fmt::Debug for Broken<IO> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broken").field("error", &self.error).finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-struct First {
-    bytes: [u8; FIRST],
-    read: usize,
-}
-
-impl First {
-    fn keep(&mut self, bytes: &[u8]) {
-        for (to, from) in self.bytes.iter_mut().skip(self.read).zip(bytes) {
-            *to = *from;
-            self.read += 1;
-        }
-    }
-}
-
-/// The two kinds of connection, which rustls keeps apart by type.
-trait Records {
-    type Data: SideData;
-    fn step<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
-}
-
-impl Records for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
-    fn step<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-}
-
-impl Records for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
-    fn step<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-}
-
-/// What came of a look at ciphertext.
-struct Looked {
-    /// Of the ciphertext this much is done with.
-    consumed: usize,
-    /// The peer has sent close_notify.
-    ended: bool,
-}
-
-/// Takes whatever whole records there are in `incoming`. `plain` is called with each piece of plaintext; `out` gets what the
-/// connection has to say: handshake, alerts. On an error that holds the alert too.
-fn look<R: Records>(
-    connection: &mut R,
-    incoming: &mut [u8],
-    mut plain: impl FnMut(&[u8]),
-    out: &mut LeftOver,
-) -> Result<Looked, RustlsError> {
-    let mut looked = Looked { consumed: 0, ended: false };
-    let mut failed: Option<RustlsError> = None;
-    loop {
-        let rest = incoming.get_mut(looked.consumed..).unwrap_or_default();
-        let UnbufferedStatus { mut discard, state } = connection.step(rest);
-        let done = match state {
-            Err(e) if failed.is_none() => {
-                failed = Some(e);
-                false
-            }
-            Err(_) => true,
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    plain(record.payload);
-                }
-                false
-            }
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                encode(|room| data.encode(room), out)?;
-                // After an error this is its alert. A further step would look at the bad bytes again.
-                failed.is_some()
-            }
-            Ok(ConnectionState::TransmitTlsData(data)) => {
-                // It stands in `out` by now, and in no other order than that is it sent.
-                data.done();
-                false
-            }
-            Ok(ConnectionState::PeerClosed) => {
-                looked.ended = true;
-                false
-            }
-            Ok(ConnectionState::Closed) => {
-                looked.ended = true;
-                true
-            }
-            // No early data is ever offered or taken; what the other states want is more bytes.
-            Ok(_) => true,
-        };
-        looked.consumed += discard;
-        if done {
-            return failed.map_or(Ok(looked), Err);
-        }
-    }
-}
-
-fn encode(
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-    out: &mut LeftOver,
-) -> Result<(), RustlsError> {
-    let start = out.bytes.len();
-    let mut room = 512;
-    loop {
-        out.bytes.resize(start + room, 0);
-        match encode(out.bytes.get_mut(start..).unwrap_or_default()) {
-            Ok(written) => {
-                out.bytes.truncate(start + written);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(e)) if e.required_size > room => room = e.required_size,
-            Err(e) => {
-                out.bytes.truncate(start);
-                return Err(RustlsError::General(e.to_string()));
-            }
-        }
-    }
-}
-
-/// What a connection in its open state does with bytes or without.
-fn encrypted<R: Records>(
-    connection: &mut R,
-    room: &mut Vec<u8>,
-    mut write: impl FnMut(&mut rustls::unbuffered::WriteTraffic<'_, R::Data>, &mut [u8]) -> Result<usize, EncryptError>,
-    plain: &mut LeftOver,
-    out: &mut LeftOver,
-) -> Result<usize, RustlsError> {
-    loop {
-        let UnbufferedStatus { state, .. } = connection.step(&mut []);
-        match state? {
-            ConnectionState::WriteTraffic(mut traffic) => match write(&mut traffic, room) {
-                Ok(written) => return Ok(written),
-                Err(EncryptError::InsufficientSize(e)) if e.required_size > room.len() => {
-                    room.resize(e.required_size, 0);
-                }
-                Err(e) => return Err(RustlsError::General(e.to_string())),
-            },
-            ConnectionState::ReadTraffic(mut traffic) => {
-                while let Some(record) = traffic.next_record() {
-                    plain.push(record?.payload);
-                }
-            }
-            ConnectionState::EncodeTlsData(mut data) => encode(|room| data.encode(room), out)?,
-            ConnectionState::TransmitTlsData(data) => data.done(),
-            ConnectionState::PeerClosed => {}
-            _ => return Err(RustlsError::General("the connection is closed for writing".to_owned())),
-        }
     }
 }
 
@@ -294,23 +89,12 @@ impl<IO> TlsStream<IO> {
 
     /// Version, suite, and the peer's certificates.
     pub fn facts(&self) -> &CommonState {
-        match &self.side {
-            Side::Client(c) => c,
-            Side::Server(c) => c,
-        }
+        self.side.facts()
     }
 
     /// The peer's certificates, its own first; empty where it showed none.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.facts().peer_certificates().unwrap_or_default()
-    }
-
-    fn look(&mut self, incoming: &mut [u8], plain: impl FnMut(&[u8])) -> Result<Looked, RustlsError> {
-        let out = &mut self.unsent;
-        match &mut self.side {
-            Side::Client(c) => look(c, incoming, plain, out),
-            Side::Server(c) => look(c, incoming, plain, out),
-        }
     }
 }
 
@@ -323,7 +107,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     pub async fn connect(config: Arc<ClientConfig>, name: ServerName<'static>, io: IO) -> Result<Self, Broken<IO>> {
         match UnbufferedClientConnection::new(config, name) {
             Ok(connection) => Self::handshake(Side::Client(connection), io, Vec::new()).await,
-            Err(e) => Err(Broken { error: failed(e), io, first: [0; FIRST], read: 0 }),
+            Err(e) => Err(Broken { error: failed(e), io, first: First::default() }),
         }
     }
 
@@ -334,7 +118,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     pub async fn accept(config: Arc<ServerConfig>, io: IO, read: Vec<u8>) -> Result<Self, Broken<IO>> {
         match UnbufferedServerConnection::new(config) {
             Ok(connection) => Self::handshake(Side::Server(connection), io, read).await,
-            Err(e) => Err(Broken { error: failed(e), io, first: [0; FIRST], read: 0 }),
+            Err(e) => Err(Broken { error: failed(e), io, first: First::default() }),
         }
     }
 
@@ -352,7 +136,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         first.keep(&stream.partial);
         match std::future::poll_fn(|cx| stream.poll_handshake(cx, &mut first)).await {
             Ok(()) => Ok(stream),
-            Err(error) => Err(Broken { error, io: stream.io, first: first.bytes, read: first.read }),
+            Err(error) => Err(Broken { error, io: stream.io, first }),
         }
     }
 
@@ -360,7 +144,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         loop {
             let mut incoming = std::mem::take(&mut self.partial);
             let mut plain = std::mem::take(&mut self.plain);
-            let looked = self.look(&mut incoming, |bytes| plain.push(bytes));
+            let looked = self.side.look(&mut incoming, |bytes| plain.push(bytes), &mut self.unsent);
             self.plain = plain;
             match looked {
                 Ok(looked) => {
@@ -440,10 +224,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 self.partial = Vec::new();
                 let filled = scratch.get_mut(..kept + read).unwrap_or_default();
                 let mut any = false;
-                let looked = self.look(filled, |bytes| {
+                let told = |bytes: &[u8]| {
                     any = true;
                     plain(bytes);
-                });
+                };
+                let looked = self.side.look(filled, told, &mut self.unsent);
                 // An alert or the answer to a key update; where the socket is full it goes with the next write.
                 let sent = self.poll_unsent(cx);
                 let looked = match looked {
@@ -473,10 +258,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ) -> io::Result<()> {
         OUTGOING.with_borrow_mut(|room| {
             let (plain, out) = (&mut self.plain, &mut self.unsent);
-            let written = match &mut self.side {
-                Side::Client(c) => encrypted(c, room, |w, room| write(Writing::Client(w), room), plain, out),
-                Side::Server(c) => encrypted(c, room, |w, room| write(Writing::Server(w), room), plain, out),
-            };
+            let written = self.side.write(room, write, plain, out);
             let mut rest = room.get(..written.map_err(failed)?).unwrap_or_default();
             // What an alert or a key update left there goes first.
             while self.unsent.is_empty() && !rest.is_empty() {
@@ -490,28 +272,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             self.unsent.push(rest);
             Ok(())
         })
-    }
-}
-
-/// rustls's two kinds of a connection that may write.
-enum Writing<'a, 'c> {
-    Client(&'a mut rustls::unbuffered::WriteTraffic<'c, ClientConnectionData>),
-    Server(&'a mut rustls::unbuffered::WriteTraffic<'c, ServerConnectionData>),
-}
-
-impl Writing<'_, '_> {
-    fn encrypt(self, bytes: &[u8], room: &mut [u8]) -> Result<usize, EncryptError> {
-        match self {
-            Self::Client(w) => w.encrypt(bytes, room),
-            Self::Server(w) => w.encrypt(bytes, room),
-        }
-    }
-
-    fn close(self, room: &mut [u8]) -> Result<usize, EncryptError> {
-        match self {
-            Self::Client(w) => w.queue_close_notify(room),
-            Self::Server(w) => w.queue_close_notify(room),
-        }
     }
 }
 
