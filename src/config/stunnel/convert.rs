@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::defaults::CONNECT_TLS_TIMEOUT;
 use super::super::diagnostic::Diagnostics;
-use super::super::model::{Admin, Config, PeerRules, Process, Service, TlsAccept, TlsConnect};
+use super::super::model::{Admin, Config, PeerRules, Process, Service, Target, TlsAccept, TlsConnect};
 use super::super::print::print;
 use super::super::source::harmless;
 #[cfg(test)]
@@ -45,6 +45,8 @@ pub(super) fn convert_in(text: &str, file: &Path, world: &World<'_>) -> Result<C
 
 fn written(read: &Read, file: &Path) -> Converted {
     let mut config = read.stunnel.config.clone();
+    // A section that only sends its clients elsewhere has nothing that TOML could say.
+    config.services.retain(|service| !matches!(&service.target, Target::Fixed(targets) if targets.is_empty()));
     // Names in TOML are words; those of sections are any text.
     let mut names: Vec<Arc<str>> = Vec::new();
     for service in &mut config.services {
@@ -94,7 +96,8 @@ fn text(read: &Read, config: &Config, wanting: &Wanting, file: &Path) -> String 
     let plain: Vec<(&str, Vec<&str>)> = sections(&plain);
     let mut services = config.services.iter();
     let mut rules = None;
-    let mut headers = read.sections.sections.iter().filter(|settings| !settings.accept.is_empty());
+    let mut headers =
+        read.sections.sections.iter().filter(|settings| !settings.accept.is_empty() && !settings.connect.is_empty());
     for (header, lines) in sections(&full) {
         let default = plain.iter().find(|(known, _)| *known == header).map(|(_, lines)| lines.as_slice());
         let kept: Vec<&str> = lines.into_iter().filter(|line| keeps(line, default.unwrap_or_default())).collect();

@@ -1,6 +1,8 @@
 //! What a stunnel.conf says and TOML cannot.
 
-use super::super::super::model::{Config, Listen, LogTo};
+use std::sync::Arc;
+
+use super::super::super::model::{ClientAuth, Config, Listen, LogTo, Target, TlsAccept};
 use super::super::{Buffers, Launch, LogId, ServiceExtras};
 
 /// What is left out.
@@ -25,6 +27,21 @@ pub(super) fn wanting(launch: &Launch, config: &Config) -> Wanting {
         ));
     }
     for service in &config.services {
+        if matches!(&service.target, Target::Fixed(targets) if targets.is_empty()) {
+            wanting.missing.push(format!(
+                "section [{}] (`exec`): it serves none but those that `redirect` or `sni` send elsewhere. Run `galeway stunnel` \
+                 with the old file.",
+                service.name
+            ));
+            continue;
+        }
+        let asked = |tls: &Arc<TlsAccept>| tls.client_auth != ClientAuth::Off && tls.resumption;
+        if service.tls.as_ref().is_some_and(asked) {
+            wanting.notes.push(format!(
+                "[{}] asks for certificates: its clients resume no sessions, and make a full handshake each time.",
+                service.name
+            ));
+        }
         let (v4, v6) = (any(&service.accept, true), any(&service.accept, false));
         if v4 && v6 {
             wanting.notes.push(format!(
