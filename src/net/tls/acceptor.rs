@@ -1,5 +1,6 @@
 //! The accepting side: we are the server.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,6 @@ const FIRST: usize = 24;
 const HELLO: usize = 2048;
 
 /// One service's TLS towards its clients, live: files are read again, and sessions whose certificate is no longer good are told.
-#[derive(Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
@@ -48,6 +48,12 @@ pub struct Acceptor {
 
 /// Chooses the acceptor for the name that a client asks for; `None` = the one that it came to.
 pub type Pick<'a> = dyn FnMut(&str) -> Option<Arc<Acceptor>> + Send + 'a;
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").field("shown", &self.shown).field("peers", &self.peers).finish_non_exhaustive()
+    }
+}
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
