@@ -76,7 +76,7 @@ impl Start<'_> {
         plan.enter().map_err(|e| told(&e))?;
         if !plan.is_empty() {
             tracing::info!(user = plan.whom(), "privileges are dropped");
-            warn_of_unreadable(config, plan.whom());
+            warn_of_unreadable(config, tunnels, plan.whom());
         }
         let log = log.open().map_err(|e| told(&e))?;
         let mut pid = config.process.pid_file.as_deref().map(PidFile::claim).transpose().map_err(|e| told(&e))?;
@@ -108,8 +108,9 @@ impl Start<'_> {
 }
 
 /// A change of these files will go unseen, and only now can it be known.
-fn warn_of_unreadable(config: &Config, whom: &str) {
-    for file in unreadable(config) {
+fn warn_of_unreadable(config: &Config, tunnels: Option<&Launch>, whom: &str) {
+    let behind = tunnels.map(|launch| launch.virtual_services.as_slice()).unwrap_or_default();
+    for file in unreadable(config, behind) {
         tracing::warn!(file = %file.path.display(), user = whom, why = file.why, "this file cannot be read any more: what it \
             holds now is kept until a restart, and a change of it goes unseen; let that user read it");
     }

@@ -236,7 +236,9 @@ fn logging_of(launch: &Launch, common: Common) -> Logging {
     };
     let outputs = launch.stderr.then_some(Output::Stderr(style)).into_iter();
     let outputs = outputs.chain(launch.output.as_ref().map(file)).chain(launch.syslog.as_ref().map(system));
-    Logging { level: Least::Stunnel(level), outputs: outputs.collect() }
+    let of_services = launch.services.values().map(|service| service.level).max();
+    let tunnel = of_services.filter(|_| common.log_level.is_none()).map_or(level, |most| most.max(level));
+    Logging { level: Least::Stunnel { ours: level, tunnel }, outputs: outputs.collect() }
 }
 
 /// What the author of the file wants to know, at every start.

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
 
-use crate::config::{CaStore, Config, Identity, PeerRules, Process};
+use crate::config::{CaStore, Config, Identity, PeerRules, Process, Service};
 
 /// Why the process cannot become who it is to become.
 #[derive(Debug, thiserror::Error)]
@@ -201,10 +202,11 @@ pub struct Unreadable {
     pub why: String,
 }
 
-/// The files of services' TLS that cannot be read from now on: their changes go unseen.
-pub fn unreadable(config: &Config) -> Vec<Unreadable> {
+/// The files of services' TLS that cannot be read from now on: their changes go unseen. `behind`: services behind the address
+/// of another one.
+pub fn unreadable(config: &Config, behind: &[Arc<Service>]) -> Vec<Unreadable> {
     let mut paths: Vec<&Path> = Vec::new();
-    for service in &config.services {
+    for service in config.services.iter().chain(behind) {
         if let Some(tls) = &service.tls {
             paths.extend(of_identity(&tls.identity).into_iter().chain(of_rules(&tls.peer)));
         }

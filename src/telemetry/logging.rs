@@ -49,9 +49,14 @@ pub enum Least {
         /// Events of target `access`.
         access: bool,
     },
-    /// The largest number of syslog(3), as stunnel's `debug`: 0 to 7. Connections are told in stunnel's words by events of
+    /// The largest numbers of syslog(3), as stunnel's `debug`: 0 to 7. Connections are told in stunnel's words by events of
     /// target `tunnel`, and not by those of target `access`.
-    Stunnel(u8),
+    Stunnel {
+        /// Of our own events.
+        ours: u8,
+        /// Of the tunnel's: the largest that any service has; each service looks at its own before it speaks.
+        tunnel: u8,
+    },
 }
 
 /// One place that log lines go to.
@@ -174,8 +179,8 @@ fn targets(least: Least) -> Targets {
             .with_target("galeway", level)
             .with_target("tunnel", LevelFilter::OFF)
             .with_target("access", if access { LevelFilter::INFO } else { LevelFilter::OFF }),
-        Least::Stunnel(number) => {
-            let [ours, tunnel] = style::stunnel_levels(number);
+        Least::Stunnel { ours, tunnel } => {
+            let ([ours, _], [_, tunnel]) = (style::stunnel_levels(ours), style::stunnel_levels(tunnel));
             Targets::new()
                 .with_default(LevelFilter::WARN.min(tunnel))
                 .with_target("galeway", ours)

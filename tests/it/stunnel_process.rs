@@ -1,6 +1,7 @@
 //! `galeway stunnel` as a process: what init scripts, operators and tools of a stunnel hold on to.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,27 @@ impl Running {
         self.process.signal(Signal::TERM);
         self.process.wait(LONG).and_then(|status| status.code())
     }
+}
+
+/// Answers each line with the same line.
+fn echo() -> u16 {
+    let listener = TcpListener::bind(local(0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream));
+        }
+    });
+    port
+}
+
+/// One line there and back.
+#[track_caller]
+fn ask(stream: &TcpStream, line: &str) {
+    (&*stream).write_all(format!("{line}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    assert_eq!(answer.trim_end(), line);
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -218,4 +240,41 @@ fn sighup_takes_a_good_file_and_a_bad_one_changes_nothing() {
     running.wait_for("pid has changed: that needs a restart");
     assert!(!dir.join("pid").exists());
     assert_eq!(running.stop(), Some(0));
+}
+
+#[test]
+fn sessions_outlive_a_reload_and_new_ones_meet_the_new_file() {
+    let (dir, far) = (open_dir(), open_dir());
+    let [near, middle] = [(); 2].map(|()| ports::free());
+    let server = section(&far, "server", &format!("127.0.0.1:{middle}"));
+    let (echo, nowhere) = (echo(), ports::free());
+    let server = |connect: u16| {
+        let lines = server.lines().filter(|line| !line.starts_with("connect"));
+        lines.collect::<Vec<_>>().join("\n") + &format!("\nconnect = 127.0.0.1:{connect}\n")
+    };
+    let client = format!("[client]\nclient = yes\naccept = 127.0.0.1:{near}\nconnect = 127.0.0.1:{middle}\n");
+    let mut behind = Running::start(&far, &server(echo));
+    let mut front = Running::start(&dir, &client);
+    let open = || {
+        let stream = TcpStream::connect(local(near)).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    };
+    let old = open();
+    ask(&old, "before");
+
+    write(&far, &format!("foreground = yes\nsyslog = no\ndebug = debug\n{}", server(nowhere)));
+    behind.process.signal(Signal::HUP);
+    until(LONG, "the new file", || (behind.said().matches("Configuration successful").count() == 2).then_some(()));
+    ask(&old, "after");
+    // Of the new file nobody is behind it: the client end tells that by closing.
+    let mut nothing = Vec::new();
+    until(LONG, "the new target", || {
+        let new = open();
+        let _ = (&new).write_all(b"x");
+        std::io::Read::read_to_end(&mut &new, &mut nothing).map_or(Some(()), |read| (read == 0).then_some(()))
+    });
+    ask(&old, "still");
+    assert_eq!(front.stop(), Some(0), "sessions do not hold it up");
+    assert_eq!(behind.stop(), Some(0));
 }
