@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::SetupError;
 use super::admitted::Admitted;
 use super::handshake::{Agreed, HandshakeError, Ours};
-use super::identity::Shown;
+use super::identity::{Nothing, Shown};
 use super::judge::Of;
 use super::names::Wanted;
 use super::peers::Peers;
@@ -30,6 +30,11 @@ const RESUMABLE: usize = 256;
 
 /// The longest wait for a server's word that it took our certificate, see [`Connector::connect`].
 const WORD: Duration = Duration::from_secs(2);
+
+/// What a busy server may take for its judgement, beside the way there and back. A word that comes later comes too late: what the
+/// local peer has said by then is lost. Only a server that asks for certificates, sends no ticket and does not speak first makes
+/// anybody wait for it.
+const BUSY: Duration = Duration::from_millis(500);
 
 /// One service's TLS towards its targets, live as an [`super::Acceptor`] is.
 pub struct Connector {
@@ -75,7 +80,7 @@ impl Connector {
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &shown {
             Some(shown) => builder.with_client_cert_resolver(shown.clone()),
-            None => builder.with_no_client_auth(),
+            None => builder.with_client_cert_resolver(Arc::new(Nothing)),
         };
         config.enable_sni = settings.sni;
         config.resumption = match settings.resumption {
@@ -96,7 +101,7 @@ impl Connector {
     /// Performs the handshake. `host` is the target's name or address as the user wrote it: what is asked for and what the
     /// certificate has to be for, unless the configuration says otherwise. It is the caller's to bound it in time.
     ///
-    /// With TLS 1.3 a client is done before the server has judged its certificate. Where the server asked for ours, this waits for
+    /// With TLS 1.3 a client is done before the server has judged its certificate, or that it has none. Where the server asked, this waits for
     /// its first word (a ticket, or a byte) before it calls the connection good, for as long as an answer may take and at most 2 s:
     /// a refusal is then an error here, before anything was sent, and another target can be tried.
     pub async fn connect<IO>(&self, host: &str, io: IO) -> Result<Connected<IO>, HandshakeError>
@@ -138,7 +143,7 @@ impl Connector {
         };
         let peer = verdict.map_err(HandshakeError::Certificate)?;
         if slot.was_asked() && agreed.version == "TLSv1.3" {
-            let patience = (begun.elapsed() * 2 + Duration::from_millis(50)).min(WORD);
+            let patience = (begun.elapsed() * 2 + BUSY).min(WORD);
             match tokio::time::timeout(patience, stream.first_word()).await {
                 // A server that sends no ticket and lets its client speak first says nothing yet.
                 Err(_) | Ok(Ok(())) => {}

@@ -146,3 +146,19 @@ impl ResolvesClientCert for Shown {
         true
     }
 }
+
+/// In place of [`Shown`] where there is no certificate: it tells that one was asked for, since the server's refusal comes only
+/// after the handshake then.
+#[derive(Debug)]
+pub(super) struct Nothing;
+
+impl ResolvesClientCert for Nothing {
+    fn resolve(&self, _root_hint_subjects: &[&[u8]], _sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Slot::ask();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
