@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::refuse::part;
 use crate::config::Protocol;
-use crate::net::tls::{Truncated, is_tls_error};
+use crate::net::tls::{HandshakeError, Truncated, is_tls_error};
 use crate::net::{End, Side, Stream, Wire as _};
 use crate::pool::Cause;
 use crate::telemetry::CloseReason;
@@ -159,7 +159,11 @@ fn is_silence(e: &io::Error) -> bool {
 
 pub(super) fn detail(fate: &Fate) -> String {
     match fate {
-        Fate::Relay(End::Broken(_, e)) => e.to_string(),
+        Fate::Relay(End::Broken(_, e)) => match HandshakeError::of_io(e) {
+            // An alert that came late, say: its words tell what to do.
+            Some(words) => words.to_string(),
+            None => e.to_string(),
+        },
         Fate::Relay(_) => String::new(),
         Fate::Killed(cause) | Fate::Drained(cause) => cause.to_string(),
         Fate::Withdrawn(_, why) => why.to_string(),

@@ -22,12 +22,15 @@ impl Trail {
     /// And this much of one failure: a server's own text must not crowd the other nodes out of the answer.
     const FAILURE_MOST: usize = 120;
 
+    /// TLS's own words are bounded, but for the names in certificates; what is wrong stands behind those, with what to do.
+    const TLS_MOST: usize = 480;
+
+    /// And of those in the answer to a client, which holds 512 bytes in all.
+    const TLS_ANSWER_MOST: usize = 300;
+
     pub(super) fn failed(&mut self, name: &str, id: NodeId, failure: &Failure) {
-        let mut text = failure.to_string();
-        if text.len() > Self::FAILURE_MOST {
-            text.truncate(text.floor_char_boundary(Self::FAILURE_MOST));
-            text.push('…');
-        }
+        let most = if matches!(failure, Failure::Tls(_)) { Self::TLS_MOST } else { Self::FAILURE_MOST };
+        let text = cut(failure.to_string(), most);
         if self.log.len() < Self::LOG_MOST {
             if !self.log.is_empty() {
                 self.log.push_str("; ");
@@ -38,7 +41,11 @@ impl Trail {
         }
         // Another verdict is nothing that the node did to this client, and says its reason itself.
         if !matches!(failure, Failure::Withdrawn) {
-            self.failures.insert(id, text);
+            let brief = match failure {
+                Failure::Tls(e) => cut(format!("TLS: {}", e.brief()), Self::TLS_ANSWER_MOST),
+                _ => text,
+            };
+            self.failures.insert(id, brief);
         }
     }
 
@@ -51,4 +58,12 @@ impl Trail {
     pub(super) fn reasons(&self, pool: &Pool, wanted: Wanted) -> Vec<String> {
         pool.reasons(wanted, |node| self.failures.get(&node.id).cloned())
     }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
 }

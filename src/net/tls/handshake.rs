@@ -40,11 +40,25 @@ impl HandshakeError {
     /// Takes rustls's error out of the I/O error that tokio-rustls puts it in; any other error is given back. For errors of a
     /// connection that is up as well: with TLS 1.3 a client hears only then that its certificate was refused.
     pub fn from_io(e: io::Error) -> Result<Self, io::Error> {
-        match e.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()) {
-            Some(RustlsError::InvalidCertificate(why)) => Ok(Self::Certificate(certificate_words(why))),
-            Some(RustlsError::AlertReceived(alert)) => Ok(Self::Alert(alert_words(*alert))),
-            Some(other) => Ok(Self::Failed(other.to_string())),
-            None => Err(e),
+        Self::of_io(&e).ok_or(e)
+    }
+
+    /// The same of an error that is only looked at.
+    pub fn of_io(e: &io::Error) -> Option<Self> {
+        e.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()).map(|e| match e {
+            RustlsError::InvalidCertificate(why) => Self::Certificate(certificate_words(why)),
+            RustlsError::AlertReceived(alert) => Self::Alert(alert_words(*alert)),
+            other => Self::Failed(other.to_string()),
+        })
+    }
+
+    /// In fewer words where it is about a certificate: whose it is and what is wrong, without its issuer and number.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Certificate(refusal) if !refusal.subject().is_empty() => {
+                format!("certificate {}: {}", refusal.subject(), refusal.what())
+            }
+            other => other.to_string(),
         }
     }
 
