@@ -44,6 +44,7 @@ mod shares;
 mod signals;
 mod stunnel_process;
 mod targets;
+mod tunnels;
 mod vanishing;
 mod vetoes;
 mod watching;

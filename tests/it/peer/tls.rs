@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,6 +25,7 @@ pub(crate) struct Identity {
     pub(crate) key: PrivateKeyDer<'static>,
     pub(crate) certificate_pem: String,
     pub(crate) key_pem: String,
+    pub(crate) serial: Option<SerialNumber>,
 }
 
 impl Authority {
@@ -51,6 +55,7 @@ impl Authority {
         let names: Vec<String> = alternative.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
+        params.serial_number = Some(SerialNumber::from(fastrand::u64(1..)));
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -59,7 +64,27 @@ impl Authority {
             key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
+            serial: params.serial_number,
         }
+    }
+
+    /// A list of these as revoked, current for long.
+    pub(crate) fn crl(&self, revoked: &[&Identity]) -> String {
+        let entry = |identity: &&Identity| RevokedCertParams {
+            serial_number: identity.serial.clone().unwrap(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 }
 
@@ -73,6 +98,7 @@ pub(crate) fn version_1() -> (Identity, &'static str) {
         key: PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap(),
         certificate_pem: certificate_pem.into(),
         key_pem: key_pem.into(),
+        serial: None,
     };
     (identity, include_str!("keys/v1-ca.pem"))
 }
