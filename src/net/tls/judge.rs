@@ -169,15 +169,19 @@ impl Judge<'_> {
         now: i64,
     ) -> Result<Judged, Refusal> {
         let crls = self.crls(facts, now);
-        if self.rules.crl && !crls.iter().any(|crl| crl.issuer == facts.raw_issuer) {
+        // Told only of a chain that is good otherwise: it spares running sessions, and where a CA is taken out of a directory its
+        // CRL goes along.
+        let unlisted = || {
             let what = format!(
                 "there is no CRL of its issuer, and `crl` is set: fetch the CRL of {} (fetch-crl, openssl rehash)",
                 facts.issuer
             );
-            return Err(Refusal::new(Reason::NoRevocationStatus, 0, facts, what));
-        }
+            Refusal::new(Reason::NoRevocationStatus, 0, facts, what)
+        };
+        let is_listed = !self.rules.crl || crls.iter().any(|crl| crl.issuer == facts.raw_issuer);
         if facts.self_signed() && self.store.holds(leaf) {
-            return itself(facts, &crls, now);
+            let judged = itself(facts, &crls, now)?;
+            return if is_listed { Ok(judged) } else { Err(unlisted()) };
         }
         // Those that webpki cannot read would only hide what is wrong with the chain.
         let readable = |der: &&CertificateDer<'_>| EndEntityCert::try_from(*der).is_ok();
@@ -225,13 +229,12 @@ impl Judge<'_> {
             )
         };
         // The leaf needs a CRL that speaks about it; those above it are looked up where there is one.
-        let found = look(RevocationCheckDepth::EndEntity, UnknownStatusPolicy::Deny).and_then(|path| {
-            match self.rules.crl_scope {
-                CrlScope::Chain if self.rules.crl && path.intermediate_certificates().next().is_some() => {
-                    look(RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow)
-                }
-                _ => Ok(path),
+        let unknown = if is_listed { UnknownStatusPolicy::Deny } else { UnknownStatusPolicy::Allow };
+        let found = look(RevocationCheckDepth::EndEntity, unknown).and_then(|path| match self.rules.crl_scope {
+            CrlScope::Chain if self.rules.crl && path.intermediate_certificates().next().is_some() => {
+                look(RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow)
             }
+            _ => Ok(path),
         });
         let path = match found {
             Ok(path) => path,
@@ -241,6 +244,9 @@ impl Judge<'_> {
                 return Err(why.unwrap_or_else(|| diagnosis.refusal(&e, facts, sent)));
             }
         };
+        if !is_listed {
+            return Err(unlisted());
+        }
         let links = path.intermediate_certificates().filter_map(|link| Facts::parse(&link.der()).ok());
         let anchor = anchor_of(&path).map(|anchor| anchor.facts.clone());
         let path: Vec<Facts> = std::iter::once(facts.clone()).chain(links).chain(anchor).collect();

@@ -117,6 +117,17 @@ async fn a_ca_that_is_taken_out_takes_its_peers_along_and_one_that_comes_in_brin
 }
 
 #[tokio::test]
+async fn a_ca_that_is_taken_out_together_with_its_crl_takes_its_peers_along() {
+    let r = running(true).await;
+    // As in a directory that fetch-crl keeps: both have gone, and another's are there.
+    let other = Ca::root("other");
+    r.dir.write("ca.pem", &other.pem);
+    r.dir.write("crl.pem", other.crl(&[], 4000));
+    assert_eq!(look(&r.acceptor).withdrawn.len(), 1);
+    assert!(withdrawn(&r.peer).await.unwrap().contains("its issuer /O=Galeway/CN=ca is not in "));
+}
+
+#[tokio::test]
 async fn what_is_bad_changes_nothing_and_is_named_once() {
     let r = running(true).await;
     r.dir.write("ca.pem", "half a certi");
