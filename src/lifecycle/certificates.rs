@@ -1,5 +1,6 @@
 //! Certificates, keys, CAs and CRLs of running services: read again when they change, and told of.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,16 @@ impl Secured {
             settings.connect_tls.as_ref().map(|tls| Connector::new(tls)).transpose().map_err(error("connect_tls"))?;
         let secured = Self { service: Arc::clone(&settings.name), metrics: Arc::clone(metrics), accepting, connecting };
         secured.publish();
+        secured.tell_left_out();
         Ok(secured)
+    }
+
+    /// One bad CRL among hundreds of files keeps its CA's peers out, whom nothing else tells why.
+    fn tell_left_out(&self) {
+        let policies = self.accepting.iter().map(|a| a.describe()).chain(self.connecting.iter().map(|c| c.describe()));
+        for (file, why) in policies.filter_map(|policy| policy.trust).flat_map(|trust| trust.skipped) {
+            left_out(&self.service, &file, &why);
+        }
     }
 
     /// Whether there is anything to look after.
@@ -78,7 +88,7 @@ impl Secured {
             tracing::info!(service, file = %file.display(), "read again: in force for new sessions, and running ones were judged by it");
         }
         for (file, why) in &found.skipped {
-            tracing::warn!(service, file = %file.display(), why, "does not count");
+            left_out(service, file, why);
         }
         for why in &found.failed {
             tracing::warn!(service, "not read again: {why}");
@@ -92,6 +102,10 @@ impl Secured {
             }
         }
     }
+}
+
+fn left_out(service: &str, file: &Path, why: &str) {
+    tracing::warn!(service, file = %file.display(), why, "does not count");
 }
 
 /// Looks after `all` for ever. `again`: everything is to be read anew, changed or not.

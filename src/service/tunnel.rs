@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::close::Fate;
+use super::close::{Fate, detail};
 use super::record::Bytes;
 use crate::config::stunnel::LogId;
 use crate::net::tls::{Admitted, Agreed, HandshakeError, Reason, Refusal};
@@ -151,6 +151,9 @@ impl Line {
     pub(super) fn closed(self, fate: &Fate, tls: Side, bytes: &Bytes) {
         if !self.tells(ERROR) {
             return;
+        }
+        if let Fate::Relay(End::Broken(side, _)) = fate {
+            tell!(self, ERROR, "{} error: {}", if *side == tls { "TLS" } else { "socket" }, detail(fate));
         }
         let how = match fate {
             Fate::Relay(End::Orderly(_)) => "closed",

@@ -259,9 +259,16 @@ impl CrlFile {
     }
 }
 
+/// Of a CRL as `openssl ca -gencrl` makes it from a file that says nothing of it (RFC 5280 wants version 2, section 5.1.2.1).
+const FIRST_VERSION: &str = "it is of version 1, which is not taken: have it issued as version 2 (openssl.cnf: crlnumber, and \
+                             crl_extensions with authorityKeyIdentifier)";
+
 impl Crl {
     fn parse(der: &[u8], file: &Path) -> Result<Self, String> {
         let (_, parsed) = CertificateRevocationList::from_der(der).map_err(|e| format!("it cannot be read ({e})"))?;
+        if parsed.version().is_none() {
+            return Err(FIRST_VERSION.into());
+        }
         let list = OwnedCertRevocationList::from_der(der).map_err(|e| format!("it cannot be used ({e:?})"))?;
         let authority_key = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),

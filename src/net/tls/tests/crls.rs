@@ -90,11 +90,36 @@ fn without_a_current_crl_of_its_issuer_nobody_is_let_in() {
             says(refusal.what(), &[words]);
         }
     }
+    // What is wrong besides is said first: another CA's CRL would not help.
+    let late = r.between.issue_with("late", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    for (pem, reason) in [
+        (Ca::root("other").issue("foreign").pem, Reason::UnknownCa),
+        (format!("{}{}", late.pem, r.between.pem), Reason::Expired),
+    ] {
+        assert_eq!(client(&r.rules(CrlScope::Leaf, &["root.pem"]), &pem).unwrap_err().reason(), reason);
+    }
     std::fs::create_dir(r.dir.path("empty")).unwrap();
     let empty = r.rules(CrlScope::Leaf, &["empty"]);
     let store = peers(Of::Clients, &empty).store();
     says(&store.skipped[0].1, &["holds no CRL under a hashed name like 5f15c80c.r0, so no peer is let in"]);
     assert_eq!(client(&empty, &r.good).unwrap_err().reason(), Reason::NoRevocationStatus);
+}
+
+/// Made by `openssl ca -gencrl` from a file with neither crlnumber nor crl_extensions.
+const FIRST_VERSION: &str = "-----BEGIN X509 CRL-----
+MIGVMDwwCgYIKoZIzj0EAwIwDjEMMAoGA1UEAwwDb2xkFw0yNjExMjExODI0MjFa
+GA8yMTA5MDExMDE4MjQyMVowCgYIKoZIzj0EAwIDSQAwRgIhAMV1VJRgY3PqVWU2
+tM5Xf82c90V58sSh1QSn8LPdeSnnAiEA6phJfFHo3+fFZCwA8J3jJxJNh+rMMHGw
+NGyNyPK/qTg=
+-----END X509 CRL-----
+";
+
+#[test]
+fn a_crl_of_the_first_version_is_told_with_what_to_do() {
+    let r = revocation();
+    r.dir.write("crls/00000000.r0", FIRST_VERSION);
+    let store = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crls"])).store();
+    says(&store.skipped[0].1, &["CRL 1: it is of version 1, which is not taken: have it issued as version 2"]);
 }
 
 #[test]
