@@ -1,101 +1,25 @@
-//! Peers that vanish without a word: their packets stop, and no reset says so.
-//!
-//! A network namespace stands for the other machine. A process holds it, so that it goes with the process however the
-//! tests end; a black hole among its routes swallows every answer, acknowledgements included. Needs root.
+//! Peers that vanish without a word: their packets stop, and no reset says so. Needs root.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::Instant;
 
 use crate::fakes::{FAST, Fakes, LONG, greeting, raw, wait_service};
 use crate::harness::process::Process;
-use crate::harness::{Conn, Galeway, Settings, ports, secs, until};
+use crate::harness::{Conn, Far, Galeway, Settings, ports, secs, until};
 use crate::peer::FakeNode;
 
 /// What this process is when a test has started it inside a namespace: "client ADDR", which waits for its greeting, "silent ADDR"
 /// and "eager ADDR", which do not, or "node ADDR".
 const ROLE: &str = "GALEWAY_IT_INSIDE";
 
-/// Another machine.
-struct Far {
-    holder: Process,
-    /// Its address.
-    far: Ipv4Addr,
-    /// Ours, as it sees us.
-    near: Ipv4Addr,
-    /// Our end of the cable.
-    link: String,
-}
-
-impl Drop for Far {
-    /// The namespace outlives its process by the minutes in which its orphaned sockets try to say goodbye.
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "del", &self.link]).output();
-    }
-}
-
-impl Far {
-    /// `None` only where the user asked for a run without root, which is said.
-    fn new() -> Option<Self> {
-        static NEXT: AtomicU8 = AtomicU8::new(0);
-        if !rustix::process::geteuid().is_root() {
-            let allowed = std::env::var_os("GALEWAY_TEST_UNPRIVILEGED").is_some_and(|v| v == "1");
-            assert!(allowed, "network namespaces need root (GALEWAY_TEST_UNPRIVILEGED=1 leaves these tests out)");
-            println!("NOT RUN: network namespaces need root, and GALEWAY_TEST_UNPRIVILEGED=1 is set");
-            return None;
-        }
-        let holder = Process::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
-        let pid = holder.id();
-        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-        until(LONG, "a namespace of its own", || (namespace(&pid.to_string()) != namespace("self")).then_some(()));
-        // 198.18.0.0/15 is for tests between two networks (RFC 2544).
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let own = std::process::id();
-        let address = |last| Ipv4Addr::new(198, 18, own as u8, n * 4 + last);
-        let (ours, theirs) = (format!("gw{n}-{own}"), format!("gwf{n}-{own}"));
-        let far = Self { holder, far: address(2), near: address(1), link: ours.clone() };
-        ip(&format!("link add {ours} type veth peer name {theirs} netns {pid}"));
-        ip(&format!("addr add {}/30 dev {ours}", far.near));
-        ip(&format!("link set {ours} up"));
-        far.ip(&format!("addr add {}/30 dev {theirs}", far.far));
-        far.ip(&format!("link set {theirs} up"));
-        Some(far)
-    }
-
-    fn command(&self, program: &std::ffi::OsStr) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-n", "-t", &self.holder.id().to_string()]).arg(program);
-        command
-    }
-
-    fn ip(&self, line: &str) {
-        done(self.command("ip".as_ref()).args(line.split(' ')));
-    }
-
-    /// Starts `test` of this binary there, in a role.
-    fn start(&self, test: &str, role: &str) -> Process {
-        let exe = std::env::current_exe().unwrap();
-        let mut command = self.command(exe.as_os_str());
-        command.args([test, "--exact", "--nocapture"]).env(ROLE, role);
-        Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
-    }
-
-    /// It says nothing any more.
-    fn vanish(&self) {
-        self.ip(&format!("route add blackhole {}/32", self.near));
-    }
-}
-
-fn ip(line: &str) {
-    done(Command::new("ip").args(line.split(' ')));
-}
-
-#[track_caller]
-fn done(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+/// Starts `test` of this binary over there, in a role.
+fn start(far: &Far, test: &str, role: &str) -> Process {
+    let exe = std::env::current_exe().unwrap();
+    let mut command = far.command(exe.as_os_str());
+    command.args([test, "--exact", "--nocapture"]).env(ROLE, role);
+    Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 /// The process in the namespace: plays its role until it is killed.
@@ -157,7 +81,7 @@ impl FarClient {
         let fakes = Fakes::new(1);
         let listener = fakes.listen(1);
         let galeway = near(&far, &fakes, node, service);
-        let client = far.start(test, &format!("client {}", galeway.addr()));
+        let client = start(&far, test, &format!("client {}", galeway.addr()));
         let mut node = listener.accept().unwrap().0;
         node.write_all(&greeting(1).packet()).unwrap();
         until(LONG, "the client has its greeting", || {
@@ -202,7 +126,7 @@ fn a_node_that_acknowledges_nothing_ends_the_session_at_user_timeout() {
     let Some(far) = Far::new() else { return };
     let addr = SocketAddr::from((far.far, 3306));
     let test = "vanishing::a_node_that_acknowledges_nothing_ends_the_session_at_user_timeout";
-    let _node = far.start(test, &format!("node {addr}"));
+    let _node = start(&far, test, &format!("node {addr}"));
     let settings = Settings {
         monitor: "interval = \"100ms\"\nfast_interval = \"20ms\"\ntimeout = \"300ms\"\ndown_after = \"1h\"",
         service: "user_timeout = \"2s\"\nkeepalive = \"1h\"",
@@ -259,8 +183,8 @@ fn leaves_the_queue(test: &str, protocol: &str) {
     let galeway = near(&far, &fakes, ", max_connections = 1", &service);
     let _holder = raw(&galeway);
     wait_service(&galeway, "active", 1);
-    let start = |role: &str| far.start(test, &format!("{role} {}", galeway.addr()));
-    let _clients = [start("silent"), start("eager")];
+    let client = |role: &str| start(&far, test, &format!("{role} {}", galeway.addr()));
+    let _clients = [client("silent"), client("eager")];
     wait_service(&galeway, "queued", 2);
     far.vanish();
     let start = Instant::now();
@@ -294,7 +218,7 @@ fn a_client_that_vanishes_before_its_header_ends_at_first_byte_timeout() {
     let service = "proxy_protocol = \"require\"\nproxy_protocol_from = [\"198.18.0.0/15\"]\nkeepalive = \"1h\"\n\
                    first_byte_timeout = \"3s\"\nmax_connections = 1";
     let galeway = near(&far, &fakes, "", service);
-    let _client = far.start(test, &format!("silent {}", galeway.addr()));
+    let _client = start(&far, test, &format!("silent {}", galeway.addr()));
     let accepted = || galeway.metric("galeway_connections_accepted_total", &[]);
     until(LONG, "it has come", || (accepted() == 1.0).then_some(()));
     far.vanish();

@@ -237,9 +237,15 @@ pub fn standalone(flags: &[&str]) -> Node {
 /// A server without Galera, which runs, with the accounts and the data of all nodes and these flags after the usual ones.
 /// It writes no binary log: what it has it got by replication, or from us.
 pub fn server(name: &str, flags: &[&str]) -> Node {
+    server_through(Vec::new(), name, flags)
+}
+
+/// The same through a launcher: see [`Node::through`].
+pub fn server_through(launcher: Vec<String>, name: &str, flags: &[&str]) -> Node {
     let usual = ["--wsrep-on=OFF", "--wsrep-provider=none", "--skip-log-bin", "--skip-log-slave-updates"];
     let node =
         Node::new(name, watchdog::fresh_path(name), Node::free_ports(), String::new(), &[&usual, flags].concat());
+    let node = node.through(launcher);
     node.start(Start::Bootstrap(Some(seed())));
     until(secs(30), "the server takes logins", || node.root().ok());
     node

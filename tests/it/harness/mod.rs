@@ -13,6 +13,7 @@
 //! | `terminal` | a terminal with a program in it |
 //! | `dns` | a DNS server that answers as told, or not |
 //! | `cli` | the real `mariadb` command and pymysql |
+//! | `far` | another machine, as a network namespace, and the cable to it |
 //! | `galeway` | the built binary behind a configuration: restarts, admin address, log, CPU and memory |
 //! | `certs` | a certificate authority and what it signs |
 //! | `process`, `watchdog`, `ports` | children that never outlive the tests; ports that do not collide |
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod dns;
+pub mod far;
 pub mod galeway;
 pub mod load;
 pub mod node;
@@ -43,7 +45,8 @@ use std::time::{Duration, Instant};
 
 pub use arbitrator::Arbitrator;
 pub use client::Conn;
-pub use cluster::{Cluster, Options, cluster, cluster_of, server, standalone};
+pub use cluster::{Cluster, Options, cluster, cluster_of, server, server_through, standalone};
+pub use far::Far;
 pub use galeway::{Galeway, Settings};
 pub use load::Load;
 pub use node::Node;

@@ -100,6 +100,7 @@ pub struct Node {
     ports: [u16; 4],
     cluster: String,
     flags: Vec<String>,
+    launcher: Vec<String>,
     process: Mutex<Option<Process>>,
 }
 
@@ -107,7 +108,14 @@ impl Node {
     /// Not started. `ports` are SQL, group, IST and SST; `cluster` the group addresses of all nodes.
     pub fn new<S: ToString>(name: &str, dir: PathBuf, ports: [u16; 4], cluster: String, flags: &[S]) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
-        Self { name: name.into(), dir, ports, cluster, flags, process: Mutex::new(None) }
+        Self { name: name.into(), dir, ports, cluster, flags, launcher: Vec::new(), process: Mutex::new(None) }
+    }
+
+    /// The same, started by this command, which has to become what its last arguments say.
+    #[must_use]
+    pub fn through(mut self, launcher: Vec<String>) -> Self {
+        self.launcher = launcher;
+        self
     }
 
     /// Four ports for [`Node::new`].
@@ -176,7 +184,9 @@ impl Node {
 
     fn command(&self, how: Start<'_>, flags: &[&str]) -> Command {
         assert!(!self.running(), "{} runs already", self.name);
-        let mut command = Command::new(GALERA_NODE);
+        let mut words = self.launcher.iter().map(String::as_str).chain([GALERA_NODE]);
+        let mut command = Command::new(words.next().unwrap_or(GALERA_NODE));
+        command.args(words);
         command.arg("run").arg("--dir").arg(&self.dir).args(["--name", &self.name]);
         command.args(["--ports", &self.ports.map(|p| p.to_string()).join(",")]);
         match how {
