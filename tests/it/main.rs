@@ -42,6 +42,7 @@ mod rooms;
 mod sessions;
 mod shares;
 mod signals;
+mod stunnel_files;
 mod stunnel_process;
 mod targets;
 mod tunnels;
