@@ -14,8 +14,15 @@ impl Core {
         self.look_around(now);
         for (&node, entry) in &mut self.nodes {
             let Some((due, reason)) = wanted_orders(settings, now, self.blind, entry) else { continue };
-            let from_outside = matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left);
+            // A veto that the node has not taken back by an answer goes on under an order from outside.
+            let vetoes = entry.state.reason.consequence() == Consequence::Veto;
+            let from_outside = matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left) && !vetoes;
             match (entry.orders, due) {
+                (Orders::Draining, Orders::Draining) => {
+                    // Whose the drain is may have changed, and with that who ends it.
+                    entry.drained = from_outside;
+                    continue;
+                }
                 (old, new) if old == new => continue,
                 // Sessions that were ended are not brought back by a lesser order.
                 (Orders::Ended, Orders::Draining) => continue,
