@@ -11,7 +11,7 @@ use crate::admin::{RunState, View};
 use crate::health::Store;
 use crate::net::{Listeners, SocketFile};
 use crate::pool::Cause;
-use crate::service::Workers;
+use crate::service::{TunnelLog, Workers};
 
 /// How long sessions that were told to end may take to say goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -39,6 +39,8 @@ pub struct Handle {
     /// Removes the admin socket's file at the very end.
     pub(super) _socket_file: Option<SocketFile>,
     pub(super) memory: Option<Store>,
+    /// Numbers the connections of tunnels.
+    pub(super) log: TunnelLog,
 }
 
 impl Handle {

@@ -125,13 +125,15 @@ impl Instance {
             listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         }
         let mut unbound = Vec::new();
+        // The numbers of connections go on over a reload.
+        let log = sockets.shared_with.map(|other| other.log.clone()).unwrap_or_default();
         let mut builder = Builder {
             registry: &registry,
             lookup: &lookup,
             stopping: &stopping,
             pools,
             launch: tunnels,
-            log: TunnelLog::default(),
+            log: log.clone(),
             built: Built::default(),
         };
         for settings in &config.services {
@@ -180,6 +182,7 @@ impl Instance {
             workers,
             first_round,
             memory,
+            log,
         })
     }
 }
@@ -213,6 +216,7 @@ pub struct Prepared {
     workers: usize,
     first_round: Duration,
     memory: Option<Store>,
+    log: TunnelLog,
 }
 
 impl Prepared {
@@ -273,7 +277,7 @@ impl Prepared {
             .map_err(StartError::Threads)?;
         let listeners = Mutex::new(self.listeners);
         let control = Some(thread);
-        let Self { view, stopping, memory, .. } = self;
+        let Self { view, stopping, memory, log, .. } = self;
         Ok(Handle {
             view,
             admin_addr,
@@ -286,6 +290,7 @@ impl Prepared {
             control,
             _socket_file,
             memory,
+            log,
         })
     }
 }

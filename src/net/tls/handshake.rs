@@ -3,7 +3,7 @@
 use std::io;
 
 use rustls::{
-    AlertDescription, CertificateError, CommonState, Error as RustlsError, InvalidMessage, NamedGroup,
+    AlertDescription, CertificateError, CipherSuite, CommonState, Error as RustlsError, InvalidMessage, NamedGroup,
     PeerIncompatible, PeerMisbehaved, ProtocolVersion,
 };
 
@@ -242,7 +242,13 @@ impl Agreed {
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "TLSv1.3",
             },
-            suite: session.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default(),
+            suite: match session.negotiated_cipher_suite().map(|s| s.suite()) {
+                // rustls has names of its own for these.
+                Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+                Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+                Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+                other => other.and_then(|suite| suite.as_str()).unwrap_or_default(),
+            },
             group: session.negotiated_key_exchange_group().map_or("", |group| match group.name() {
                 NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
                 NamedGroup::X25519 => "x25519",

@@ -37,7 +37,7 @@ async fn both_ends_know_each_other_and_what_was_agreed_on() {
     assert_eq!(connected.peer.slash(), "/O=Galeway/CN=db1.example.org");
     for agreed in [&accepted.agreed, &connected.agreed] {
         assert_eq!((agreed.version, agreed.group), ("TLSv1.3", "X25519MLKEM768"));
-        assert_eq!((agreed.suite, agreed.resumed), ("TLS13_AES_256_GCM_SHA384", false));
+        assert_eq!((agreed.suite, agreed.resumed), ("TLS_AES_256_GCM_SHA384", false));
     }
     // The wait for the server's word has eaten none of its bytes.
     accepted.stream.write_all(b"greeting").await.unwrap();
@@ -146,7 +146,7 @@ async fn versions_suites_and_groups_are_those_of_the_configuration() {
     let agreed = run(&both, &v12).await.0.unwrap().agreed;
     assert_eq!((agreed.version, agreed.suite), ("TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"));
     let agreed = run(&narrow, &protocol()).await.0.unwrap().agreed;
-    assert_eq!((agreed.suite, agreed.group), ("TLS13_CHACHA20_POLY1305_SHA256", "secp521r1"));
+    assert_eq!((agreed.suite, agreed.group), ("TLS_CHACHA20_POLY1305_SHA256", "secp521r1"));
     let (accepted, connected) = run(&protocol(), &v12).await;
     let (ours, theirs) = (accepted.unwrap_err(), connected.unwrap_err());
     assert_eq!((ours.result(), theirs.result()), ("version", "version"));
