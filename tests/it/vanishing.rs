@@ -12,10 +12,10 @@ use crate::peer::FakeNode;
 
 /// What this process is when a test has started it inside a namespace: "client ADDR", which waits for its greeting, "silent ADDR"
 /// and "eager ADDR", which do not, or "node ADDR".
-const ROLE: &str = "GALEWAY_IT_INSIDE";
+pub(crate) const ROLE: &str = "GALEWAY_IT_INSIDE";
 
 /// Starts `test` of this binary over there, in a role.
-fn start(far: &Far, test: &str, role: &str) -> Process {
+pub(crate) fn start(far: &Far, test: &str, role: &str) -> Process {
     let exe = std::env::current_exe().unwrap();
     let mut command = far.command(exe.as_os_str());
     command.args([test, "--exact", "--nocapture"]).env(ROLE, role);

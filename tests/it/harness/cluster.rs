@@ -20,11 +20,13 @@ pub struct Options {
     pub notify: bool,
     /// The last node tells the others an address at which it does not listen: [`Cluster::elsewhere`].
     pub elsewhere: bool,
+    /// One GTID for one transaction, whichever node tells of it: what a replica needs that is to go from one to another.
+    pub gtid: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 3, auto: false, notify: false, elsewhere: false }
+        Self { nodes: 3, auto: false, notify: false, elsewhere: false, gtid: false }
     }
 }
 
@@ -55,6 +57,12 @@ impl Cluster {
             }
             if options.elsewhere && i + 1 == count {
                 flags.push(format!("--wsrep-node-incoming-address={}", elsewhere(ports[i][0])));
+            }
+            if options.gtid {
+                let gtid = ["--wsrep-gtid-mode=ON", "--wsrep-gtid-domain-id=77", "--server-id=77"];
+                flags.extend(gtid.map(str::to_owned));
+                // Of what a node does for itself alone.
+                flags.push(format!("--gtid-domain-id={}", 100 + i));
             }
             if options.notify {
                 flags.push(format!("--wsrep-notify-cmd={}", notify::install(&dir).display()));

@@ -19,6 +19,7 @@
 //! | `recover` | `galeway recover`, and its commands carried out |
 //! | `discovery` | members that are found, and forgotten |
 //! | `replica` | an asynchronous replica: a reader, and what is left when the cluster is lost |
+//! | `tunnel` | a replication link through TLS, whose far end follows a node that may serve |
 //! | `servers` | clusters of other kinds: servers by themselves, and anything that takes a connection |
 //!
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
@@ -41,6 +42,7 @@ mod servers;
 mod split_brain;
 mod spread;
 mod thawed;
+mod tunnel;
 mod writer;
 
 use std::net::SocketAddr;

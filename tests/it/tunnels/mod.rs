@@ -6,6 +6,7 @@
 //! | `starts` | targets that fail after the connect: not a byte of the local peer goes to them |
 //! | `live` | files that change, and certificates that expire, under running sessions |
 //! | `links` | how a link ends, and that its end is told as what it was |
+//! | `vanish` | the network behind it goes silent |
 //!
 //! The other end of a connection is rustls's own buffered interface over a blocking socket, which shares no line with
 //! `src/net/tls`.
@@ -14,6 +15,7 @@ mod certificates;
 mod links;
 mod live;
 mod starts;
+mod vanish;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
 
-use super::{NAME, Site, galeway, handshakes, local, patient, pattern, service, tcp};
+use super::{NAME, Site, dial, galeway, handshakes, local, patient, pattern, service, tcp};
 use crate::fakes::{LONG, access, greeting};
 use crate::harness::client::Error;
-use crate::harness::{Conn, Galeway, millis, secs, until};
+use crate::harness::{Conn, Galeway, millis, ports, secs, until};
 use crate::peer::tls::{Authority, Version, server};
 use crate::targets::Target;
 
@@ -256,4 +256,22 @@ fn where_every_target_fails_a_peer_of_bytes_is_reset_and_nobody_has_read_it() {
     for far in [&late, &stranger, &clear, &silent] {
         far.heard_nothing(&payload);
     }
+}
+
+#[test]
+fn a_client_behind_tls_is_told_inside_it_and_ended_in_order() {
+    let site = Site::new();
+    let nobody = local(ports::free());
+    let (accept, section) = service("db", &[nobody], "protocol = \"mysql\"\nqueue_timeout = \"300ms\"");
+    let galeway = galeway(&(section + &site.accepting("db", "")));
+    let mut client = dial(accept, site.client(Some(&site.issue("one")))).unwrap();
+    let mut told = Vec::new();
+    // An end without close_notify would be an error here.
+    client.read_to_end(&mut told).unwrap();
+    let text = String::from_utf8_lossy(&told[4..]).into_owned();
+    assert_eq!(told[4..7], [0xff, 0x17, 0x04], "1047: {text}");
+    let words = format!("galeway: no address of service \"db\" can be reached: {nobody}: connection refused");
+    assert!(text.ends_with(&words), "{text}");
+    let event = access(&galeway, client.sock.local_addr().ok());
+    assert_eq!((event["end"].as_str(), event["client_subject"].as_str()), (Some("no_node"), Some("CN=one")), "{event}");
 }
