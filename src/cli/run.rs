@@ -82,7 +82,7 @@ fn logging_of(process: &Process, common: Common) -> Logging {
     let output = match &process.log {
         LogTo::Stderr => Output::Stderr(style),
         LogTo::File(path) => Output::File { path: path.clone(), append: true, style },
-        LogTo::Syslog => Output::Syslog { facility: DAEMON, ident: IDENT.into(), style },
+        LogTo::Syslog => Output::Syslog { facility: DAEMON, ident: IDENT.into(), style, asked: true },
         LogTo::Journald => Output::Journald { ident: IDENT.into() },
     };
     Logging { level: Least::Native { level, access: process.access_log }, outputs: vec![output] }

@@ -233,6 +233,8 @@ fn logging_of(launch: &Launch, common: Common) -> Logging {
         facility: syslog.facility,
         ident: syslog.ident.clone(),
         style: Style::Stunnel,
+        // It is stunnel's default; nobody need have meant it.
+        asked: false,
     };
     let outputs = launch.stderr.then_some(Output::Stderr(style)).into_iter();
     let outputs = outputs.chain(launch.output.as_ref().map(file)).chain(launch.syslog.as_ref().map(system));

@@ -141,6 +141,8 @@ impl Instance {
             builder.add(settings, accepting)?;
         }
         let Built { services, views, fixed, secured } = builder.built;
+        // Held on here, a socket that no service accepts on would let clients in whom nobody serves.
+        listeners.unshare();
         for name in listeners.unclaimed() {
             tracing::warn!(
                 name,

@@ -270,6 +270,11 @@ impl Listeners {
         self.inherited.left()
     }
 
+    /// What the other instance holds and nobody here has asked for is its own alone from now on.
+    pub fn unshare(&mut self) {
+        self.shared.clear();
+    }
+
     /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
     pub fn release(&mut self) {
         self.held.clear();

@@ -86,7 +86,11 @@ pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl
         Fate::Killed(_) | Fate::Drained(_) => {
             how.abort(node);
             drop(places);
-            part(client).await;
+            match how.protocol {
+                Protocol::Mysql => part(client).await,
+                // An end of data would look like a complete answer.
+                Protocol::Tcp => abort_after_last_byte(client, how).await,
+            }
         }
     }
 }

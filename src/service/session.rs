@@ -19,7 +19,7 @@ use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
 use crate::net::{End, Peer, Side, Stream, Timers, relay};
 use crate::pool::{Lease, Node, Order};
-use crate::telemetry::CloseReason;
+use crate::telemetry::{CloseReason, Rejection};
 
 /// A client's end of data is held back from a MySQL server for this long: it closes by itself after COM_QUIT, and so
 /// the TIME_WAIT is its own and not one of our ports.
@@ -36,6 +36,7 @@ pub(super) async fn serve(service: Arc<Service>, stream: Stream, peer: Peer, acc
     match found {
         Ok((stream, found)) => relayed(stream, found, &mut record).await,
         Err((stream, nothing)) => {
+            record.line.ended();
             record.service.metrics.reject(nothing.rejection);
             record.attempts = nothing.trail.attempts;
             record.end = (nothing.rejection.label(), nothing.rejection.whose());
@@ -90,7 +91,9 @@ async fn begin(
     match found {
         Ok(found) => Ok((stream, found)),
         Err(nothing) => {
-            record.line.no_target();
+            if !matches!(nothing.rejection, Rejection::ClientGone | Rejection::Shutdown) {
+                record.line.no_target();
+            }
             Err((Some(stream), nothing))
         }
     }

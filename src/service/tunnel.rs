@@ -147,6 +147,11 @@ impl Line {
         tell!(self, ERROR, "No more addresses to connect");
     }
 
+    /// One that never had a target ends too: whoever pairs the lines of a connection waits for this one.
+    pub(super) fn ended(self) {
+        tell!(self, INFO, "Connection reset: 0 byte(s) sent to TLS, 0 byte(s) sent to socket");
+    }
+
     /// `tls`: the side that is encrypted; of two the far one.
     pub(super) fn closed(self, fate: &Fate, tls: Side, bytes: &Bytes) {
         if !self.tells(ERROR) {
@@ -154,6 +159,9 @@ impl Line {
         }
         if let Fate::Relay(End::Broken(side, _)) = fate {
             tell!(self, ERROR, "{} error: {}", if *side == tls { "TLS" } else { "socket" }, detail(fate));
+        }
+        if let Fate::Withdrawn(_, why) = fate {
+            tell!(self, WARN, "no longer good: {why}");
         }
         let how = match fate {
             Fate::Relay(End::Orderly(_)) => "closed",

@@ -81,6 +81,8 @@ pub enum Output {
         ident: Arc<str>,
         /// How lines look behind it.
         style: Style,
+        /// Somebody asked for it. Else, where there is no such log (in a container), it is done without.
+        asked: bool,
     },
     /// systemd's journal, by its native protocol: each field of an event is one of the journal's entry.
     Journald {
@@ -130,17 +132,24 @@ pub fn install(logging: &Logging) -> Result<Held, OpenError> {
     let zone = Zone::system();
     let mut layers: Vec<Box<dyn Layer<tracing_subscriber::layer::Layered<Targets, Registry>> + Send + Sync>> =
         Vec::new();
-    let mut sinks = Vec::new();
+    let (mut sinks, mut without) = (Vec::new(), Vec::new());
     for output in &logging.outputs {
         let gate = Gate::default();
         let layer = tracing_subscriber::fmt::layer().with_writer(gate.clone()).with_ansi(false);
         let (layer, sink) = match output {
             Output::Stderr(style) => (styled(layer, *style, &zone), Sink::stderr()),
             Output::File { path, append, style } => (styled(layer, *style, &zone), Sink::file(path, *append)),
-            Output::Syslog { facility, ident, style } => {
+            Output::Syslog { facility, ident, style, asked } => {
                 let plain = if *style == Style::Stunnel { Plain::Stunnel } else { Plain::Words };
                 let form = Syslog { facility: *facility, ident: Arc::clone(ident), plain, zone: zone.clone() };
-                (layer.event_format(form).boxed(), Sink::datagrams(sink::SYSLOG)?)
+                match Sink::datagrams(sink::SYSLOG) {
+                    Ok(sink) => (layer.event_format(form).boxed(), sink),
+                    Err(e) if !asked => {
+                        without.push(e);
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                }
             }
             Output::Journald { ident } => {
                 (layer.event_format(Journald { ident: Arc::clone(ident) }).boxed(), Sink::datagrams(sink::JOURNAL)?)
@@ -150,6 +159,10 @@ pub fn install(logging: &Logging) -> Result<Held, OpenError> {
         sinks.push((gate, sink));
     }
     tracing_subscriber::registry().with(targets(logging.level)).with(layers).try_init().map_err(OpenError::Taken)?;
+    for e in without {
+        // Whoever is to hear it hears it elsewhere.
+        tracing::warn!("{e}: done without; write syslog = no, or give this host a log");
+    }
     Ok(Held { sinks })
 }
 

@@ -2,7 +2,7 @@
 
 use super::grid::{REFUSED, grid};
 use super::pipes::{Pipes, RENEWED};
-use super::{Echo, End, Program, local, man06, shows, there_and_back};
+use super::{Echo, End, Program, carries, local, man06, shows, there_and_back};
 use crate::harness::ports;
 use crate::harness::process::Signal;
 
@@ -37,6 +37,9 @@ fn galeway_and_stunnel_take_each_others_place_at_either_end() {
         server_end.become_of(server);
         client_end.become_of(client);
         assert!(there_and_back(good, MEGABYTES), "{client:?} to {server:?}");
+        if (server, client) == (Program::Galeway, Program::Galeway) {
+            assert!(carries(good, MEGABYTES, true), "bytes were lost at one side's end");
+        }
         for (name, addr) in &bad {
             assert!(!there_and_back(*addr, 100), "{name} gets in by {client:?} to {server:?}");
         }

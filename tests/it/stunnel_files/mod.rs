@@ -231,10 +231,16 @@ fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Sends so many bytes to an echo behind `addr` and reads them again, then the end of both; whether they came. The end is not
-/// sent before: the real stunnel now and then closes with bytes unsent after it.
+/// Sends so many bytes to an echo behind `addr` and reads them again, then the end of both; whether they came.
 #[track_caller]
 fn there_and_back(addr: SocketAddr, len: usize) -> bool {
+    carries(addr, len, false)
+}
+
+/// The same. `at_once`: the end follows the last byte, while others are still to come back. Not through the real stunnel,
+/// which now and then closes with bytes unsent then, also between two of its own.
+#[track_caller]
+fn carries(addr: SocketAddr, len: usize, at_once: bool) -> bool {
     let stream = match TcpStream::connect_timeout(&addr, LONG) {
         // So soon that it is seen here already.
         Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return false,
@@ -245,10 +251,18 @@ fn there_and_back(addr: SocketAddr, len: usize) -> bool {
     let sent = bytes(len);
     let mut got = Vec::new();
     let read = std::thread::scope(|scope| {
-        scope.spawn(|| (&stream).write_all(&sent));
-        (&stream).take(len as u64).read_to_end(&mut got)?;
-        let _ = stream.shutdown(Shutdown::Write);
-        (&stream).read_to_end(&mut got)
+        let (stream, sent) = (&stream, &sent);
+        let end = move || stream.shutdown(Shutdown::Write);
+        let write = move || {
+            let mut stream = stream;
+            stream.write_all(sent)?;
+            if at_once { end() } else { Ok(()) }
+        };
+        scope.spawn(write);
+        stream.take(len as u64).read_to_end(&mut got)?;
+        let _ = end();
+        let mut stream = stream;
+        stream.read_to_end(&mut got)
     });
     let stalled = matches!(&read, Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut));
     assert!(!stalled, "{addr} neither goes on nor ends after {} of {len} bytes", got.len());
