@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::StartError;
 use crate::config;
@@ -14,6 +14,9 @@ use crate::telemetry::{Seldom, ServiceMetrics};
 /// How often the files are looked at, and the time. A revoked peer's sessions end within twice this. A look is a `stat` a
 /// file; watching by inotify would miss what is changed behind a symbolic link or on another machine.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A look that takes longer is told of.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// Of peers without a current CRL at most so often.
 const REMIND: Duration = Duration::from_secs(600);
@@ -25,6 +28,8 @@ pub(super) struct Secured {
     pub(super) metrics: Arc<ServiceMetrics>,
     pub(super) accepting: Option<Arc<Acceptor>>,
     pub(super) connecting: Option<Arc<Connector>>,
+    /// The root directory is another one than when they were read: the same paths lead to other files, which nobody meant.
+    frozen: bool,
 }
 
 impl Secured {
@@ -33,6 +38,7 @@ impl Secured {
         settings: &config::Service,
         metrics: &Arc<ServiceMetrics>,
         tolerant: bool,
+        frozen: bool,
     ) -> Result<Self, StartError> {
         let error = |key| move |source| StartError::ServiceTls { service: settings.name.to_string(), key, source };
         let acceptor =
@@ -40,7 +46,8 @@ impl Secured {
         let accepting = settings.tls.as_ref().map(acceptor).transpose().map_err(error("tls"))?;
         let connecting =
             settings.connect_tls.as_ref().map(|tls| Connector::new(tls)).transpose().map_err(error("connect_tls"))?;
-        let secured = Self { service: Arc::clone(&settings.name), metrics: Arc::clone(metrics), accepting, connecting };
+        let secured =
+            Self { service: Arc::clone(&settings.name), metrics: Arc::clone(metrics), accepting, connecting, frozen };
         secured.publish();
         secured.tell_left_out();
         Ok(secured)
@@ -62,17 +69,16 @@ impl Secured {
     fn look(&self, anew: bool) -> Refreshed {
         let accepting = self.accepting.as_ref().map(|a| if anew { a.reload() } else { a.refresh() });
         let connecting = self.connecting.as_ref().map(|c| if anew { c.reload() } else { c.refresh() });
-        let mut all = accepting.unwrap_or_default();
-        let other = connecting.unwrap_or_default();
-        all.reloaded.extend(other.reloaded);
-        all.failed.extend(other.failed);
-        all.skipped.extend(other.skipped);
-        all.withdrawn.extend(other.withdrawn);
-        all.unknown.extend(other.unknown);
+        let all = both(accepting, connecting);
         if !all.reloaded.is_empty() {
             self.publish();
         }
         all
+    }
+
+    /// Judges running sessions by the time alone.
+    fn expire(&self) -> Refreshed {
+        both(self.accepting.as_ref().map(|a| a.expire()), self.connecting.as_ref().map(|c| c.expire()))
     }
 
     fn publish(&self) {
@@ -104,29 +110,59 @@ impl Secured {
     }
 }
 
+fn both(one: Option<Refreshed>, other: Option<Refreshed>) -> Refreshed {
+    let mut all = one.unwrap_or_default();
+    let other = other.unwrap_or_default();
+    all.reloaded.extend(other.reloaded);
+    all.failed.extend(other.failed);
+    all.skipped.extend(other.skipped);
+    all.withdrawn.extend(other.withdrawn);
+    all.unknown.extend(other.unknown);
+    all
+}
+
 fn left_out(service: &str, file: &Path, why: &str) {
     tracing::warn!(service, file = %file.display(), why, "does not count");
 }
 
-/// Looks after `all` for ever. `again`: everything is to be read anew, changed or not.
-pub(super) async fn look_after(all: Vec<Secured>, again: Arc<Notify>) {
-    if all.is_empty() {
-        return;
-    }
-    let all = Arc::new(all);
+/// Looks after one service for ever. `again`: everything is to be read anew, changed or not.
+///
+/// Each has a task of its own: a file that hangs (on a network's disk) must not hide that another service's peer was revoked.
+pub(super) async fn look_after(secured: Secured, mut again: watch::Receiver<u64>) {
     let mut reminder = Seldom::new(REMIND);
+    let mut tell = |secured: &Secured, found: &Refreshed| {
+        if !found.is_quiet() {
+            secured.tell(found, !found.unknown.is_empty() && reminder.due(Instant::now()));
+        }
+    };
     loop {
-        let anew = tokio::time::timeout(LOOK, again.notified()).await.is_ok();
-        let files = Arc::clone(&all);
-        // Files may lie on a slow disk, and this thread checks the nodes.
-        let looked = tokio::task::spawn_blocking(move || files.iter().map(|s| s.look(anew)).collect::<Vec<_>>()).await;
-        let Ok(looked) = looked else {
-            tracing::error!("a look at the certificates ended by a fault of ours: the old are kept");
+        let anew = tokio::time::timeout(LOOK, again.changed()).await.is_ok_and(|changed| changed.is_ok());
+        if secured.frozen {
+            if anew {
+                tracing::warn!(service = %secured.service, "certificates, CAs and CRLs are not read again inside a chroot: \
+                    their paths mean other files there; a change needs a restart");
+            }
+            tell(&secured, &secured.expire());
             continue;
+        }
+        let files = secured.clone();
+        // This thread checks the nodes.
+        let mut look = tokio::task::spawn_blocking(move || files.look(anew));
+        let mut slow = false;
+        let looked = loop {
+            if let Ok(looked) = tokio::time::timeout(SLOW, &mut look).await {
+                break looked;
+            }
+            if !std::mem::replace(&mut slow, true) {
+                tracing::warn!(service = %secured.service, "its certificates, CAs or CRLs take long to read: until they are, \
+                    what was read before is in force");
+            }
+            tell(&secured, &secured.expire());
         };
-        let remind = looked.iter().any(|found| !found.unknown.is_empty()) && reminder.due(Instant::now());
-        for (secured, found) in all.iter().zip(&looked).filter(|(_, found)| !found.is_quiet()) {
-            secured.tell(found, remind);
+        match looked {
+            Ok(found) => tell(&secured, &found),
+            Err(_) => tracing::error!(service = %secured.service,
+                "a look at the certificates ended by a fault of ours: the old are kept"),
         }
     }
 }

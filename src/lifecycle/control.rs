@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::certificates::{Secured, look_after};
 use crate::admin::{self, RunState, View};
@@ -25,7 +25,7 @@ pub(super) struct Control {
     pub(super) services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
     pub(super) secured: Vec<Secured>,
     /// Certificates are to be read anew.
-    pub(super) reread: Arc<Notify>,
+    pub(super) reread: watch::Receiver<u64>,
     pub(super) workers: Arc<Workers>,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) first_round: Duration,
@@ -49,7 +49,9 @@ impl Control {
                 Err(e) => tracing::error!(error = %e, "cannot watch the admin socket: it answers nothing"),
             }
         }
-        tokio::spawn(look_after(std::mem::take(&mut self.secured), Arc::clone(&self.reread)));
+        for secured in std::mem::take(&mut self.secured) {
+            tokio::spawn(look_after(secured, self.reread.clone()));
+        }
         for health in &mut self.healths {
             health.start();
         }

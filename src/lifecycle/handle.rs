@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::admin::{RunState, View};
 use crate::health::Store;
@@ -32,7 +32,7 @@ pub struct Handle {
     /// Who still waits for a node is to be turned away.
     pub(super) stopping: watch::Sender<bool>,
     /// Certificates are to be read anew.
-    pub(super) reread: Arc<Notify>,
+    pub(super) reread: watch::Sender<u64>,
     /// The control thread is to end.
     pub(super) end: watch::Sender<bool>,
     pub(super) control: Option<JoinHandle<()>>,
@@ -61,7 +61,7 @@ impl Handle {
 
     /// Reads certificates, keys, CAs and CRLs anew, soon; what is bad changes nothing, and the log tells.
     pub fn reread_certificates(&self) {
-        self.reread.notify_one();
+        self.reread.send_modify(|times| *times += 1);
     }
 
     /// Sessions on each worker, those that wait for a node included.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::certificates::Secured;
 use super::control::Control;
@@ -133,6 +133,7 @@ impl Instance {
             stopping: &stopping,
             pools,
             launch: tunnels,
+            frozen: config.process.chroot.is_some(),
             log: log.clone(),
             built: Built::default(),
         };
@@ -241,10 +242,12 @@ impl Prepared {
             memory.begin()?;
         }
         let (closing, _) = watch::channel(false);
-        let reread = Arc::new(Notify::new());
+        let reread = watch::Sender::new(0);
         let workers = Arc::new(Workers::start(self.workers).map_err(StartError::Threads)?);
         let (admin, admin_addr) = self.admin;
         let (socket, _socket_file) = self.admin_socket;
+        // One that hangs has a thread of its own.
+        let files = self.secured.len();
         let control = Control {
             healths: self.healths,
             fixed: self.fixed,
@@ -253,14 +256,14 @@ impl Prepared {
             view: Arc::clone(&self.view),
             services: self.services,
             secured: self.secured,
-            reread: Arc::clone(&reread),
+            reread: reread.subscribe(),
             workers: Arc::clone(&workers),
             closing: closing.subscribe(),
             first_round: self.first_round,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(RESOLVER_THREADS)
+            .max_blocking_threads(RESOLVER_THREADS + files)
             .build()
             .map_err(StartError::Threads)?;
         let (end, mut ended) = watch::channel(false);

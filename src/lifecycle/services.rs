@@ -24,6 +24,8 @@ pub(super) struct Builder<'a> {
     /// Of the clusters, by name.
     pub(super) pools: BTreeMap<Arc<str>, Arc<PoolCell>>,
     pub(super) launch: Option<&'a Launch>,
+    /// The root directory will be another one.
+    pub(super) frozen: bool,
     /// Numbers the connections of all services together.
     pub(super) log: TunnelLog,
     pub(super) built: Built,
@@ -104,7 +106,8 @@ impl Builder<'_> {
             }
         };
         let metrics = Arc::new(ServiceMetrics::new(self.registry, Arc::clone(&settings.name)));
-        let secured = Secured::new(settings, &metrics, known.is_some_and(|known| !known.redirect.is_empty()))?;
+        let secured =
+            Secured::new(settings, &metrics, known.is_some_and(|known| !known.redirect.is_empty()), self.frozen)?;
         self.built.views.push(ServiceView {
             name: Arc::clone(&settings.name),
             accept: accepting.iter().map(|l| l.local().clone()).collect(),

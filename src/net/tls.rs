@@ -39,6 +39,7 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod v1;
 mod verifier;
 

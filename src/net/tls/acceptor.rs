@@ -9,7 +9,6 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::sync::Semaphore;
 
 use super::SetupError;
 use super::admitted::Admitted;
@@ -22,14 +21,24 @@ use super::provider::{provider, versions};
 use super::refresh::Refreshed;
 use super::refusal::{Reason, Refusal};
 use super::stream::TlsStream;
+use super::turns::Turns;
 use super::verifier::{SLOT, Slot, Verifier};
 use crate::config::{ClientAuth, TlsAccept};
 
 /// Sessions that clients without a certificate may resume, of one service. Each takes about 1 kB.
 const RESUMABLE: usize = 4096;
 
+/// The same of clients that are asked for one: each is kept with all the certificates that it has sent, up to 64 kB.
+const RESUMABLE_WITH_CERTIFICATES: usize = 256;
+
 /// As much of a client's first bytes as tells what it speaks.
 const FIRST: usize = 24;
+
+/// A record's header.
+const HEADER: usize = 5;
+
+/// The most that a record in clear may hold (RFC 8446 5.1); the handshake itself refuses one that claims more.
+const MOST: usize = 16 * 1024;
 
 /// Room for an ordinary ClientHello, the post-quantum key share in it.
 const HELLO: usize = 2048;
@@ -43,7 +52,7 @@ pub struct Acceptor {
     client_auth: ClientAuth,
     tolerant: bool,
     ours: Ours,
-    handshakes: Semaphore,
+    handshakes: Turns,
 }
 
 /// Chooses the acceptor for the name that a client asks for; `None` = the one that it came to.
@@ -104,7 +113,7 @@ impl Acceptor {
             client_auth: settings.client_auth,
             tolerant,
             ours: Ours { peer: "client", oldest: settings.protocol.min_version, newest: settings.protocol.max_version },
-            handshakes: Semaphore::new(usize::try_from(settings.max_handshakes).unwrap_or(1).max(1)),
+            handshakes: Turns::new(settings.max_handshakes),
         }))
     }
 
@@ -146,12 +155,10 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // Never closed.
-        let _permit = self.handshakes.acquire().await;
         let slot = Slot::new(None, self.tolerant);
         // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
         let handshake = Box::pin(TlsStream::accept(Arc::clone(&self.config), io, hello));
-        let done = SLOT.scope(slot.clone(), handshake).await;
+        let done = self.handshakes.run(SLOT.scope(slot.clone(), handshake)).await;
         let verdict = slot.take();
         let stream = match done {
             Ok(stream) => stream,
@@ -184,13 +191,24 @@ impl Acceptor {
         Ok(Accepted { stream, peer, refused, agreed })
     }
 
-    /// Waits for the client's first bytes.
+    /// Waits for the client's first record whole: one that drips its bytes has no turn to hold.
     async fn first_bytes<IO: AsyncRead + Unpin>(&self, io: &mut IO, hello: &mut Vec<u8>) -> Result<(), HandshakeError> {
         hello.reserve(HELLO);
-        match io.read_buf(hello).await {
-            Ok(0) => Err(self.ours.error(io::ErrorKind::UnexpectedEof.into(), &[], None)),
-            Ok(_) => self.ours.not_tls(hello.get(..hello.len().min(FIRST)).unwrap_or_default()).map_or(Ok(()), Err),
-            Err(e) => Err(self.ours.error(e, &[], None)),
+        loop {
+            match io.read_buf(hello).await {
+                Ok(0) => return Err(self.ours.error(io::ErrorKind::UnexpectedEof.into(), hello, None)),
+                Ok(_) => {}
+                Err(e) => return Err(self.ours.error(e, hello, None)),
+            }
+            if let Some(error) = self.ours.not_tls(hello.get(..hello.len().min(FIRST)).unwrap_or_default()) {
+                return Err(error);
+            }
+            // Type, version, and the length of what follows (RFC 8446 5.1).
+            if let Some([_, _, _, high, low]) = hello.first_chunk()
+                && hello.len() >= HEADER + usize::from(u16::from_be_bytes([*high, *low])).min(MOST)
+            {
+                return Ok(());
+            }
         }
     }
 
@@ -231,6 +249,15 @@ impl Acceptor {
         self.look(false)
     }
 
+    /// Judges the clients of running sessions again as far as the time may concern them. Reads nothing.
+    pub fn expire(&self) -> Refreshed {
+        let mut result = Refreshed::default();
+        if let Some(peers) = &self.peers {
+            peers.expire(&mut result);
+        }
+        result
+    }
+
     /// Reads everything anew, changed or not. Blocks.
     pub fn reload(&self) -> Refreshed {
         self.look(true)
@@ -266,7 +293,8 @@ fn config(
     let algorithms = provider.signature_verification_algorithms;
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(&settings.protocol))?;
-    let mutual = peers.is_some() && !(settings.resumption && settings.resumption_with_certificates);
+    let asks = peers.is_some();
+    let mutual = asks && !(settings.resumption && settings.resumption_with_certificates);
     let builder = match peers {
         Some(peers) => builder.with_client_cert_verifier(Arc::new(Verifier { peers, algorithms, mandatory })),
         None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
@@ -276,7 +304,10 @@ fn config(
     (config.session_storage, config.send_tls13_tickets) = match (mutual, settings.resumption) {
         // A resumed session is not asked for its certificate again; that it resumes nothing, see `Token`.
         (true, _) => (Arc::new(NoServerSessionStorage {}) as _, 1),
-        (false, true) => (ServerSessionMemoryCache::new(RESUMABLE) as _, 2),
+        (false, true) => {
+            let most = if asks { RESUMABLE_WITH_CERTIFICATES } else { RESUMABLE };
+            (ServerSessionMemoryCache::new(most) as _, 2)
+        }
         (false, false) => (Arc::new(NoServerSessionStorage {}) as _, 0),
     };
     if mutual {

@@ -9,7 +9,6 @@ use rustls::ClientConfig;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 
 use super::SetupError;
 use super::admitted::Admitted;
@@ -22,6 +21,7 @@ use super::policy::Policy;
 use super::provider::{provider, versions};
 use super::refresh::Refreshed;
 use super::stream::TlsStream;
+use super::turns::Turns;
 use super::verifier::{SLOT, Slot, Verifier};
 use crate::config::{TlsConnect, TlsVersion};
 
@@ -45,7 +45,7 @@ pub struct Connector {
     /// Whether the certificate has to be for [`Self::server_name`], else for the target's host.
     by_host: bool,
     ours: Ours,
-    handshakes: Semaphore,
+    handshakes: Turns,
 }
 
 impl fmt::Debug for Connector {
@@ -94,7 +94,7 @@ impl Connector {
             server_name: settings.server_name.clone(),
             by_host: settings.names && settings.peer.allow_names.is_empty(),
             ours: Ours { peer: "server", oldest: settings.protocol.min_version, newest: settings.protocol.max_version },
-            handshakes: Semaphore::new(usize::try_from(settings.max_handshakes).unwrap_or(1).max(1)),
+            handshakes: Turns::new(settings.max_handshakes),
         }))
     }
 
@@ -119,14 +119,11 @@ impl Connector {
             }
         };
         let wanted = self.by_host.then(|| Wanted::parse(asked));
-        // Never closed.
-        let permit = self.handshakes.acquire().await;
         let slot = Slot::new(wanted.clone(), false);
         let begun = Instant::now();
         // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
         let handshake = Box::pin(TlsStream::connect(Arc::clone(&self.config), name, io));
-        let done = SLOT.scope(slot.clone(), handshake).await;
-        drop(permit);
+        let done = self.handshakes.run(SLOT.scope(slot.clone(), handshake)).await;
         let verdict = slot.take();
         let mut stream = match done {
             Ok(stream) => stream,
@@ -157,6 +154,13 @@ impl Connector {
     /// called every second or so: a change counts once two looks in a row have found the files the same. Blocks.
     pub fn refresh(&self) -> Refreshed {
         self.look(false)
+    }
+
+    /// As [`super::Acceptor::expire`], of servers.
+    pub fn expire(&self) -> Refreshed {
+        let mut result = Refreshed::default();
+        self.peers.expire(&mut result);
+        result
     }
 
     /// Reads everything anew, changed or not. Blocks.

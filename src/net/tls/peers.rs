@@ -191,6 +191,11 @@ impl Peers {
         ca.into_iter().chain(self.settings.crl.iter().cloned()).collect()
     }
 
+    /// Judges again whom the passing of time may concern.
+    pub(super) fn expire(&self, result: &mut Refreshed) {
+        self.judge_again(false, now(), result);
+    }
+
     fn judge_again(&self, fresh: bool, now: i64, result: &mut Refreshed) {
         let (generation, concerned) = {
             let mut register = lock(&self.register);

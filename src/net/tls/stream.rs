@@ -69,6 +69,8 @@ pub struct TlsStream<IO> {
     is_ended: bool,
     /// Ours is on its way.
     is_closing: bool,
+    /// What came behind bytes that were good: it is told once those are read.
+    broken: Option<Box<io::Error>>,
 }
 
 impl<IO> fmt::Debug for TlsStream<IO> {
@@ -131,6 +133,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             unsent: LeftOver::default(),
             is_ended: false,
             is_closing: false,
+            broken: None,
         };
         let mut first = First::default();
         first.keep(&stream.partial);
@@ -231,13 +234,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 let looked = self.side.look(filled, told, &mut self.unsent);
                 // An alert or the answer to a key update; where the socket is full it goes with the next write.
                 let sent = self.poll_unsent(cx);
-                let looked = match looked {
-                    Ok(looked) => looked,
-                    Err(e) => return Poll::Ready(Err(failed(e))),
+                let looked = match (looked, sent) {
+                    (Ok(looked), Poll::Ready(Ok(())) | Poll::Pending) => looked,
+                    (looked, sent) => {
+                        let e = match (looked, sent) {
+                            (Err(e), _) => failed(e),
+                            (_, Poll::Ready(Err(e))) => e,
+                            _ => io::ErrorKind::Other.into(),
+                        };
+                        if any {
+                            self.broken = Some(Box::new(e));
+                            return Poll::Ready(Ok(()));
+                        }
+                        return Poll::Ready(Err(e));
+                    }
                 };
-                if let Poll::Ready(Err(e)) = sent {
-                    return Poll::Ready(Err(e));
-                }
                 let rest = filled.get(looked.consumed..).unwrap_or_default();
                 if !rest.is_empty() && !looked.ended {
                     self.partial = rest.to_vec();
@@ -283,6 +294,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
             buf.put_slice(this.plain.rest().get(..n).unwrap_or_default());
             this.plain.take(n);
             return Poll::Ready(Ok(()));
+        }
+        if let Some(e) = this.broken.take() {
+            return Poll::Ready(Err(*e));
         }
         if this.is_ended || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));

@@ -247,3 +247,41 @@ fn what_is_no_tls_fails_and_the_peer_is_told() {
         assert!(e.error.get_ref().is_some_and(|e| e.is::<RustlsError>()), "{e:?}");
     });
 }
+
+#[test]
+fn bytes_in_front_of_a_bad_record_are_read_before_the_error() {
+    run(async {
+        let (server, client) = configs(BOTH);
+        let (ours, mut pipe) = duplex(1 << 16);
+        let theirs = async {
+            let mut peer = rustls::ClientConnection::new(client, name()).unwrap();
+            while peer.is_handshaking() || peer.wants_write() {
+                let mut out = Vec::new();
+                while peer.wants_write() {
+                    peer.write_tls(&mut out).unwrap();
+                }
+                pipe.write_all(&out).await.unwrap();
+                if peer.is_handshaking() {
+                    let mut buf = [0; 5000];
+                    let n = pipe.read(&mut buf).await.unwrap();
+                    peer.read_tls(&mut &buf[..n]).unwrap();
+                    peer.process_new_packets().unwrap();
+                }
+            }
+            std::io::Write::write_all(&mut peer.writer(), b"last words").unwrap();
+            let mut out = Vec::new();
+            peer.write_tls(&mut out).unwrap();
+            // In one piece: a good record, and one that cannot be decrypted.
+            out.extend([23, 3, 3, 0, 32]);
+            out.extend([7; 32]);
+            pipe.write_all(&out).await.unwrap();
+            pipe
+        };
+        let (stream, _pipe) = tokio::join!(TlsStream::accept(server, ours, Vec::new()), theirs);
+        let mut stream = stream.unwrap();
+        let mut buf = [0; 64];
+        let n = stream.read(&mut buf).await.unwrap();
+        assert_eq!(&buf[..n], b"last words");
+        assert!(is_tls_error(&stream.read(&mut buf).await.unwrap_err()));
+    });
+}
