@@ -1,5 +1,7 @@
 //! Against tokio-rustls, which stands on rustls's other, buffered API.
 
+mod hostile;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
