@@ -1,6 +1,7 @@
 //! A replication link from another site, through a tunnel of two processes whose far end hands it to a node that may serve.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::SLACK;
 use crate::harness::certs::certificate;
@@ -63,6 +64,8 @@ fn a_replicas_link_stays_on_its_node_and_moves_to_another_when_that_is_lost() {
         &cluster,
         Settings {
             monitor: "interval = \"100ms\"",
+            // How long a session may stay on a node that is taken out.
+            sessions: "drain_timeout = \"1s\"",
             service: &format!("balance = \"first\"\ntls = {{ {shown}, {} }}", key("client_ca", &certs.ca)),
             ..Settings::default()
         },
@@ -85,6 +88,8 @@ fn a_replicas_link_stays_on_its_node_and_moves_to_another_when_that_is_lost() {
     agree(n1, &replica);
     assert_eq!(link_on(&far).as_deref(), Some("n1"), "the first");
     let begun = sessions(&far);
+    let start = Instant::now();
+    let passed = |what: &str| println!("tunnel: {what} after {:?}", start.elapsed());
 
     // Writes elsewhere move nothing.
     write(n2, 20);
@@ -95,15 +100,18 @@ fn a_replicas_link_stays_on_its_node_and_moves_to_another_when_that_is_lost() {
     // Its node is lost.
     n1.kill();
     until(secs(40), "the link on another node", || link_on(&far).filter(|node| node == "n2"));
+    passed("moved from the lost node");
     n2.wait_synced(2);
     write(n3, 20);
     agree(n3, &replica);
+    passed("agrees");
     assert_eq!(link_on(&far).as_deref(), Some("n2"));
 
     // The lost one is back, and first in the list: a link that works is left where it is.
     n1.rejoin();
     cluster.wait_whole();
     far.wait_verdict("n1", "eligible", secs(40));
+    passed("the lost one is back");
     let begun = sessions(&far);
     write(n3, 20);
     agree(n3, &replica);
@@ -113,8 +121,10 @@ fn a_replicas_link_stays_on_its_node_and_moves_to_another_when_that_is_lost() {
     // Its node is taken out by hand.
     far.set_node("n2", "maintenance");
     until(secs(40), "the link on the first node", || link_on(&far).filter(|node| node == "n1"));
+    passed("moved from the node under maintenance");
     write(n2, 20);
     agree(n2, &replica);
     assert_eq!(replica.sql("SELECT COUNT(*) FROM site.t")[0][0].as_deref(), Some("105"));
+    passed("agrees");
     far.set_node("n2", "ready");
 }
