@@ -10,7 +10,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
 use super::dn::Dn;
-use super::names::Names;
+use super::names::{Limits, Names};
 use crate::config::Pin;
 
 /// The least RSA key whose signatures are looked at; webpki's.
@@ -42,6 +42,10 @@ pub(super) struct Facts {
     may_certify: Option<bool>,
     /// cA of basicConstraints, likewise.
     pub(super) ca: Option<bool>,
+    /// pathLenConstraint: how many CAs may stand between it and a leaf.
+    pub(super) path_len: Option<u32>,
+    /// What it allows those below it to be named.
+    pub(super) limits: Limits,
     /// clientAuth and serverAuth; `None` where there is no extendedKeyUsage.
     pub(super) purposes: Option<Purposes>,
     /// An RSA key of fewer bits than [`RSA_BITS`].
@@ -74,6 +78,7 @@ impl Facts {
             certificate.extended_key_usage().map_err(|e| format!("its extendedKeyUsage cannot be read ({e})"))?;
         let constraints =
             certificate.basic_constraints().map_err(|e| format!("its basicConstraints cannot be read ({e})"))?;
+        let constraints = constraints.map(|c| c.value);
         let rsa = match certificate.public_key().parsed() {
             Ok(PublicKey::RSA(key)) => Some(key.key_size()),
             _ => None,
@@ -115,7 +120,9 @@ impl Facts {
             version_3: certificate.version() == X509Version::V3,
             may_sign: usage.as_ref().map(|u| u.value.digital_signature()),
             may_certify: usage.as_ref().map(|u| u.value.key_cert_sign()),
-            ca: constraints.map(|c| c.value.ca),
+            ca: constraints.map(|c| c.ca),
+            path_len: constraints.and_then(|c| c.path_len_constraint),
+            limits: Limits::of(&certificate),
             purposes: extended.map(|e| Purposes { client: e.value.client_auth, server: e.value.server_auth }),
             weak_rsa: rsa.filter(|bits| *bits < RSA_BITS),
             weak_signature,

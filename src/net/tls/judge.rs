@@ -2,7 +2,8 @@
 //!
 //! The chain is webpki's to build and to check, with anchors, intermediates and CRLs that we choose; where it differs from
 //! what OpenSSL would say of the same files, the difference is made up for here: only certificates that are their own issuer
-//! are anchors, their dates count, keyUsage counts, and a self-signed certificate that is itself in the store is good whether or not
+//! are anchors, their dates, purpose and pathLenConstraint count, keyUsage counts, nameConstraints hold for a common name that
+//! counts as a name, and a self-signed certificate that is itself in the store is good whether or not
 //! it says that it is a CA. Pure: files were read before, `now` comes in.
 
 use std::cell::RefCell;
@@ -16,7 +17,7 @@ use webpki::{
 
 use super::certificate::{Facts, Purposes, RSA_BITS, date, pin_text};
 use super::diagnosis::{Diagnosis, at};
-use super::names::Wanted;
+use super::names::{Fallback, Limits, Wanted};
 use super::refusal::{Reason, Refusal};
 use super::rules::Rules;
 use super::store::{Crl, Store};
@@ -91,38 +92,69 @@ impl Judge<'_> {
             );
             return refuse(Reason::UnknownCa, what);
         }
-        self.lists(&facts, name)?;
+        let above: Vec<&Limits> = judged.path.iter().skip(1).map(|facts| &facts.limits).collect();
+        self.lists(&facts, self.rules.cn_fallback.then_some(&above), name)?;
         Ok(judged)
     }
 
     fn usage(&self, facts: &Facts) -> Result<(), Refusal> {
-        let (role, purpose) = match self.of {
+        self.purpose(facts, 0)?;
+        if facts.may_sign == Some(false) {
+            let (role, _) = self.role();
+            let what = format!("its keyUsage does not allow it for {role}: have it issued with digitalSignature");
+            return Err(Refusal::new(Reason::Purpose, 0, facts, what));
+        }
+        Ok(())
+    }
+
+    fn role(&self) -> (&'static str, &'static str) {
+        match self.of {
             Of::Clients => ("a TLS client", "clientAuth"),
             Of::Servers => ("a TLS server", "serverAuth"),
-        };
+        }
+    }
+
+    fn purpose(&self, facts: &Facts, depth: usize) -> Result<(), Refusal> {
         let fits = |p: Purposes| if self.of == Of::Clients { p.client } else { p.server };
-        let what = if facts.purposes.is_some_and(|p| !fits(p)) {
-            format!("its extendedKeyUsage does not allow it for {role}: have it issued with {purpose}")
-        } else if facts.may_sign == Some(false) {
-            format!("its keyUsage does not allow it for {role}: have it issued with digitalSignature")
-        } else {
+        if facts.purposes.is_none_or(fits) {
             return Ok(());
-        };
-        Err(Refusal::new(Reason::Purpose, 0, facts, what))
+        }
+        let (role, purpose) = self.role();
+        let what = format!("its extendedKeyUsage does not allow it for {role}: have it issued with {purpose}");
+        Err(Refusal::new(Reason::Purpose, depth, facts, what))
+    }
+
+    /// What webpki does not look at above the leaf: that keyUsage allows to issue, and of the anchor all but its names and key.
+    /// `links` from the leaf's issuer on.
+    fn above(&self, links: &[Facts], anchor: &Facts, now: i64) -> Result<(), Refusal> {
+        if let Some((i, link)) = links.iter().enumerate().find(|(_, link)| !link.may_issue()) {
+            let what = "it issued the one below it, and its keyUsage does not allow that (keyCertSign)";
+            return Err(Refusal::new(Reason::Bad, i + 1, link, what));
+        }
+        let depth = links.len() + 1;
+        in_time(anchor, depth, now)?;
+        self.purpose(anchor, depth)?;
+        // One that issued itself anew is no further step (RFC 5280 4.2.1.9).
+        let below = links.iter().filter(|link| link.raw_subject != link.raw_issuer).count();
+        if anchor.path_len.is_some_and(|most| usize::try_from(most).is_ok_and(|most| below > most)) {
+            let what = format!("there are {below} CAs below it, more than it allows (pathLenConstraint)");
+            return Err(Refusal::new(Reason::Bad, depth, anchor, what));
+        }
+        Ok(())
     }
 
     /// Names, subjects, pins: each list that there is has to hold it.
-    fn lists(&self, facts: &Facts, name: Option<&Wanted>) -> Result<(), Refusal> {
-        let is_for = |wanted: &Wanted| facts.names.is_for(wanted, self.rules.cn_fallback);
+    fn lists(&self, facts: &Facts, fallback: Fallback<'_>, name: Option<&Wanted>) -> Result<(), Refusal> {
+        let is_for = |wanted: &Wanted| facts.names.is_for(wanted, fallback);
         if !self.rules.names.is_empty() && !self.rules.names.iter().any(is_for) {
-            let what = match facts.names.list(self.rules.cn_fallback).as_slice() {
+            let what = match facts.names.list(fallback).as_slice() {
                 [] => format!("none of allow_names is its name, {}", self.nameless(facts)),
                 names => format!("none of allow_names is its name; to let it in add one of {names:?}"),
             };
             return Err(Refusal::new(Reason::NotListed, 0, facts, what));
         }
         if let Some(wanted) = name.filter(|wanted| !is_for(wanted)) {
-            let what = match facts.names.list(self.rules.cn_fallback).as_slice() {
+            let what = match facts.names.list(fallback).as_slice() {
                 [] => format!("it is not for \"{wanted}\", {}", self.nameless(facts)),
                 names => format!(
                     "it is for {}, not for \"{wanted}\": connect by its name, or set server_name or check_names",
@@ -152,7 +184,9 @@ impl Judge<'_> {
         match common {
             _ if facts.names.has_alternative() => "its subjectAltName holds none of that kind".into(),
             [] => "it has none: have it issued with a subjectAltName".into(),
-            _ if self.rules.cn_fallback => format!("its common name is {:?}", common.join(", ")),
+            _ if self.rules.cn_fallback => {
+                format!("a CA above it does not allow its common name {:?} (nameConstraints)", common.join(", "))
+            }
             _ => format!(
                 "it has no subjectAltName, and its common name {:?} does not count: have it issued with one, or set cn_fallback = true",
                 common.join(", ")
@@ -188,7 +222,7 @@ impl Judge<'_> {
         let links = sent.iter().filter(readable).chain(&self.store.intermediates);
         let links: Vec<CertificateDer<'_>> = links.map(|der| CertificateDer::from_slice(der)).collect();
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now).unwrap_or_default()));
-        let bad_anchor = RefCell::new(None);
+        let bad_path = RefCell::new(None);
         let anchor_of = |path: &VerifiedPath<'_>| {
             let anchors = self.store.anchors.iter().zip(&self.store.anchor_of);
             // Equal anchors are certificates of one key, such as one that was prolonged: the one in time counts.
@@ -197,15 +231,14 @@ impl Judge<'_> {
             members.max_by_key(|m| (in_time(&m.facts, 0, now).is_ok(), m.facts.not_after))
         };
         let verify = |path: &VerifiedPath<'_>| {
-            let depth = path.intermediate_certificates().count() + 1;
-            match anchor_of(path).map(|anchor| in_time(&anchor.facts, depth, now)) {
-                Some(Ok(())) => Ok(()),
-                Some(Err(refusal)) => {
-                    bad_anchor.replace(Some(refusal));
-                    Err(ChainError::UnknownIssuer)
-                }
-                None => Err(ChainError::UnknownIssuer),
-            }
+            let links: Result<Vec<Facts>, String> =
+                path.intermediate_certificates().map(|link| Facts::parse(&link.der())).collect();
+            let links = links.map_err(|_| ChainError::BadDer)?;
+            let anchor = anchor_of(path).ok_or(ChainError::UnknownIssuer)?;
+            self.above(&links, &anchor.facts, now).map_err(|refusal| {
+                bad_path.replace(Some(refusal));
+                ChainError::UnknownIssuer
+            })
         };
         let usage = match self.of {
             Of::Clients => KeyUsage::client_auth(),
@@ -240,7 +273,7 @@ impl Judge<'_> {
             Ok(path) => path,
             Err(e) => {
                 let diagnosis = Diagnosis { of: self.of, store: self.store, crls: &crls, now };
-                let why = bad_anchor.take();
+                let why = bad_path.take();
                 return Err(why.unwrap_or_else(|| diagnosis.refusal(&e, facts, sent)));
             }
         };

@@ -51,6 +51,57 @@ fn plain(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
+/// What a CA allows those below it to be named (nameConstraints, RFC 5280 4.2.1.10), as far as subjects are concerned: webpki
+/// holds the alternative names to it, and them alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Domains; none = any.
+    permitted: Vec<String>,
+    excluded: Vec<String>,
+    /// It says something about mailboxes.
+    email: bool,
+}
+
+impl Limits {
+    pub(super) fn of(certificate: &X509Certificate<'_>) -> Self {
+        let found = match certificate.name_constraints() {
+            Ok(None) => return Self::default(),
+            Ok(Some(found)) => found.value,
+            // Nobody knows what it leaves of a subject: nothing.
+            Err(_) => return Self { excluded: vec![String::new()], email: true, ..Self::default() },
+        };
+        let mut limits = Self::default();
+        for (trees, domains) in
+            [(&found.permitted_subtrees, &mut limits.permitted), (&found.excluded_subtrees, &mut limits.excluded)]
+        {
+            for tree in trees.iter().flatten() {
+                match &tree.base {
+                    GeneralName::DNSName(domain) => domains.push(plain(domain)),
+                    GeneralName::RFC822Name(_) => limits.email = true,
+                    _ => {}
+                }
+            }
+        }
+        limits
+    }
+
+    fn allow(&self, host: &str) -> bool {
+        let within = |domain: &String| {
+            host.strip_suffix(domain.as_str()).is_some_and(|front| {
+                front.is_empty() || front.ends_with('.') || domain.is_empty() || domain.starts_with('.')
+            })
+        };
+        (self.permitted.is_empty() || self.permitted.iter().any(within)) && !self.excluded.iter().any(within)
+    }
+}
+
+/// Whether names of the subject count; where they do, what each CA above allows.
+pub(super) type Fallback<'a> = Option<&'a [&'a Limits]>;
+
+fn allowed(host: &str, fallback: Fallback<'_>) -> bool {
+    fallback.is_none_or(|limits| limits.iter().all(|limit| limit.allow(host)))
+}
+
 /// What a certificate is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Names {
@@ -84,27 +135,34 @@ impl Names {
         names
     }
 
-    /// Whether the certificate is for `wanted`. With `cn_fallback` the subject counts for a host where there is no
+    /// Whether the certificate is for `wanted`. With a `fallback` the subject counts for a host where there is no
     /// alternative name of that kind, as OpenSSL has it.
-    pub(super) fn is_for(&self, wanted: &Wanted, cn_fallback: bool) -> bool {
+    pub(super) fn is_for(&self, wanted: &Wanted, fallback: Fallback<'_>) -> bool {
         match wanted {
-            Wanted::Dns(host) if self.dns.is_empty() && cn_fallback => {
-                self.common.iter().any(|cn| same_host(&plain(cn), host))
+            // The host too: a star in the subject would cover one that is excluded.
+            Wanted::Dns(host) if self.dns.is_empty() => {
+                self.counting(fallback).any(|cn| same_host(&plain(cn), host) && allowed(host, fallback))
             }
             Wanted::Dns(host) => self.dns.iter().any(|name| same_host(name, host)),
             Wanted::Ip(ip) => self.ip.iter().any(|name| name.to_canonical() == ip.to_canonical()),
             Wanted::Uri(uri) => self.uri.contains(uri),
-            Wanted::Email(mailbox) if self.email.is_empty() && cn_fallback => {
-                self.subject_email.iter().any(|name| same_mailbox(name, mailbox))
+            Wanted::Email(mailbox) if self.email.is_empty() => {
+                let counts = fallback.is_some_and(|limits| !limits.iter().any(|limit| limit.email));
+                counts && self.subject_email.iter().any(|name| same_mailbox(name, mailbox))
             }
             Wanted::Email(mailbox) => self.email.iter().any(|name| same_mailbox(name, mailbox)),
         }
     }
 
+    /// The common names that the CAs above allow.
+    fn counting(&self, fallback: Fallback<'_>) -> impl Iterator<Item = &String> {
+        self.common.iter().filter(move |cn| fallback.is_some() && allowed(&plain(cn), fallback))
+    }
+
     /// Those that count, as a person would write them; at most eight.
-    pub(super) fn list(&self, cn_fallback: bool) -> Vec<String> {
+    pub(super) fn list(&self, fallback: Fallback<'_>) -> Vec<String> {
         let ip = self.ip.iter().map(ToString::to_string);
-        let common = self.common.iter().filter(|_| cn_fallback && self.dns.is_empty()).cloned();
+        let common = self.counting(fallback).filter(|_| self.dns.is_empty()).cloned();
         let all = self.dns.iter().cloned().chain(ip).chain(self.uri.iter().cloned()).chain(self.email.iter().cloned());
         all.chain(common).take(8).map(|name| name.escape_default().to_string()).collect()
     }

@@ -19,6 +19,7 @@ mod crls;
 mod forms;
 mod handshakes;
 mod interop;
+mod limits;
 mod live;
 
 /// A directory of its own, gone with the value.
@@ -107,8 +108,13 @@ impl Ca {
     }
 
     fn intermediate(&self, name: &str) -> Self {
+        self.intermediate_with(name, |_| ())
+    }
+
+    fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let pem = params.signed_by(&key, &self.issuer()).unwrap().pem();
         Self { params, key, pem }

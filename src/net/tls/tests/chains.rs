@@ -18,7 +18,7 @@ fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
 }
 
 /// Whom `rules` let in: the depths of its chain; or why not.
-fn judge(of: Of, rules: &PeerRules, pem: &str, name: Option<&str>) -> Result<usize, Refusal> {
+pub(super) fn judge(of: Of, rules: &PeerRules, pem: &str, name: Option<&str>) -> Result<usize, Refusal> {
     let admitted = peers(of, rules).admit(&chain(pem), name.map(Wanted::parse).as_ref());
     admitted.map(|admitted| admitted.chain_dns().len())
 }
@@ -434,7 +434,7 @@ fn names_are_matched_by_kind() {
     for name in ["example.org", "*.test"] {
         assert!(judge(Of::Servers, &rules, &wide.pem, Some(name)).is_err(), "{name}");
     }
-    assert!(!Names::default().is_for(&Wanted::parse("x"), true));
+    assert!(!Names::default().is_for(&Wanted::parse("x"), Some(&[])));
 }
 
 #[test]
