@@ -155,6 +155,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                     incoming.drain(..looked.consumed.min(incoming.len()));
                     self.partial = incoming;
                 }
+                // What is wrong came behind the handshake, in the same breath: it is the reader's.
+                Err(e) if !self.facts().is_handshaking() => {
+                    self.broken = Some(Box::new(failed(e)));
+                    return Poll::Ready(Ok(()));
+                }
                 Err(e) => {
                     // One try: whoever does not read is not waited for.
                     let _ = self.poll_unsent(cx);
