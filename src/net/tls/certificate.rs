@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) may_sign: Option<bool>,
     /// `keyCertSign`, likewise.
     may_certify: Option<bool>,
+    /// `cRLSign`, likewise.
+    pub(super) may_revoke: Option<bool>,
     /// cA of basicConstraints, likewise.
     pub(super) ca: Option<bool>,
     /// pathLenConstraint: how many CAs may stand between it and a leaf.
@@ -120,6 +122,7 @@ impl Facts {
             version_3: certificate.version() == X509Version::V3,
             may_sign: usage.as_ref().map(|u| u.value.digital_signature()),
             may_certify: usage.as_ref().map(|u| u.value.key_cert_sign()),
+            may_revoke: usage.as_ref().map(|u| u.value.crl_sign()),
             ca: constraints.map(|c| c.ca),
             path_len: constraints.and_then(|c| c.path_len_constraint),
             limits: Limits::of(&certificate),

@@ -24,6 +24,19 @@ pub(super) fn at(depth: usize, own: &'static str, above: &'static str) -> &'stat
     if depth == 0 { own } else { above }
 }
 
+/// Of a CRL that was due.
+pub(super) fn overdue(file: &str, due: i64) -> String {
+    format!("the CRL of its issuer, in {file}, was due at {}: fetch the new one", date(due))
+}
+
+/// Of a CRL that another key signed.
+pub(super) fn forged(file: &str) -> String {
+    format!("the CRL of its issuer, in {file}, bears a signature that is not its issuer's: fetch it anew")
+}
+
+/// Of an issuer whose CRL is none.
+pub(super) const NO_CRL_SIGN: &str = "its issuer's keyUsage does not allow it to sign CRLs (cRLSign)";
+
 fn seconds(time: UnixTime) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
@@ -236,22 +249,10 @@ impl Diagnosis<'_> {
             ChainError::CrlExpired { next_update, .. } => {
                 let due = seconds(*next_update);
                 let (depth, facts) = place(&|f| by(f).is_some_and(|crl| crl.next_update == Some(due)));
-                let what =
-                    format!("the CRL of its issuer, in {}, was due at {}: fetch the new one", file(facts), date(due));
-                (Reason::NoRevocationStatus, (depth, facts), what)
+                (Reason::NoRevocationStatus, (depth, facts), overdue(&file(facts), due))
             }
-            ChainError::InvalidCrlSignatureForPublicKey => {
-                let what = format!(
-                    "the CRL of its issuer, in {}, bears a signature that is not its issuer's: fetch it anew",
-                    file(leaf)
-                );
-                (Reason::NoRevocationStatus, (0, leaf), what)
-            }
-            ChainError::IssuerNotCrlSigner => (
-                Reason::NoRevocationStatus,
-                (0, leaf),
-                "its issuer's keyUsage does not allow it to sign CRLs (cRLSign)".into(),
-            ),
+            ChainError::InvalidCrlSignatureForPublicKey => (Reason::NoRevocationStatus, (0, leaf), forged(&file(leaf))),
+            ChainError::IssuerNotCrlSigner => (Reason::NoRevocationStatus, (0, leaf), NO_CRL_SIGN.into()),
             #[expect(deprecated, reason = "webpki may still return them")]
             ChainError::UnsupportedCrlSignatureAlgorithm
             | ChainError::UnsupportedCrlSignatureAlgorithmForPublicKey

@@ -16,7 +16,7 @@ use webpki::{
 };
 
 use super::certificate::{Facts, Purposes, RSA_BITS, date, pin_text};
-use super::diagnosis::{Diagnosis, at};
+use super::diagnosis::{Diagnosis, NO_CRL_SIGN, at, forged, overdue};
 use super::names::{Fallback, Limits, Wanted};
 use super::refusal::{Reason, Refusal};
 use super::rules::Rules;
@@ -35,8 +35,8 @@ pub(super) enum Of {
 pub(super) struct Judged {
     /// From the peer's own to the anchor where a chain was asked for; else the peer's own alone.
     pub(super) path: Vec<Facts>,
-    /// The first moment (Unix seconds) at which the verdict may become another without any file changing: a certificate
-    /// of the path has expired, or a CRL is due. `i64::MAX` where dates do not count.
+    /// The last moment (Unix seconds), not before now, at which the verdict is the same for sure where no file changes: then a
+    /// certificate of the path expires, or a CRL is due or comes into force. `i64::MAX` where dates do not count.
     pub(super) good_until: i64,
 }
 
@@ -214,8 +214,10 @@ impl Judge<'_> {
         };
         let is_listed = !self.rules.crl || crls.iter().any(|crl| crl.issuer == facts.raw_issuer);
         if facts.self_signed() && self.store.holds(leaf) {
-            let judged = itself(facts, &crls, now)?;
-            return if is_listed { Ok(judged) } else { Err(unlisted()) };
+            in_time(facts, 0, now)?;
+            self.not_by_itself(parsed, facts, &crls, now)?;
+            let good_until = facts.not_after.min(self.crls_until(&[facts], now));
+            return if is_listed { Ok(Judged { path: vec![facts.clone()], good_until }) } else { Err(unlisted()) };
         }
         // Those that webpki cannot read would only hide what is wrong with the chain.
         let readable = |der: &&CertificateDer<'_>| EndEntityCert::try_from(*der).is_ok();
@@ -273,8 +275,10 @@ impl Judge<'_> {
             Ok(path) => path,
             Err(e) => {
                 let diagnosis = Diagnosis { of: self.of, store: self.store, crls: &crls, now };
-                let why = bad_path.take();
-                return Err(why.unwrap_or_else(|| diagnosis.refusal(&e, facts, sent)));
+                let told = diagnosis.refusal(&e, facts, sent);
+                // That of another path: what CRLs say comes of one that was good, and decides about running sessions.
+                let by_crl = matches!(told.reason(), Reason::Revoked | Reason::NoRevocationStatus);
+                return Err(bad_path.take().filter(|_| !by_crl).unwrap_or(told));
             }
         };
         if !is_listed {
@@ -286,9 +290,39 @@ impl Judge<'_> {
         let ends = path.iter().map(|facts| facts.not_after);
         let about: Vec<&Facts> =
             path.iter().take(if self.rules.crl_scope == CrlScope::Leaf { 1 } else { path.len() }).collect();
-        let due = crls.iter().filter(|crl| about.iter().any(|facts| facts.raw_issuer == crl.issuer));
-        let good_until = ends.chain(due.filter_map(|crl| crl.next_update)).min().unwrap_or(i64::MAX);
+        let good_until = ends.min().unwrap_or(i64::MAX).min(self.crls_until(&about, now));
         Ok(Judged { path, good_until })
+    }
+
+    /// The last moment before a CRL about one of these is due, or another comes into force.
+    fn crls_until(&self, about: &[&Facts], now: i64) -> i64 {
+        let theirs = self.store.crls.iter().filter(|crl| about.iter().any(|facts| facts.raw_issuer == crl.issuer));
+        // An older one, overdue by now, is not what a good verdict rests on.
+        let moments = theirs.flat_map(|crl| [Some(crl.this_update), crl.next_update]).flatten();
+        moments.filter(|at| *at > now).min().map_or(i64::MAX, |at| at - 1)
+    }
+
+    /// Whether a self-signed certificate that is itself trusted is not revoked by itself. webpki has no path for it.
+    fn not_by_itself(&self, own: &EndEntityCert<'_>, facts: &Facts, crls: &[&Crl], now: i64) -> Result<(), Refusal> {
+        let named: Vec<&&Crl> = crls.iter().filter(|crl| crl.issuer == facts.raw_issuer).collect();
+        let by_it = |crl: &&&&Crl| crl.is_by(own, self.algorithms);
+        let good: Vec<&&Crl> = named.iter().filter(by_it).copied().collect();
+        let file = |crl: &Crl| crl.file.display().to_string();
+        let (reason, what) = match (named.first(), good.first()) {
+            // Told by the caller.
+            (None, _) => return Ok(()),
+            (Some(other), None) => (Reason::NoRevocationStatus, forged(&file(other))),
+            _ if facts.may_revoke == Some(false) => (Reason::NoRevocationStatus, NO_CRL_SIGN.to_owned()),
+            (_, Some(newest)) => {
+                let listed = |crl: &&&Crl| crl.list.find_serial(&facts.raw_serial).ok().flatten().is_some();
+                match (good.iter().copied().find(listed), newest.next_update.filter(|due| *due <= now)) {
+                    (Some(crl), _) => (Reason::Revoked, format!("it is revoked by the CRL in {}", crl.file.display())),
+                    (None, Some(due)) => (Reason::NoRevocationStatus, overdue(&file(newest), due)),
+                    (None, None) => return Ok(()),
+                }
+            }
+        };
+        Err(Refusal::new(reason, 0, facts, what))
     }
 
     /// The CRLs that count now, those in front that are by the very key that signed the leaf: a CA that took a new key under
@@ -299,19 +333,6 @@ impl Judge<'_> {
         crls.sort_by_key(|crl| crl.authority_key.is_none() || crl.authority_key != leaf.authority_key);
         crls
     }
-}
-
-/// A self-signed certificate that is itself trusted: its dates, and whether it revoked itself.
-fn itself(facts: &Facts, crls: &[&Crl], now: i64) -> Result<Judged, Refusal> {
-    in_time(facts, 0, now)?;
-    let own = crls.iter().filter(|crl| crl.issuer == facts.raw_issuer);
-    let listed = |crl: &&&Crl| crl.list.find_serial(&facts.raw_serial).ok().flatten().is_some();
-    if let Some(crl) = own.clone().find(listed) {
-        let what = format!("it is revoked by the CRL in {}", crl.file.display());
-        return Err(Refusal::new(Reason::Revoked, 0, facts, what));
-    }
-    let due = own.filter_map(|crl| crl.next_update);
-    Ok(Judged { good_until: due.chain([facts.not_after]).min().unwrap_or(i64::MAX), path: vec![facts.clone()] })
 }
 
 /// Whether `now` lies within the certificate's time.

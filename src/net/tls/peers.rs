@@ -118,7 +118,7 @@ impl Peers {
         self.store.load_full()
     }
 
-    fn judge<'a>(&'a self, store: &'a Store) -> Judge<'a> {
+    pub(super) fn judge<'a>(&'a self, store: &'a Store) -> Judge<'a> {
         Judge { of: self.of, rules: &self.rules, store, algorithms: &self.algorithms }
     }
 

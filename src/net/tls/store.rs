@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
-use webpki::{CertRevocationList, OwnedCertRevocationList};
+use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -50,6 +51,9 @@ pub(super) struct Crl {
     pub(super) next_update: Option<i64>,
     /// Which of the issuer's keys signed it, where it says.
     pub(super) authority_key: Option<Vec<u8>>,
+    /// What is signed, and the signature: webpki looks at them only for a certificate that another issued.
+    signed: Vec<u8>,
+    signature: Vec<u8>,
 }
 
 /// What is trusted. Immutable: a change of the files makes a new one.
@@ -142,7 +146,7 @@ impl Store {
             let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|e| format!("it is no anchor ({e})"))?;
             self.anchors.push(anchor.to_owned());
             self.anchor_of.push(self.members.len());
-        } else if facts.may_issue() && webpki::EndEntityCert::try_from(&der).is_ok() {
+        } else if facts.may_issue() && EndEntityCert::try_from(&der).is_ok() {
             self.intermediates.push(der.clone());
         }
         self.members.push(Member { der, facts, file });
@@ -282,7 +286,15 @@ impl Crl {
             this_update: parsed.last_update().timestamp(),
             next_update: parsed.next_update().map(|t| t.timestamp()),
             authority_key,
+            signed: parsed.tbs_cert_list.as_ref().to_vec(),
+            signature: parsed.signature_value.as_ref().to_vec(),
         })
+    }
+
+    /// Whether the key of `issuer` signed it.
+    pub(super) fn is_by(&self, issuer: &EndEntityCert<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
+        // Each that fits the key: which one it says that it is does not matter where one of them finds it good.
+        algorithms.all.iter().any(|with| issuer.verify_signature(*with, &self.signed, &self.signature).is_ok())
     }
 }
 

@@ -136,13 +136,22 @@ impl Ca {
 
     /// A CRL that is due in the given year.
     fn crl(&self, revoked: &[&Pair], due: i32) -> String {
+        self.crl_with(revoked, due, |_| ())
+    }
+
+    fn crl_with(
+        &self,
+        revoked: &[&Pair],
+        due: i32,
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> String {
         let entry = |pair: &&Pair| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&pair.serial),
             revocation_time: date_time_ymd(2020, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
-        let params = CertificateRevocationListParams {
+        let mut params = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(due, 1, 1),
             crl_number: SerialNumber::from(1),
@@ -150,6 +159,7 @@ impl Ca {
             revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
+        change(&mut params);
         params.signed_by(&self.issuer()).unwrap().pem().unwrap()
     }
 }

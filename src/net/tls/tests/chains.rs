@@ -13,7 +13,7 @@ pub(super) fn peers(of: Of, rules: &PeerRules) -> Peers {
     Peers::new(of, rules, rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms).unwrap()
 }
 
-fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
+pub(super) fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Revocation, and directories under hashed names.
 
 use super::super::judge::Of;
-use super::chains::{client, peers, says};
+use super::chains::{chain, client, peers, says};
 use super::*;
 use crate::config::CrlScope;
 
@@ -186,4 +186,81 @@ fn crls_are_read_again_where_their_own_file_has_changed_alone() {
     assert!(after.crls.iter().any(|crl| Arc::ptr_eq(crl, &before.crls[0])));
     peers.refresh(true, &mut result);
     assert!(!peers.store().crls.iter().any(|crl| Arc::ptr_eq(crl, &before.crls[0])));
+}
+
+/// What is its own issuer, as a file and as one that can sign CRLs.
+fn own(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (Ca, Pair) {
+    let ca = Ca::root_with(name, change);
+    let pair = Pair {
+        pem: ca.pem.clone(),
+        key: ca.key.serialize_pem(),
+        serial: ca.params.serial_number.clone().unwrap().to_bytes(),
+    };
+    (ca, pair)
+}
+
+#[test]
+fn a_self_signed_peer_needs_a_crl_in_time_and_by_its_own_key() {
+    let dir = Dir::new();
+    let (ca, pair) = own("db1", |_| ());
+    let rules = PeerRules { crl: vec![dir.path("crl.pem")], ..chain_to(&dir.write("ca.pem", &ca.pem)) };
+    let namesake = Ca { params: ca.params.clone(), key: KeyPair::generate().unwrap(), pem: String::new() };
+    let (good, late) = (ca.crl(&[], 4000), ca.crl(&[], 2021));
+    for (crl, fault) in [
+        (good.clone(), None),
+        (late.clone(), Some((Reason::NoRevocationStatus, "was due at 2021-01-01T00:00:00Z: fetch the new one"))),
+        (namesake.crl(&[], 4000), Some((Reason::NoRevocationStatus, "bears a signature that is not its issuer's"))),
+        (
+            namesake.crl(&[&pair], 4000),
+            Some((Reason::NoRevocationStatus, "bears a signature that is not its issuer's")),
+        ),
+        (Ca::root("other").crl(&[], 4000), Some((Reason::NoRevocationStatus, "there is no CRL of its issuer"))),
+        (ca.crl(&[&pair], 4000), Some((Reason::Revoked, "it is revoked by the CRL in "))),
+        // Another's does not spoil it, and cannot help it.
+        (format!("{}{good}", namesake.crl(&[&pair], 4000)), None),
+        (format!("{}{late}", namesake.crl(&[], 4000)), Some((Reason::NoRevocationStatus, "was due at 2021"))),
+    ] {
+        dir.write("crl.pem", &crl);
+        let verdict = client(&rules, &pair.pem);
+        assert_eq!(verdict.as_ref().err().map(Refusal::reason), fault.map(|(reason, _)| reason), "{verdict:?}");
+        if let (Err(refusal), Some((_, words))) = (verdict, fault) {
+            says(refusal.what(), &[words]);
+        }
+    }
+    let (ca, pair) = own("db2", |p| p.key_usages = vec![KeyUsagePurpose::DigitalSignature]);
+    let mut as_ca = Ca { params: ca.params.clone(), key: KeyPair::generate().unwrap(), pem: String::new() };
+    as_ca.params.key_usages = Vec::new();
+    as_ca.key = ca.key;
+    dir.write("ca.pem", &pair.pem);
+    dir.write("crl.pem", as_ca.crl(&[], 4000));
+    let refusal = client(&rules, &pair.pem).unwrap_err();
+    assert_eq!(refusal.reason(), Reason::NoRevocationStatus);
+    says(refusal.what(), &["keyUsage does not allow it to sign CRLs (cRLSign)"]);
+}
+
+#[test]
+fn a_verdict_is_good_until_the_next_crl_counts() {
+    let r = revocation();
+    let now = super::super::peers::now();
+    let soon = now + 5;
+    let begins = std::time::UNIX_EPOCH + std::time::Duration::from_secs(soon.try_into().unwrap());
+    let begins = |params: &mut CertificateRevocationListParams| params.this_update = begins.into();
+    // Besides the one in force an old one, which was due long ago.
+    let before = format!("{}{}", r.between.crl(&[], 4000), r.between.crl(&[], 2021));
+    r.dir.write("crl.pem", format!("{before}{}", r.between.crl_with(&[&r.bad], 4000, begins)));
+    r.dir.write("own.pem", format!("{}{}", r.root.crl(&[], 4000), r.root.crl_with(&[], 4000, begins)));
+    for (file, pem, after) in [("crl.pem", &r.bad.pem, Some(Reason::Revoked)), ("own.pem", &r.root.pem, None)] {
+        let peers = peers(Of::Clients, &r.rules(CrlScope::Leaf, &[file]));
+        let store = peers.store();
+        let at = |at| peers.judge(&store).judge(&chain(pem), None, at);
+        assert_eq!(at(now).unwrap().good_until, soon - 1, "{file}");
+        assert_eq!(at(soon - 1).unwrap().good_until, soon - 1);
+        let verdict = at(soon);
+        assert_eq!(verdict.as_ref().err().map(Refusal::reason), after);
+        // The old one would have it judged again each second.
+        assert!(verdict.is_err() || verdict.unwrap().good_until > soon);
+    }
+    r.dir.write("crl.pem", before);
+    let peers = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crl.pem"]));
+    assert!(peers.judge(&peers.store()).judge(&chain(&r.good), None, now).unwrap().good_until > now);
 }
