@@ -8,6 +8,7 @@ use rustls::{
 };
 
 use super::refusal::{Reason, Refusal};
+use super::stream::Truncated;
 use crate::config::TlsVersion;
 
 /// Why a TLS handshake failed, and whose doing it was.
@@ -94,6 +95,13 @@ impl Ours {
         }
         let Some(inner) = e.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()) else {
             return match e.kind() {
+                // With TLS 1.3 a server judges our certificate after we are done; not every one says so with an alert.
+                io::ErrorKind::UnexpectedEof if e.get_ref().is_some_and(|inner| inner.is::<Truncated>()) => {
+                    HandshakeError::Closed(format!(
+                        "the {peer} closed the connection right after the TLS handshake, without an alert: most likely it \
+                         refused our certificate, or that we showed none (cert, key); its log says why"
+                    ))
+                }
                 io::ErrorKind::UnexpectedEof if first.is_empty() => {
                     HandshakeError::Closed(format!("the {peer} closed the connection before it sent a byte of TLS"))
                 }

@@ -1,7 +1,10 @@
 //! Whole handshakes: what either end says, and what a connection carries.
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::chains::chain;
 use super::*;
 use crate::config::{CipherSuite, Group};
 
@@ -273,4 +276,36 @@ async fn a_client_that_says_nothing_takes_no_place_among_the_handshakes() {
     tokio::task::yield_now().await;
     assert_eq!(words(&acceptor, &connector, "db1.example.org").await, <_>::default());
     waiting.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_closes_right_after_the_handshake_is_told_with_the_likely_cause() {
+    let m = mutual();
+    // As one that sends no tickets, judges certificates by itself, and ends the connection without an alert.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(chain(&m.ca.pem).remove(0)).unwrap();
+    let asks = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let pair = m.ca.issue("db1.example.org");
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(asks.allow_unauthenticated().build().unwrap())
+        .with_single_cert(chain(&pair.pem), PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap())
+        .unwrap();
+    config.send_tls13_tickets = 0;
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    for identity in [None, m.connect.identity.clone()] {
+        let connector = Connector::new(&TlsConnect { identity, ..m.connect.clone() }).unwrap();
+        let (left, right) = UnixStream::pair().unwrap();
+        let accept = async { drop(acceptor.accept(left).await.unwrap()) };
+        let ((), connected) = tokio::join!(accept, connector.connect("db1.example.org", right));
+        let error = connected.unwrap_err();
+        assert_eq!(error.result(), "closed");
+        assert_eq!(
+            error.to_string(),
+            "the server closed the connection right after the TLS handshake, without an alert: most likely it refused our \
+             certificate, or that we showed none (cert, key); its log says why"
+        );
+    }
 }
