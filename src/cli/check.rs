@@ -15,9 +15,9 @@ use clap::Args;
 
 use self::facts::Facts;
 use self::format::Checked;
-use self::warnings::{Dialect, Remark};
+use self::warnings::Remark;
 use super::{FileArg, WRONG, say};
-use crate::config::{self, Config, Service};
+use crate::config::{self, Config, Dialect, Service};
 use crate::health::probe::Prober;
 use crate::net::tls::Policy;
 

@@ -40,12 +40,16 @@ impl Secured {
         tolerant: bool,
         frozen: bool,
     ) -> Result<Self, StartError> {
-        let error = |key| move |source| StartError::ServiceTls { service: settings.name.to_string(), key, source };
+        let error = |key, peer: Option<&config::PeerRules>| {
+            let key = peer.map_or(key, |peer| peer.dialect.side(key));
+            move |source| StartError::ServiceTls { service: settings.name.to_string(), key, source }
+        };
+        let (of_clients, of_servers) = (settings.tls.as_ref(), settings.connect_tls.as_ref());
         let acceptor =
             |tls: &Arc<config::TlsAccept>| if tolerant { Acceptor::tolerant(tls) } else { Acceptor::new(tls) };
-        let accepting = settings.tls.as_ref().map(acceptor).transpose().map_err(error("tls"))?;
-        let connecting =
-            settings.connect_tls.as_ref().map(|tls| Connector::new(tls)).transpose().map_err(error("connect_tls"))?;
+        let accepting = of_clients.map(acceptor).transpose().map_err(error("tls", of_clients.map(|tls| &tls.peer)))?;
+        let connecting = of_servers.map(|tls| Connector::new(tls)).transpose();
+        let connecting = connecting.map_err(error("connect_tls", of_servers.map(|tls| &tls.peer)))?;
         let secured =
             Self { service: Arc::clone(&settings.name), metrics: Arc::clone(metrics), accepting, connecting, frozen };
         secured.publish();

@@ -75,7 +75,7 @@ pub enum StartError {
     ServiceTls {
         /// Whose.
         service: String,
-        /// `tls` or `connect_tls`.
+        /// `tls` or `connect_tls`, or what stands for them in the file.
         key: &'static str,
         /// Why.
         source: SetupError,

@@ -34,6 +34,7 @@ mod policy;
 mod provider;
 mod refresh;
 mod refusal;
+mod remedy;
 mod rules;
 mod store;
 mod stream;

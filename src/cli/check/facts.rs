@@ -19,7 +19,7 @@ impl Facts {
         let accept = service.tls.as_deref().map(of_accept).transpose();
         let connect = service.connect_tls.as_deref().map(|tls| match Connector::new(tls) {
             Ok(connector) => Ok(connector.describe()),
-            Err(e) => Err(format!("connect_tls: {e}")),
+            Err(e) => Err(format!("{}: {e}", tls.peer.dialect.side("connect_tls"))),
         });
         match (accept, connect.transpose()) {
             (Ok(accept), Ok(connect)) => Ok(Self { accept, connect }),
@@ -30,5 +30,5 @@ impl Facts {
 
 /// The same of an accepting side alone.
 pub(super) fn of_accept(tls: &TlsAccept) -> Result<Policy, String> {
-    Acceptor::new(tls).map(|acceptor| acceptor.describe()).map_err(|e| format!("tls: {e}"))
+    Acceptor::new(tls).map(|acceptor| acceptor.describe()).map_err(|e| format!("{}: {e}", tls.peer.dialect.side("tls")))
 }

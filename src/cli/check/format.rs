@@ -5,9 +5,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::warnings::Dialect;
 use crate::config::stunnel::{self, Launch};
-use crate::config::{self, Config, Diagnostics, Place, Service};
+use crate::config::{self, Config, Diagnostics, Dialect, Place, Service};
 
 /// As much of a file as tells its format.
 const ENOUGH: u64 = 64 * 1024;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::policy::sentence;
-use super::warnings::{Dialect, Remark, of_others, of_service};
+use super::warnings::{Remark, of_others, of_service};
 use crate::config::{
-    Admin, Balance, CaStore, ClientAuth, Cluster, Config, CrlScope, Identity, Monitor, NodeSpec, PeerRules, Pin, Place,
-    Process, Role, Secret, Service, Target, TlsAccept, TlsConnect, TlsVersion,
+    Admin, Balance, CaStore, ClientAuth, Cluster, Config, CrlScope, Dialect, Identity, Monitor, NodeSpec, PeerRules,
+    Pin, Place, Process, Role, Secret, Service, Target, TlsAccept, TlsConnect, TlsVersion,
 };
 use crate::net::tls::{Dated, Policy, Trust};
 

@@ -7,7 +7,9 @@ use x509_parser::time::ASN1Time;
 
 use super::facts::Facts;
 use super::policy::{addresses, list, nothing, store};
-use crate::config::{Balance, CaStore, ClientAuth, Config, Listen, PeerRules, Place, Role, Service, Target, TlsAccept};
+use crate::config::{
+    Balance, CaStore, ClientAuth, Config, Dialect, Listen, PeerRules, Place, Role, Service, Target, TlsAccept,
+};
 use crate::net::tls::{Dated, Policy, Trust};
 
 /// What is left of a certificate's time when its end is spoken of.
@@ -16,15 +18,6 @@ const DAY: i64 = 86_400;
 
 /// More files of one kind than this are counted, not named.
 const NAMED: usize = 5;
-
-/// Whose names of keys a remedy is told in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// galeway.toml.
-    Toml,
-    /// stunnel.conf, whose reader says some of this itself, at its place.
-    Stunnel,
-}
 
 /// Something worth knowing that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]

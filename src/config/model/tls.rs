@@ -92,6 +92,25 @@ pub struct PeerRules {
     pub pins: Vec<Pin>,
     /// A name may stand in the subject's CN where the certificate has no alternative name, a grid's `host/` in front of it.
     pub cn_fallback: bool,
+    /// Where these rules, and the rest of this side's TLS, are written.
+    pub dialect: Dialect,
+}
+
+/// Which sort of file says something: words about it name the keys of that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// galeway.toml.
+    #[default]
+    Toml,
+    /// stunnel.conf, whose reader says some of this itself, at its place.
+    Stunnel,
+}
+
+impl Dialect {
+    /// What a side of TLS is called: its key, where the file has one.
+    pub fn side(self, key: &'static str) -> &'static str {
+        if self == Self::Toml { key } else { "TLS" }
+    }
 }
 
 /// The SHA-256 digest of a certificate's SubjectPublicKeyInfo.

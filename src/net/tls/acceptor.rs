@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::SetupError;
 use super::admitted::Admitted;
-use super::handshake::{Agreed, HandshakeError, NO_CERTIFICATE, Ours};
+use super::handshake::{Agreed, HandshakeError, Ours};
 use super::identity::Shown;
 use super::judge::Of;
 use super::peers::Peers;
@@ -20,6 +20,7 @@ use super::policy::Policy;
 use super::provider::{provider, versions};
 use super::refresh::Refreshed;
 use super::refusal::{Reason, Refusal};
+use super::remedy;
 use super::stream::TlsStream;
 use super::turns::Turns;
 use super::verifier::{SLOT, Slot, Verifier};
@@ -99,7 +100,7 @@ impl Acceptor {
 
     fn build(settings: &TlsAccept, tolerant: bool) -> Result<Arc<Self>, SetupError> {
         let provider = provider(&settings.protocol);
-        let shown = Arc::new(Shown::new(&settings.identity, &provider)?);
+        let shown = Arc::new(Shown::new(&settings.identity, &provider, settings.peer.dialect)?);
         let peers = match settings.client_auth {
             ClientAuth::Off => None,
             _ => Some(Arc::new(Peers::new(Of::Clients, &settings.peer, provider.signature_verification_algorithms)?)),
@@ -112,7 +113,7 @@ impl Acceptor {
             peers,
             client_auth: settings.client_auth,
             tolerant,
-            ours: Ours { peer: "client", oldest: settings.protocol.min_version, newest: settings.protocol.max_version },
+            ours: Ours::new("client", &settings.protocol, settings.peer.dialect),
             handshakes: Turns::new(settings.max_handshakes),
         }))
     }
@@ -180,7 +181,7 @@ impl Acceptor {
             Some(Ok(peer)) => (Some(peer), None),
             Some(Err(refusal)) => (None, Some(refusal)),
             None if self.client_auth == ClientAuth::Require => {
-                (None, Some(Refusal::words(Reason::Missing, NO_CERTIFICATE)))
+                (None, Some(Refusal::words(Reason::Missing, remedy::no_certificate(self.ours.dialect))))
             }
             None => (None, None),
         };

@@ -20,8 +20,7 @@ struct Inner {
     chain: Vec<CertificateDer<'static>>,
     /// What it had to be for.
     name: Option<Wanted>,
-    slash: String,
-    comma: String,
+    subject: String,
     issuer: String,
     serial: String,
     chain_dns: Vec<String>,
@@ -32,7 +31,7 @@ struct Inner {
 
 impl fmt::Debug for Admitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Admitted").field(&self.0.slash).finish()
+        f.debug_tuple("Admitted").field(&self.0.subject).finish()
     }
 }
 
@@ -46,8 +45,7 @@ impl Admitted {
         Self(Arc::new(Inner {
             chain: kept.map(|(_, der)| der.clone().into_owned()).collect(),
             name,
-            slash: text(&|f| f.subject.to_string()),
-            comma: text(&|f| f.subject.comma()),
+            subject: text(&|f| f.subject.to_string()),
             issuer: text(&|f| f.issuer.to_string()),
             serial: text(&|f| f.serial.clone()),
             chain_dns: judged.path.iter().map(|f| f.subject.to_string()).collect(),
@@ -57,14 +55,9 @@ impl Admitted {
         }))
     }
 
-    /// Its subject in the comma form of RFC 2253: `CN=db1,DC=org`.
-    pub fn subject(&self) -> &str {
-        &self.0.comma
-    }
-
     /// Its subject in OpenSSL's slash form: `/DC=org/CN=db1`.
-    pub fn slash(&self) -> &str {
-        &self.0.slash
+    pub fn subject(&self) -> &str {
+        &self.0.subject
     }
 
     /// Its issuer in the slash form.

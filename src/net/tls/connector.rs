@@ -70,7 +70,11 @@ impl Connector {
     pub fn new(settings: &TlsConnect) -> Result<Arc<Self>, SetupError> {
         let provider = provider(&settings.protocol);
         let algorithms = provider.signature_verification_algorithms;
-        let shown = settings.identity.as_ref().map(|identity| Shown::new(identity, &provider)).transpose()?;
+        let shown = settings
+            .identity
+            .as_ref()
+            .map(|identity| Shown::new(identity, &provider, settings.peer.dialect))
+            .transpose()?;
         let shown = shown.map(Arc::new);
         let peers = Arc::new(Peers::new(Of::Servers, &settings.peer, algorithms)?);
         let verifier = Verifier { peers: peers.clone(), algorithms, mandatory: true };
@@ -93,7 +97,7 @@ impl Connector {
             peers,
             server_name: settings.server_name.clone(),
             by_host: settings.names && settings.peer.allow_names.is_empty(),
-            ours: Ours { peer: "server", oldest: settings.protocol.min_version, newest: settings.protocol.max_version },
+            ours: Ours::new("server", &settings.protocol, settings.peer.dialect),
             handshakes: Turns::new(settings.max_handshakes),
         }))
     }

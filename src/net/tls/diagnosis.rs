@@ -9,7 +9,9 @@ use webpki::{EndEntityCert, Error as ChainError};
 use super::certificate::{Facts, RSA_BITS, date};
 use super::judge::{Of, in_time};
 use super::refusal::{Reason, Refusal};
+use super::remedy;
 use super::store::{Crl, Store};
+use crate::config::Dialect;
 
 /// What a refusal is worked out from.
 pub(super) struct Diagnosis<'a> {
@@ -17,6 +19,7 @@ pub(super) struct Diagnosis<'a> {
     pub(super) store: &'a Store,
     pub(super) crls: &'a [&'a Crl],
     pub(super) now: i64,
+    pub(super) dialect: Dialect,
 }
 
 /// One sentence for the peer's own certificate, another for those above it.
@@ -243,7 +246,11 @@ impl Diagnosis<'_> {
                 )
             }
             ChainError::UnknownRevocationStatus => {
-                let what = format!("no CRL speaks about it, and `crl` is set: fetch the CRL of {}", leaf.issuer);
+                let what = format!(
+                    "no CRL speaks about it, and {}: fetch the CRL of {}",
+                    remedy::crl(self.dialect),
+                    leaf.issuer
+                );
                 (Reason::NoRevocationStatus, (0, leaf), what)
             }
             ChainError::CrlExpired { next_update, .. } => {

@@ -1,8 +1,9 @@
 //! Distinguished names, as people write them.
 //!
-//! Two forms are read: OpenSSL's slash form (`/DC=org/CN=host\/db1`, RDNs in the order of the certificate; a slash inside a
-//! value may stand without its backslash where no `TYPE=` follows it) and the comma form of RFC 2253 (`CN=db1,DC=org`, the last
-//! RDN first). Both are compared attribute by attribute, never as text: a CA that signs a CN of `x/O=y` has not signed an O.
+//! Two forms are read: OpenSSL's slash form (`/DC=org/CN=host/db1`, RDNs in the order of the certificate; a slash inside a
+//! value has a backslash where a `TYPE=` follows it, and may have one elsewhere) and the comma form of RFC 2253
+//! (`CN=db1,DC=org`, the last RDN first). Both are compared attribute by attribute, never as text: a CA that signs a CN of
+//! `x/O=y` has not signed an O. The slash form alone is written: what a log says can be pasted into a list.
 
 use std::fmt;
 
@@ -102,47 +103,21 @@ impl Dn {
         let all = self.0.iter().flatten().filter(|a| a.oid == "1.2.840.113549.1.9.1");
         all.map(|a| String::from_utf8_lossy(&a.value).into_owned())
     }
-
-    /// The comma form of RFC 2253, the last RDN first.
-    pub(super) fn comma(&self) -> String {
-        let mut out = String::new();
-        for (i, rdn) in self.0.iter().rev().enumerate() {
-            for (j, attribute) in rdn.iter().enumerate() {
-                out.push_str(if j > 0 {
-                    "+"
-                } else if i > 0 {
-                    ","
-                } else {
-                    ""
-                });
-                out.push_str(attribute.name());
-                out.push('=');
-                let last = attribute.value.len().saturating_sub(1);
-                for (at, &byte) in attribute.value.iter().enumerate() {
-                    let edge = (at == 0 && matches!(byte, b' ' | b'#')) || (at == last && byte == b' ');
-                    match byte {
-                        b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => out.extend(['\\', char::from(byte)]),
-                        _ if edge => out.extend(['\\', char::from(byte)]),
-                        b' '..=b'~' => out.push(char::from(byte)),
-                        _ => out.push_str(&format!("\\{byte:02X}")),
-                    }
-                }
-            }
-        }
-        out
-    }
 }
 
-/// OpenSSL's slash form (`X509_NAME_oneline`): bytes that do not print as `\xHH`, so that no name can forge a log line; and a
-/// backslash as two, so that it reads back as the same name.
+/// OpenSSL's slash form (`X509_NAME_oneline`): bytes that do not print as `\xHH`, so that no name can forge a log line. It reads
+/// back as the same name: a backslash is written as two, and one stands before a `/` or `+` that would begin another attribute.
 impl fmt::Display for Dn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for rdn in &self.0 {
             for (i, attribute) in rdn.iter().enumerate() {
                 write!(f, "{}{}=", if i == 0 { '/' } else { '+' }, attribute.name())?;
-                for &byte in &attribute.value {
+                let mut rest = attribute.value.iter();
+                while let Some(&byte) = rest.next() {
+                    let ambiguous = || String::from_utf8_lossy(rest.as_slice());
                     match byte {
-                        b'/' | b'+' | b'\\' => write!(f, "\\{}", char::from(byte))?,
+                        b'/' | b'+' if starts_a_type(&ambiguous()) => write!(f, "\\{}", char::from(byte))?,
+                        b'\\' => write!(f, "\\\\")?,
                         b' '..=b'~' => write!(f, "{}", char::from(byte))?,
                         _ => write!(f, "\\x{byte:02X}")?,
                     }
@@ -267,6 +242,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    impl Dn {
+        /// The comma form of RFC 2253, the last RDN first.
+        fn comma(&self) -> String {
+            let mut out = String::new();
+            for (i, rdn) in self.0.iter().rev().enumerate() {
+                for (j, attribute) in rdn.iter().enumerate() {
+                    out.push_str(if j > 0 {
+                        "+"
+                    } else if i > 0 {
+                        ","
+                    } else {
+                        ""
+                    });
+                    out.push_str(attribute.name());
+                    out.push('=');
+                    let last = attribute.value.len().saturating_sub(1);
+                    for (at, &byte) in attribute.value.iter().enumerate() {
+                        let edge = (at == 0 && matches!(byte, b' ' | b'#')) || (at == last && byte == b' ');
+                        match byte {
+                            b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => out.extend(['\\', char::from(byte)]),
+                            _ if edge => out.extend(['\\', char::from(byte)]),
+                            b' '..=b'~' => out.push(char::from(byte)),
+                            _ => out.push_str(&format!("\\{byte:02X}")),
+                        }
+                    }
+                }
+            }
+            out
+        }
+    }
+
     #[test]
     fn both_forms_read_as_the_same_name() {
         for (slash, comma) in [
@@ -285,8 +291,17 @@ mod tests {
     fn a_value_that_looks_like_another_attribute_does_not_pass_for_it() {
         let forged = Dn(vec![vec![Attribute { oid: "2.5.4.3".into(), value: b"x/O=y".to_vec() }]]);
         assert_ne!(forged, Dn::parse("/CN=x/O=y").unwrap());
+        assert_eq!(forged.to_string(), "/CN=x\\/O=y");
         assert_eq!(forged, Dn::parse(&forged.to_string()).unwrap());
         assert_eq!(forged, Dn::parse(&forged.comma()).unwrap());
+    }
+
+    #[test]
+    fn a_grids_host_is_written_without_a_backslash_and_read_with_and_without() {
+        let plain = "/DC=org/O=A+B/CN=host/db1.x.org";
+        for text in [plain, "/DC=org/O=A\\+B/CN=host\\/db1.x.org", "CN=host/db1.x.org,O=A\\+B,DC=org"] {
+            assert_eq!(Dn::parse(text).unwrap().to_string(), plain);
+        }
     }
 
     #[test]
@@ -304,9 +319,14 @@ mod tests {
         }
     }
 
+    /// Any bytes, and often those that could be taken for the start of another attribute.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![proptest::collection::vec(any::<u8>(), 0..9), "[/+=CNO\\\\x2 ]{0,12}".prop_map(String::into_bytes)]
+    }
+
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 1..4)) {
+        fn what_is_printed_is_read_back(values in proptest::collection::vec(value(), 1..4)) {
             let attribute = |value| Attribute { oid: "2.5.4.10".into(), value };
             let dn = Dn(vec![values.into_iter().map(attribute).collect()]);
             prop_assert_eq!(&Dn::parse(&dn.comma()).unwrap(), &dn);

@@ -8,8 +8,9 @@ use rustls::{
 };
 
 use super::refusal::{Reason, Refusal};
+use super::remedy;
 use super::stream::Truncated;
-use crate::config::TlsVersion;
+use crate::config::{Dialect, TlsProtocol, TlsVersion};
 
 /// Why a TLS handshake failed, and whose doing it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ impl HandshakeError {
     pub fn of_io(e: &io::Error) -> Option<Self> {
         e.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()).map(|e| match e {
             RustlsError::InvalidCertificate(why) => Self::Certificate(certificate_words(why)),
-            RustlsError::AlertReceived(alert) => Self::Alert(alert_words(*alert)),
+            RustlsError::AlertReceived(alert) => Self::Alert(alert_words(*alert, Dialect::Toml)),
             other => Self::Failed(other.to_string()),
         })
     }
@@ -84,9 +85,14 @@ pub(super) struct Ours {
     pub(super) peer: &'static str,
     pub(super) oldest: TlsVersion,
     pub(super) newest: TlsVersion,
+    pub(super) dialect: Dialect,
 }
 
 impl Ours {
+    pub(super) fn new(peer: &'static str, protocol: &TlsProtocol, dialect: Dialect) -> Self {
+        Self { peer, oldest: protocol.min_version, newest: protocol.max_version, dialect }
+    }
+
     /// The error in words. `first` is what the far end sent first, `refusal` what the verifier said.
     pub(super) fn error(&self, e: io::Error, first: &[u8], refusal: Option<Refusal>) -> HandshakeError {
         let peer = self.peer;
@@ -116,10 +122,10 @@ impl Ours {
         }
         match inner {
             RustlsError::NoCertificatesPresented => {
-                HandshakeError::Certificate(Refusal::words(Reason::Missing, NO_CERTIFICATE))
+                HandshakeError::Certificate(Refusal::words(Reason::Missing, remedy::no_certificate(self.dialect)))
             }
             RustlsError::AlertReceived(AlertDescription::ProtocolVersion) => HandshakeError::Version(self.version()),
-            RustlsError::AlertReceived(alert) => HandshakeError::Alert(alert_words(*alert)),
+            RustlsError::AlertReceived(alert) => HandshakeError::Alert(alert_words(*alert, self.dialect)),
             RustlsError::PeerIncompatible(
                 PeerIncompatible::SupportedVersionsExtensionRequired
                 | PeerIncompatible::Tls12NotOffered
@@ -149,7 +155,10 @@ impl Ours {
         let peer = self.peer;
         match first {
             [] | [20..=23] | [20..=23, 3, ..] => None,
-            _ => Some(HandshakeError::NotTls(format!("the {peer} does not speak TLS: {}", looks_like(first)))),
+            _ => Some(HandshakeError::NotTls(format!(
+                "the {peer} does not speak TLS: {}",
+                looks_like(first, self.dialect)
+            ))),
         }
     }
 
@@ -158,11 +167,13 @@ impl Ours {
         match (self.oldest, self.newest) {
             (TlsVersion::V13, _) => {
                 format!(
-                    "the {peer} does not take TLS 1.3, the only version allowed here: update it, or set min_version = \"1.2\""
+                    "the {peer} does not take TLS 1.3, the only version allowed here: update it, or {}",
+                    remedy::older(self.dialect)
                 )
             }
             (TlsVersion::V12, TlsVersion::V12) => {
-                format!("the {peer} does not take TLS 1.2, the only version allowed here: set max_version = \"1.3\"")
+                let remedy = remedy::newer(self.dialect);
+                format!("the {peer} does not take TLS 1.2, the only version allowed here: {remedy}")
             }
             (TlsVersion::V12, TlsVersion::V13) => {
                 format!("the {peer} takes neither TLS 1.2 nor 1.3: update it, there is nothing older here")
@@ -171,12 +182,8 @@ impl Ours {
     }
 }
 
-/// What a server says to a client without a certificate.
-pub(super) const NO_CERTIFICATE: &str =
-    "the client showed no certificate, and one is required (client_auth = \"require\"): give it one (cert, key)";
-
 /// An alert in words (RFC 8446 6.2).
-fn alert_words(alert: AlertDescription) -> String {
+fn alert_words(alert: AlertDescription, dialect: Dialect) -> String {
     let name = match alert {
         AlertDescription::BadCertificate => "bad_certificate",
         AlertDescription::UnsupportedCertificate => "unsupported_certificate",
@@ -198,8 +205,10 @@ fn alert_words(alert: AlertDescription) -> String {
             return "the peer takes none of our versions of TLS (alert protocol_version)".into();
         }
         AlertDescription::UnrecognisedName => {
-            return "the peer knows no service of the name we asked for (alert unrecognized_name): set server_name"
-                .into();
+            return format!(
+                "the peer knows no service of the name we asked for (alert unrecognized_name): {}",
+                remedy::other_name(dialect)
+            );
         }
         other => return format!("the peer refused with the alert {other:?}"),
     };
@@ -207,7 +216,7 @@ fn alert_words(alert: AlertDescription) -> String {
 }
 
 /// What the first bytes of something that is not TLS look like.
-fn looks_like(first: &[u8]) -> String {
+fn looks_like(first: &[u8], dialect: Dialect) -> String {
     let verbs: [&[u8]; 9] =
         [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"HTTP/"];
     // A packet of MySQL: length, sequence 0, and a greeting of protocol 10 or an ERR.
@@ -219,7 +228,7 @@ fn looks_like(first: &[u8]) -> String {
         return "it speaks HTTP in clear".into();
     }
     if first.starts_with(b"PROXY ") || first.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
-        return "it sends a PROXY protocol header (set proxy_protocol = \"require\" to take it)".into();
+        return format!("it sends a PROXY protocol header ({})", remedy::proxy(dialect));
     }
     if first.starts_with(b"SSH-") {
         return "it speaks SSH".into();

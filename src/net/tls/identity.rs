@@ -19,11 +19,12 @@ use super::fingerprint::{Fingerprint, Watch};
 use super::keys;
 use super::refresh::Refreshed;
 use super::verifier::Slot;
-use crate::config::Identity;
+use crate::config::{Dialect, Identity};
 
 /// A certificate of ours and its key, as read from their files.
 pub(super) struct Shown {
     settings: Identity,
+    dialect: Dialect,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<CertifiedKey>,
     watch: Mutex<Watch>,
@@ -43,13 +44,18 @@ fn fingerprint(settings: &Identity) -> Fingerprint {
 }
 
 impl Shown {
-    /// Reads both files.
-    pub(super) fn new(settings: &Identity, provider: &Arc<CryptoProvider>) -> Result<Self, SetupError> {
+    /// Reads both files. `dialect`: of the file that names them.
+    pub(super) fn new(
+        settings: &Identity,
+        provider: &Arc<CryptoProvider>,
+        dialect: Dialect,
+    ) -> Result<Self, SetupError> {
         // Before the reading: a change meanwhile is then seen by the next look.
         let seen = fingerprint(settings);
-        let current = load(settings, provider, None)?;
+        let current = load(settings, provider, dialect, None)?;
         Ok(Self {
             settings: settings.clone(),
+            dialect,
             provider: provider.clone(),
             current: ArcSwap::from_pointee(current),
             watch: Mutex::new(Watch::new(seen)),
@@ -64,7 +70,7 @@ impl Shown {
             return;
         }
         let held = self.current.load_full();
-        match load(&self.settings, &self.provider, Some(&held.key)) {
+        match load(&self.settings, &self.provider, self.dialect, Some(&held.key)) {
             Ok(fresh) => {
                 self.current.store(Arc::new(fresh));
                 result.reloaded.extend(if anew { vec![self.settings.cert.clone()] } else { changed });
@@ -95,9 +101,10 @@ impl Shown {
 fn load(
     settings: &Identity,
     provider: &CryptoProvider,
+    dialect: Dialect,
     held: Option<&Arc<dyn SigningKey>>,
 ) -> Result<CertifiedKey, SetupError> {
-    let read = keys::read(settings)?;
+    let read = keys::read(settings, dialect)?;
     let belongs = |key: Arc<dyn SigningKey>| {
         let pair = CertifiedKey::new(read.chain.clone(), key);
         match pair.keys_match() {

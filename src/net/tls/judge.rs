@@ -19,6 +19,7 @@ use super::certificate::{Facts, Purposes, RSA_BITS, date, pin_text};
 use super::diagnosis::{Diagnosis, NO_CRL_SIGN, at, forged, overdue};
 use super::names::{Fallback, Limits, Wanted};
 use super::refusal::{Reason, Refusal};
+use super::remedy;
 use super::rules::Rules;
 use super::store::{Crl, Store};
 use crate::config::CrlScope;
@@ -148,8 +149,11 @@ impl Judge<'_> {
         let is_for = |wanted: &Wanted| facts.names.is_for(wanted, fallback);
         if !self.rules.names.is_empty() && !self.rules.names.iter().any(is_for) {
             let what = match facts.names.list(fallback).as_slice() {
-                [] => format!("none of allow_names is its name, {}", self.nameless(facts)),
-                names => format!("none of allow_names is its name; to let it in add one of {names:?}"),
+                [] => {
+                    let lists = remedy::lists(self.rules.dialect, self.of);
+                    format!("{lists} is its name, {}", self.nameless(facts))
+                }
+                _ => remedy::unlisted(self.rules.dialect, self.of, &facts.names, fallback),
             };
             return Err(Refusal::new(Reason::NotListed, 0, facts, what));
         }
@@ -164,11 +168,8 @@ impl Judge<'_> {
             return Err(Refusal::new(Reason::Name, 0, facts, what));
         }
         if !self.rules.subjects.is_empty() && !self.rules.subjects.contains(&facts.subject) {
-            let what = format!(
-                "its subject is none of allow_subjects; to let it in add {:?} or {:?}",
-                facts.subject.to_string(),
-                facts.subject.comma()
-            );
+            let what =
+                format!("its subject is none of allow_subjects; to let it in add {:?}", facts.subject.to_string());
             return Err(Refusal::new(Reason::NotListed, 0, facts, what));
         }
         if !self.rules.pins.is_empty() && !self.rules.pins.contains(&facts.pin()) {
@@ -207,7 +208,8 @@ impl Judge<'_> {
         // CRL goes along.
         let unlisted = || {
             let what = format!(
-                "there is no CRL of its issuer, and `crl` is set: fetch the CRL of {} (fetch-crl, openssl rehash)",
+                "there is no CRL of its issuer, and {}: fetch the CRL of {} (fetch-crl, openssl rehash)",
+                remedy::crl(self.rules.dialect),
                 facts.issuer
             );
             Refusal::new(Reason::NoRevocationStatus, 0, facts, what)
@@ -274,7 +276,8 @@ impl Judge<'_> {
         let path = match found {
             Ok(path) => path,
             Err(e) => {
-                let diagnosis = Diagnosis { of: self.of, store: self.store, crls: &crls, now };
+                let diagnosis =
+                    Diagnosis { of: self.of, store: self.store, crls: &crls, now, dialect: self.rules.dialect };
                 let told = diagnosis.refusal(&e, facts, sent);
                 // That of another path: what CRLs say comes of one that was good, and decides about running sessions.
                 let by_crl = matches!(told.reason(), Reason::Revoked | Reason::NoRevocationStatus);

@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::SetupError;
 use super::certificate::Facts;
 use super::files::{bad_file, certificates_in, has_section, key_in, read as bytes_of};
-use crate::config::{Identity, Secret};
+use super::remedy;
+use crate::config::{Dialect, Identity, Secret};
 
 /// Where an encrypted key starts and ends in PEM.
 const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "-----END ENCRYPTED PRIVATE KEY-----"];
@@ -23,16 +24,17 @@ pub(super) struct Read {
 }
 
 /// Reads the files of `settings`.
-pub(super) fn read(settings: &Identity) -> Result<Read, SetupError> {
+/// `dialect`: of the file that names them.
+pub(super) fn read(settings: &Identity, dialect: Dialect) -> Result<Read, SetupError> {
     let Identity { cert, key, passphrase } = settings;
     let bytes = bytes_of(cert)?;
     if is_der(&bytes) && Facts::parse(&CertificateDer::from(bytes.as_slice())).is_err() {
-        let (chain, own) = pkcs12(&bytes, cert, passphrase.as_ref())?;
-        let key = if key == cert { Ok(own) } else { key_of(key, passphrase.as_ref()) };
+        let (chain, own) = pkcs12(&bytes, cert, passphrase.as_ref(), dialect)?;
+        let key = if key == cert { Ok(own) } else { key_of(key, passphrase.as_ref(), dialect) };
         return Ok(Read { chain, key });
     }
     let chain = certificates_in(&bytes, cert)?;
-    Ok(Read { chain, key: key_of(key, passphrase.as_ref()) })
+    Ok(Read { chain, key: key_of(key, passphrase.as_ref(), dialect) })
 }
 
 /// Whether a file is DER: it starts with a SEQUENCE, which no PEM does.
@@ -40,16 +42,17 @@ fn is_der(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x30)
 }
 
-fn key_of(path: &Path, passphrase: Option<&Secret>) -> Result<PrivateKeyDer<'static>, SetupError> {
+fn key_of(path: &Path, passphrase: Option<&Secret>, dialect: Dialect) -> Result<PrivateKeyDer<'static>, SetupError> {
     let bytes = bytes_of(path)?;
     if is_der(&bytes) {
-        return pkcs12(&bytes, path, passphrase).map(|(_, key)| key);
+        return pkcs12(&bytes, path, passphrase, dialect).map(|(_, key)| key);
     }
     if !has_section(&bytes, "ENCRYPTED PRIVATE KEY") {
         return key_in(&bytes, path);
     }
     let Some(passphrase) = passphrase else {
-        return Err(bad_file(path, "its key is encrypted: set passphrase_file, or decrypt it with `openssl pkey`"));
+        let what = format!("its key is encrypted: {}", remedy::encrypted(dialect));
+        return Err(bad_file(path, what));
     };
     let text = String::from_utf8_lossy(&bytes);
     let (_, from) = text.split_once(ENCRYPTED[0]).unwrap_or_default();
@@ -74,11 +77,12 @@ fn pkcs12(
     bytes: &[u8],
     path: &Path,
     passphrase: Option<&Secret>,
+    dialect: Dialect,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), SetupError> {
     let archive = Pkcs12Archive::from_pkcs12(bytes, passphrase.map_or("", Secret::expose)).map_err(|e| {
         let what = match (e, passphrase) {
             (Pkcs12Error::MacError(_) | Pkcs12Error::Pkcs5Error(_) | Pkcs12Error::UnpadError, None) => {
-                "is PKCS#12 with a passphrase: set passphrase_file".into()
+                format!("is PKCS#12 with a passphrase: {}", remedy::passphrase(dialect))
             }
             (Pkcs12Error::MacError(_) | Pkcs12Error::Pkcs5Error(_) | Pkcs12Error::UnpadError, Some(_)) => {
                 "is PKCS#12 and does not open with this passphrase".into()

@@ -167,6 +167,15 @@ impl Names {
         all.chain(common).take(8).map(|name| name.escape_default().to_string()).collect()
     }
 
+    /// The lines of a stunnel.conf that name those that count. A pattern is none that could be written there.
+    pub(super) fn checks(&self, fallback: Fallback<'_>) -> Vec<String> {
+        let common = self.counting(fallback).filter(|_| self.dns.is_empty());
+        let hosts = self.dns.iter().chain(common).filter(|name| !name.contains('*'));
+        let all = hosts.map(|name| format!("checkHost = {}", name.escape_default()));
+        let all = all.chain(self.ip.iter().map(|ip| format!("checkIP = {ip}")));
+        all.chain(self.email.iter().map(|name| format!("checkEmail = {}", name.escape_default()))).take(8).collect()
+    }
+
     /// Whether there is any alternative name.
     pub(super) fn has_alternative(&self) -> bool {
         !(self.dns.is_empty() && self.ip.is_empty() && self.uri.is_empty() && self.email.is_empty())

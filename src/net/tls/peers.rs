@@ -233,7 +233,7 @@ impl Peers {
                     drop(register);
                     let words = refusal.to_string();
                     admitted.withdraw(&words);
-                    result.withdrawn.push(Withdrawn { subject: admitted.slash().to_owned(), words });
+                    result.withdrawn.push(Withdrawn { subject: admitted.subject().to_owned(), words });
                 }
             }
         }

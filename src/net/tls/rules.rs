@@ -3,7 +3,7 @@
 use super::SetupError;
 use super::dn::Dn;
 use super::names::Wanted;
-use crate::config::{CrlScope, PeerRules, Pin};
+use crate::config::{CrlScope, Dialect, PeerRules, Pin};
 
 /// [`PeerRules`] without their files.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,7 @@ pub(super) struct Rules {
     pub(super) subjects: Vec<Dn>,
     pub(super) pins: Vec<Pin>,
     pub(super) cn_fallback: bool,
+    pub(super) dialect: Dialect,
 }
 
 impl Rules {
@@ -32,6 +33,7 @@ impl Rules {
             subjects: subjects.map_err(SetupError::Rule)?,
             pins: rules.pins.clone(),
             cn_fallback: rules.cn_fallback,
+            dialect: rules.dialect,
         })
     }
 

@@ -16,6 +16,7 @@ use super::certificate::{Facts, sha256};
 use super::dn::Dn;
 use super::files::{bad_file, certificates, crls, denied, hashed_files};
 use super::fingerprint::{Fingerprint, Mark, mark};
+use super::remedy;
 use crate::config::{CaStore, PeerRules};
 
 /// Where the certificates of the operating system are looked for; watched, the reading is rustls-native-certs'.
@@ -122,8 +123,30 @@ impl Store {
         for path in &rules.crl {
             store.load_crls(path, previous)?;
         }
+        if rules.chain && rules.crl.is_empty() {
+            store.overlooked(rules);
+        }
         store.crls.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
         Ok(store)
+    }
+
+    /// Names a directory of CAs that has CRLs as well where nobody is to look at them: fetch-crl and stunnel's manual put both
+    /// into one, and a revoked certificate is let in all the same.
+    fn overlooked(&mut self, rules: &PeerRules) {
+        let Some(CaStore::Paths(paths)) = &rules.ca else { return };
+        for path in paths.iter().filter(|path| path.is_dir()) {
+            let lists = hashed_files(path, "r").unwrap_or_default();
+            if let Some(name) = lists.first().and_then(|list| list.file_name()) {
+                let more = if lists.len() > 1 { ", …" } else { "" };
+                let what = format!(
+                    "its CRLs ({}{more}) are not looked at, so certificates that they revoke are let in: {}",
+                    name.display(),
+                    remedy::crl_of(rules.dialect, &path.display().to_string())
+                );
+                // In front: of many files that do not count only the first are told.
+                self.skipped.insert(0, (path.clone(), what));
+            }
+        }
     }
 
     /// Whether it holds a certificate of the same subject and public key.

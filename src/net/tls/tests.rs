@@ -12,10 +12,13 @@ use rcgen::{
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::config::{CaStore, ClientAuth, Identity, PeerRules, TlsAccept, TlsConnect, TlsProtocol, TlsVersion};
+use crate::config::{
+    CaStore, ClientAuth, Dialect, Identity, PeerRules, TlsAccept, TlsConnect, TlsProtocol, TlsVersion,
+};
 
 mod chains;
 mod crls;
+mod dialects;
 mod forms;
 mod handshakes;
 mod interop;

@@ -269,7 +269,7 @@ fn two_processes_are_a_tunnel() {
         "{event}"
     );
     let other = server_end.access_log().pop().unwrap();
-    assert_eq!(other["client_subject"], "CN=client", "{other}");
+    assert_eq!(other["client_subject"], "/CN=client", "{other}");
     assert_eq!(other["bytes_in"].as_u64(), Some(5_000_001), "{other}");
     // A local peer that breaks off is not told as an end to the far one.
     let (client, mut node) = (tcp(near), patient(listener.accept().unwrap().0));

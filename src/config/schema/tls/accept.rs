@@ -86,6 +86,7 @@ fn clients(table: &Table<'_>) -> (ClientAuth, PeerRules) {
         allow_subjects: written.subjects,
         pins: written.pins,
         cn_fallback: written.cn_fallback,
+        ..PeerRules::default()
     };
     (auth.value, peer)
 }

@@ -89,6 +89,7 @@ fn server(table: &Table<'_>, verify: Read<Verify>) -> (PeerRules, bool) {
         allow_subjects: written.subjects,
         pins: written.pins,
         cn_fallback: written.cn_fallback,
+        ..PeerRules::default()
     };
     (peer, names)
 }

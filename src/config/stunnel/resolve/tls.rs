@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::super::model::{
-    CaStore, CipherSuite, ClientAuth, CrlScope, Identity, PeerRules, Place, Service, Target, TlsAccept, TlsConnect,
-    TlsProtocol, TlsVersion,
+    CaStore, CipherSuite, ClientAuth, CrlScope, Dialect, Identity, PeerRules, Place, Service, Target, TlsAccept,
+    TlsConnect, TlsProtocol, TlsVersion,
 };
 use super::super::super::source::quote;
 use super::super::ciphers::{SUITES_13, suites_12};
@@ -104,7 +104,7 @@ fn rules(whole: &Whole<'_>, settings: &Settings, service: &Service, notes: &mut 
     .collect();
     if !verify.looks() {
         unused(settings, notes);
-        return PeerRules::default();
+        return PeerRules { dialect: Dialect::Stunnel, ..PeerRules::default() };
     }
     if ca.is_empty() {
         let help = "write CAfile = FILE or CApath = DIRECTORY";
@@ -126,6 +126,7 @@ fn rules(whole: &Whole<'_>, settings: &Settings, service: &Service, notes: &mut 
         crl,
         allow_names: settings.names.iter().map(|name| Arc::clone(&name.value)).collect(),
         cn_fallback: !settings.names.is_empty(),
+        dialect: Dialect::Stunnel,
         ..PeerRules::default()
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::stunnel::convert::{Converted, convert_in};
-use crate::config::{self, Config, Process};
+use crate::config::{self, Config, Dialect, Process};
 
 /// The files that converted files name have to be there.
 struct Files(PathBuf);
@@ -62,12 +62,18 @@ fn same(text: &str) -> Config {
     back
 }
 
-/// What TOML has no key for.
+/// What TOML has no key for, and in TOML's words.
 fn without_resumption_of_certificates(service: &Service) -> Service {
     let mut service = service.clone();
     service.tls = service.tls.map(|tls| {
-        let resumption_with_certificates = false;
-        std::sync::Arc::new(TlsAccept { resumption_with_certificates, ..tls.as_ref().clone() })
+        let mut tls = TlsAccept { resumption_with_certificates: false, ..tls.as_ref().clone() };
+        tls.peer.dialect = Dialect::Toml;
+        std::sync::Arc::new(tls)
+    });
+    service.connect_tls = service.connect_tls.map(|tls| {
+        let mut tls = tls.as_ref().clone();
+        tls.peer.dialect = Dialect::Toml;
+        std::sync::Arc::new(tls)
     });
     service
 }

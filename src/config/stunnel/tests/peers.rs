@@ -1,7 +1,7 @@
 //! Who is let in: verify, verifyChain, verifyPeer, requireCert, and what they are held against.
 
 use super::*;
-use crate::config::{CaStore, ClientAuth, CrlScope, PeerRules};
+use crate::config::{CaStore, ClientAuth, CrlScope, Dialect, PeerRules};
 
 const CA: &str = "CAfile = /ca.pem\n";
 
@@ -101,6 +101,7 @@ fn the_store_is_the_file_and_the_directory_together() {
         ca: Some(CaStore::Paths(paths)),
         crl: ["/start/crl.pem", "/crls"].map(PathBuf::from).to_vec(),
         crl_scope: CrlScope::Leaf,
+        dialect: Dialect::Stunnel,
         ..PeerRules::default()
     };
     assert_eq!(peer, expected);
@@ -163,7 +164,10 @@ fn a_client_end_verifies_what_the_file_says_and_no_name_besides() {
     assert_eq!(tls.identity.unwrap().key, PathBuf::from("/k.pem"));
     let nobody = only_service(&usable("[a]\nclient = yes\naccept = 1\nconnect = db.example:2\n"));
     let tls = nobody.connect_tls.unwrap();
-    assert_eq!((tls.peer.clone(), tls.identity.clone()), (PeerRules::default(), None));
+    assert_eq!(
+        (tls.peer.clone(), tls.identity.clone()),
+        (PeerRules { dialect: Dialect::Stunnel, ..PeerRules::default() }, None)
+    );
 }
 
 #[test]

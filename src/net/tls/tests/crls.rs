@@ -53,6 +53,14 @@ fn a_revoked_certificate_is_refused_wherever_the_crl_lies() {
     r.dir.write("cas/0a1b2c3d.r0", &crl);
     let without = chain_to(&r.dir.path("cas"));
     assert_eq!(client(&without, &r.bad.pem).unwrap(), 3);
+    let skipped = |rules: &PeerRules| peers(Of::Clients, rules).store().skipped.clone();
+    let path = r.dir.path("cas");
+    let words = "its CRLs (0a1b2c3d.r0) are not looked at, so certificates that they revoke are let in: write ";
+    let to_write = format!("{words}crl = \"{}\"", path.display());
+    assert_eq!(skipped(&without), [(path.clone(), to_write)]);
+    let stunnel = PeerRules { dialect: Dialect::Stunnel, ..without.clone() };
+    assert_eq!(skipped(&stunnel), [(path, format!("{words}CRLpath = the same directory"))]);
+    assert_eq!(skipped(&PeerRules { crl: vec![r.dir.path("one.pem")], ..without.clone() }), []);
     let with = PeerRules { crl: vec![r.dir.path("cas")], ..without };
     assert_eq!(client(&with, &r.bad.pem).unwrap_err().reason(), Reason::Revoked);
 }
@@ -159,9 +167,10 @@ fn a_hashed_directory_is_read_by_its_hashed_names_alone() {
         r.dir.write(&format!("cas/{ignored}"), &Ca::root("ignored").pem);
     }
     let store = peers(Of::Clients, &chain_to(&r.dir.path("cas"))).store();
-    assert_eq!((store.anchors.len(), store.members.len(), store.skipped.len()), (1, 1, 1));
-    assert!(store.skipped[0].0.ends_with("cas/0a1b2c3d.1"));
-    assert_eq!(store.skipped[0].1, "holds no certificate in PEM form");
+    assert_eq!((store.anchors.len(), store.members.len(), store.skipped.len()), (1, 1, 2));
+    assert!(store.skipped[0].1.starts_with("its CRLs (0a1b2c3d.r0) are not looked at"));
+    assert!(store.skipped[1].0.ends_with("cas/0a1b2c3d.1"));
+    assert_eq!(store.skipped[1].1, "holds no certificate in PEM form");
     assert_eq!(client(&chain_to(&r.dir.path("cas")), &r.good).unwrap(), 3);
     r.dir.write("unhashed/root.pem", &r.root.pem);
     let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed")), None).unwrap_err().to_string();

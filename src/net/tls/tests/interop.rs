@@ -71,7 +71,7 @@ async fn a_client_of_openssl_gets_through_and_is_told_where_it_does_not() {
             openssl(&dir, &format!("{connect} -cert client.pem -key client.key -servername db1.example.org"));
         let mut accepted = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
         assert_eq!(accepted.agreed.version, name);
-        assert_eq!(accepted.peer.as_ref().unwrap().slash(), "/O=Galeway/CN=client");
+        assert_eq!(accepted.peer.as_ref().unwrap().subject(), "/O=Galeway/CN=client");
         client.say("ping\n");
         let mut bytes = [0; 5];
         accepted.stream.read_exact(&mut bytes).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_server_of_openssl_lets_us_in_or_its_refusal_is_heard_before_a_byte_is
         let (mut server, port) = server(&dir, more).await;
         let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let mut connected = end("client").unwrap().connect("db1.example.org", tcp).await.unwrap();
-        assert_eq!(connected.peer.slash(), "/O=Galeway/CN=db1.example.org");
+        assert_eq!(connected.peer.subject(), "/O=Galeway/CN=db1.example.org");
         connected.stream.write_all(b"ping\n").await.unwrap();
         connected.stream.flush().await.unwrap();
         assert_eq!(Running::printed(server.0.stdout.take().unwrap(), 5).await, "ping\n");

@@ -182,7 +182,7 @@ async fn a_crl_that_came_late_refuses_new_sessions_and_leaves_the_running_ones()
 async fn a_new_certificate_and_key_are_shown_from_then_on() {
     let r = running(false).await;
     let subject =
-        |connected: Connected<UnixStream>| (connected.peer.serial().to_owned(), connected.peer.slash().to_owned());
+        |connected: Connected<UnixStream>| (connected.peer.serial().to_owned(), connected.peer.subject().to_owned());
     let (_, connected) = shake(&r.acceptor, &r.connector, "db1").await;
     let before = subject(connected.unwrap());
     // The certificate alone: it does not belong to the key, and the old goes on.
