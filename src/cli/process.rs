@@ -70,7 +70,7 @@ impl Start<'_> {
         let plan = Plan::of(&config.process).map_err(|e| told(&e))?;
         let prepared = Instance::prepare(config, sockets, tunnels).map_err(|e| told(&e))?;
         bound(&prepared);
-        if let Some(dir) = &config.process.state_dir {
+        if let Some(dir) = config.memory() {
             plan.hand_over(&dir.path);
         }
         plan.enter().map_err(|e| told(&e))?;

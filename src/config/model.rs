@@ -34,6 +34,13 @@ pub struct Config {
     pub process: Process,
 }
 
+impl Config {
+    /// Where what a restart must not forget is kept; `None` = nowhere, or there is nothing to keep: that is about clusters.
+    pub fn memory(&self) -> Option<&StateDir> {
+        self.process.state_dir.as_ref().filter(|_| !self.clusters.is_empty())
+    }
+}
+
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {

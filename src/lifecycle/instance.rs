@@ -110,7 +110,7 @@ impl Instance {
             [] => Lookup::system(),
             servers => Lookup::with(servers),
         };
-        let memory = config.process.state_dir.as_ref().map(Store::open).transpose()?.flatten();
+        let memory = config.memory().map(Store::open).transpose()?.flatten();
         let mut healths = Vec::new();
         let mut pools = BTreeMap::new();
         for cluster in &config.clusters {
@@ -372,6 +372,19 @@ fn first_round_limit(config: &Config) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_clusters_no_directory_of_states_is_opened() {
+        let path = PathBuf::from("/dev/null/state");
+        let process =
+            config::Process { state_dir: Some(config::StateDir { path, written: true }), ..Default::default() };
+        let admin = config::Admin { listen: None, socket: None, ..Default::default() };
+        let mut config = Config { clusters: Vec::new(), services: Vec::new(), admin, process };
+        Instance::prepare(&config, Sockets::default(), None).unwrap();
+        let monitor = config::Monitor::new("monitor", config::Secret::default());
+        config.clusters.push(Arc::new(config::Cluster::new("c", Vec::new(), monitor)));
+        assert!(matches!(Instance::prepare(&config, Sockets::default(), None), Err(StartError::Memory(_))));
+    }
 
     #[test]
     fn a_socket_that_nobody_asked_for_may_be_missing_and_one_that_was_asked_for_may_not() {

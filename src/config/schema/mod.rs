@@ -37,7 +37,9 @@ pub(super) fn read(doc: &Doc<'_>, tree: &DeTable<'_>) -> Config {
         Some(table) => process::admin(&table),
         None => (Admin::default(), AdminPlaces::default()),
     };
-    let process = root.table("process", &keys::PROCESS).map_or_else(Process::default, |table| process::process(&table));
+    let process = root
+        .table("process", &keys::PROCESS)
+        .map_or_else(Process::default, |table| process::process(&table, !clusters.is_empty()));
 
     let (clusters, cluster_places): (Vec<_>, Vec<ClusterPlaces>) = clusters.into_iter().unzip();
     let (services, service_places): (Vec<_>, Vec<ServicePlaces>) = services.into_iter().unzip();

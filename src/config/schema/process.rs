@@ -58,7 +58,11 @@ fn socket(value: &Value<'_>) -> Option<AdminSocket> {
     Some(AdminSocket { path, written })
 }
 
-fn state_dir(value: &Value<'_>) -> Option<StateDir> {
+/// `clusters`: whether there is anything to remember.
+fn state_dir(value: &Value<'_>, clusters: bool) -> Option<StateDir> {
+    if value.inner.as_str() == Some("") && !clusters {
+        return None;
+    }
     if value.inner.as_str() == Some("") {
         let help = "it starts cold: it may pick another writer and learn another history, and drains are forgotten";
         let message = "without `state_dir` a restart forgets the writer, the component served, the history learned and \
@@ -74,7 +78,8 @@ fn state_dir(value: &Value<'_>) -> Option<StateDir> {
     Some(StateDir { path, written })
 }
 
-pub(super) fn process(table: &Table<'_>) -> Process {
+/// `clusters`: whether there are any.
+pub(super) fn process(table: &Table<'_>, clusters: bool) -> Process {
     let default = Process::default();
     let workers = table.integer("workers", default.workers.unwrap_or(0), 0..=1024);
     let root = table.get("chroot").and_then(|value| chroot(table, &value));
@@ -83,7 +88,7 @@ pub(super) fn process(table: &Table<'_>) -> Process {
         workers: (workers != 0).then_some(workers),
         nameservers: table.get("nameservers").map_or_else(Vec::new, |value| nameservers(&value)),
         state_dir: match table.get("state_dir") {
-            Some(value) => state_dir(&value),
+            Some(value) => state_dir(&value, clusters),
             None => default.state_dir,
         },
         log_level: table.choice("log_level", default.log_level, words::LOG_LEVEL).value,

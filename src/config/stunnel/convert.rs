@@ -56,12 +56,7 @@ fn written(read: &Read, file: &Path) -> Converted {
             *service = Arc::new(Service { name, ..service.as_ref().clone() });
         }
     }
-    config.process = Process {
-        // Where nothing is remembered a converted file need not say so: it has no cluster.
-        state_dir: Process::default().state_dir,
-        access_log: Process::default().access_log,
-        ..config.process
-    };
+    config.process.access_log = Process::default().access_log;
     let wanting = wanting::wanting(&read.stunnel.launch, &read.stunnel.config);
     let toml = text(read, &config, &wanting, file);
     Converted { toml, missing: wanting.missing, warnings: read.stunnel.warnings.clone() }

@@ -219,4 +219,7 @@ fn a_restart_that_forgets_is_a_warning() {
          set",
     );
     assert_eq!(config.process.state_dir, None);
+    // Without a cluster there is nothing to forget.
+    let config = good("[service.a]\naccept = '127.0.0.1:1'\nconnect = ['127.0.0.1:2']\n[process]\nstate_dir = ''\n");
+    assert_eq!(config.process.state_dir, None);
 }
