@@ -7,6 +7,7 @@ use super::super::address::Malformed;
 use super::super::model::TlsVersion;
 use super::super::source::quote;
 use super::load::World;
+use super::names::Account;
 use super::notes::{At, Notes};
 use super::settings::{Global, Settings, Written};
 use super::sockets::Effect;
@@ -100,7 +101,9 @@ pub(super) fn service(
         | "protocol" | "reset" | "socket" | "timeoutbusy" | "timeoutclose" | "timeoutconnect" | "timeoutidle" => {
             traffic(settings, line, key, world, notes)
         }
-        "debug" | "logid" | "service" | "setuid" | "setgid" | "libwrap" => running(settings, line, key, is_global),
+        "debug" | "logid" | "service" | "setuid" | "setgid" | "libwrap" => {
+            running(settings, line, key, is_global, world)
+        }
         _ => tls(settings, line, key, world, notes),
     };
     if let Err(malformed) = applied {
@@ -192,7 +195,7 @@ fn transparent(settings: &mut Settings, line: Given<'_>) -> Applied {
 }
 
 /// Names, logs, and who we are.
-fn running(settings: &mut Settings, line: Given<'_>, key: &str, is_global: bool) -> Applied {
+fn running(settings: &mut Settings, line: Given<'_>, key: &str, is_global: bool, world: &World<'_>) -> Applied {
     match key {
         "debug" => {
             let (facility, level) = names::debug(line.value)?;
@@ -220,8 +223,8 @@ fn running(settings: &mut Settings, line: Given<'_>, key: &str, is_global: bool)
             }
             settings.name = line.value.into();
         }
-        "setuid" => settings.user = Some(account(line)?),
-        "setgid" => settings.group = Some(account(line)?),
+        "setuid" => settings.user = Some(account(line, Account::User, world)?),
+        "setgid" => settings.group = Some(account(line, Account::Group, world)?),
         _ => {
             if names::yes_no(line.value)? {
                 let why =
@@ -236,8 +239,8 @@ fn running(settings: &mut Settings, line: Given<'_>, key: &str, is_global: bool)
     Ok(())
 }
 
-fn account(line: Given<'_>) -> Result<Written<Arc<str>>, Malformed> {
-    names::account(line.value)?;
+fn account(line: Given<'_>, what: Account, world: &World<'_>) -> Result<Written<Arc<str>>, Malformed> {
+    names::account(line.value, what, world.knows)?;
     Ok(line.written(line.value.into()))
 }
 
@@ -261,8 +264,10 @@ fn tls(settings: &mut Settings, line: Given<'_>, key: &str, world: &World<'_>, n
         "verifypeer" => settings.verify.part(false, names::yes_no(value)?),
         "requirecert" => settings.verify.required(names::yes_no(value)?, line.at),
         "checkhost" => {
-            names::check_host(value)?;
-            settings.names.push(line.written(value.into()));
+            // A grid's certificates have it before their host; it is cut off theirs too.
+            let host = value.strip_prefix("host/").unwrap_or(value);
+            names::check_host(host)?;
+            settings.names.push(line.written(host.into()));
         }
         "checkip" => settings.names.push(line.written(names::check_ip(value)?.to_string().into())),
         "checkemail" => {

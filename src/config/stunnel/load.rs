@@ -9,6 +9,7 @@ use super::super::diagnostic::Diagnostics;
 use super::super::source::quote;
 use super::apply::{self, Given};
 use super::lines::{self, Piece, lines};
+use super::names::{self, Account};
 use super::notes::{At, Notes};
 use super::options::{self, Known, Scope};
 use super::resolve;
@@ -31,6 +32,8 @@ pub(super) struct World<'a> {
     pub(super) directory: PathBuf,
     /// The addresses of a host name.
     pub(super) lookup: &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>,
+    /// Whether there is a user or group of a name.
+    pub(super) knows: &'a dyn Fn(Account, &str) -> bool,
 }
 
 /// What was read: the process and the sections.
@@ -71,7 +74,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Stunnel, Diagnostics> {
 
 fn read_here(text: &str, file: &Path) -> Result<Read, Diagnostics> {
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    read_in(text, file, &World { directory, lookup: &system })
+    read_in(text, file, &World { directory, lookup: &system, knows: &names::known })
 }
 
 /// The system's resolver.

@@ -72,8 +72,6 @@ pub struct Launch {
     pub syslog: Option<Syslog>,
     /// The largest number of syslog(3) that is logged, 0 to 7; a service may have another.
     pub level: u8,
-    /// Where the process number is written, after the change of root.
-    pub pid: Option<PathBuf>,
     /// Services behind the address of another one ([`ServiceExtras::hosts`]): [`Service::accept`] is empty.
     pub virtual_services: Vec<Arc<Service>>,
     /// What a [`Service`] of either list does not say, by its name.
@@ -110,8 +108,6 @@ pub struct ServiceExtras {
     /// One round over all targets; where all have failed the client is closed at once, without waiting for
     /// [`Service::queue_timeout`].
     pub one_round: bool,
-    /// One of [`Service::accept`] that can be bound is enough.
-    pub bind_any: bool,
     /// Where clients go whose certificate is refused or missing; empty = they are turned away.
     pub redirect: Vec<Place>,
     /// Services for the server names that clients ask for, the first match wins; without one it is this service itself.

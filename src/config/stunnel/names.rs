@@ -1,6 +1,9 @@
 //! Words and numbers as values: yes and no, levels, facilities, names of peers.
 
 use std::net::IpAddr;
+use std::path::Path;
+
+use nix::unistd::{Group, User};
 
 use super::super::address::Malformed;
 use super::super::model::HostPort;
@@ -110,13 +113,42 @@ pub(super) fn check_ip(text: &str) -> Result<IpAddr, Malformed> {
         .map_err(|_| Malformed::hint(format!("{} is not an IP address", quote(text)), "write one address a line"))
 }
 
-/// A user or a group, by name or number.
-pub(super) fn account(text: &str) -> Result<(), Malformed> {
+/// What a process can become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    User,
+    Group,
+}
+
+/// Whether this host knows one by its name. A look-up that fails is no answer, and in a new root there may be none.
+pub(super) fn known(what: Account, name: &str) -> bool {
+    let unknown = match what {
+        Account::User => matches!(User::from_name(name), Ok(None)),
+        Account::Group => matches!(Group::from_name(name), Ok(None)),
+    };
+    !unknown || !Path::new("/etc/passwd").exists()
+}
+
+/// A user or a group, by name or number; `knows` says whether there is one of a name.
+pub(super) fn account(text: &str, what: Account, knows: &dyn Fn(Account, &str) -> bool) -> Result<(), Malformed> {
     if text.is_empty() || text.contains(|char: char| char.is_control() || char.is_whitespace() || char == ':') {
         return Err(Malformed::hint(
             format!("{} is neither a name nor a number", quote(text)),
             "write one name or number",
         ));
     }
-    Ok(())
+    let number = text.bytes().all(|byte| byte.is_ascii_digit());
+    // The largest number stands for "leave it as it is" in setuid's family.
+    let exists = if number { text.parse::<u32>().is_ok_and(|number| number != u32::MAX) } else { knows(what, text) };
+    if exists {
+        return Ok(());
+    }
+    let word = if what == Account::User { "user" } else { "group" };
+    let help = match (what, text) {
+        (Account::Group, "nobody") if knows(what, "nogroup") => {
+            "Debian calls it nogroup: write setgid = nogroup".into()
+        }
+        _ => format!("make it, or name another {word}"),
+    };
+    Err(Malformed::hint(format!("there is no {word} {} on this host", quote(text)), help))
 }

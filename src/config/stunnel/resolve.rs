@@ -157,7 +157,6 @@ fn section(
         level: settings.level,
         reset: settings.reset,
         one_round: true,
-        bind_any: true,
         redirect: settings.redirect.iter().map(|place| place.value.clone()).collect(),
         hosts: Vec::new(),
         transparent: settings.transparent.is_some(),
@@ -338,7 +337,6 @@ fn launch(whole: &Whole<'_>, hidden: Vec<Arc<Service>>, services: BTreeMap<Arc<s
         output: global.log_file().map(|output| super::Output { path: whole.within(&output.path), ..output }),
         syslog: global.syslog.then(|| Syslog { facility: global.facility, ident: Arc::clone(&defaults.name) }),
         level: defaults.level,
-        pid: global.pid.as_ref().map(|pid| pid.value.clone()),
         virtual_services: hidden,
         services,
     }

@@ -27,7 +27,7 @@ fn replica() -> String {
 
 fn repaired(text: &str) -> String {
     text.replace("# Authentication stuff verify = 2", "# Authentication stuff\nverify = 2")
-        .replace("setuid = nobody setgid = nobody", "setuid = nobody\nsetgid = nobody")
+        .replace("setuid = nobody setgid = nobody", "setuid = nobody\nsetgid = nogroup")
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn as_meant_the_primary_lets_in_who_has_a_certificate_of_a_ca() {
     let process = read.config.process;
     assert_eq!(
         (process.user.as_deref(), process.group.as_deref(), process.chroot),
-        (Some("nobody"), Some("nobody"), None)
+        (Some("nobody"), Some("nogroup"), None)
     );
-    assert_eq!(read.launch.pid, Some("/var/run/stunnel/stunnel.pid".into()));
+    assert_eq!(process.pid_file, Some("/var/run/stunnel/stunnel.pid".into()));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::load::{World, read_in};
+use super::names::Account;
 use super::{ServiceExtras, Stunnel};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::model::{Service, TlsAccept, TlsConnect};
@@ -47,8 +48,13 @@ fn parse(text: &str) -> Result<Stunnel, Diagnostics> {
     read_in(text, Path::new("stunnel.conf"), &world()).map(|read| read.stunnel)
 }
 
+/// The accounts of the tests' host, which is a Debian.
+fn knows(what: Account, name: &str) -> bool {
+    matches!((what, name), (_, "mysql") | (Account::User, "nobody") | (Account::Group, "nogroup"))
+}
+
 fn world() -> World<'static> {
-    World { directory: PathBuf::from("/start"), lookup: &lookup }
+    World { directory: PathBuf::from("/start"), lookup: &lookup, knows: &knows }
 }
 
 /// A file that is fine and calls for no warning.

@@ -124,6 +124,8 @@ fn a_certificate_may_be_for_any_of_the_names() {
     let names = accept_tls(lines).peer.allow_names;
     assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a.example", "2001:db8::1", "x@y", "b"]);
     assert!(accept_tls(lines).peer.cn_fallback, "OpenSSL takes the CN where there is no alternative name");
+    let grid = accept_tls("verify = 2\nCAfile = /ca\ncheckHost = host/db1.example.org").peer.allow_names;
+    assert_eq!(grid.iter().map(|name| &**name).collect::<Vec<_>>(), ["db1.example.org"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn without_a_word_it_is_a_daemon_that_logs_to_the_system() {
     let read = good(SERVER);
     let launch = &read.launch;
     assert!(!launch.foreground && !launch.stderr);
-    assert_eq!((launch.output.as_ref(), launch.pid.as_ref(), launch.level), (None, None, 5));
+    assert_eq!((launch.output.as_ref(), launch.level), (None, 5));
     assert_eq!(launch.syslog, Some(Syslog { facility: 3, ident: "stunnel".into() }));
     let process = &read.config.process;
     assert_eq!((process.log.clone(), process.log_level), (LogTo::Syslog, LogLevel::Info));
@@ -65,9 +65,9 @@ fn levels_are_numbers_or_names_and_a_section_may_have_its_own() {
 
 #[test]
 fn the_pid_file_is_a_full_path_or_none() {
-    assert_eq!(with_globals("pid = /run/s.pid").launch.pid, Some("/run/s.pid".into()));
+    assert_eq!(with_globals("pid = /run/s.pid").config.process.pid_file, Some("/run/s.pid".into()));
     let read = with_globals("pid = /run/s.pid\npid =");
-    assert_eq!((read.launch.pid, read.config.process.pid_file), (None, None));
+    assert_eq!(read.config.process.pid_file, None);
     assert_eq!(only(&format!("pid = s.pid\n{SERVER}")).0, "error: `s.pid` is no full path");
 }
 
@@ -78,6 +78,26 @@ fn it_becomes_the_user_and_the_group_of_the_file() {
     for wrong in ["", "a b", "a:b"] {
         assert!(only(&format!("setuid = {wrong}\n{SERVER}")).0.ends_with("is neither a name nor a number"), "{wrong}");
     }
+}
+
+#[test]
+fn a_user_or_a_group_that_is_not_there_is_an_error_at_its_line() {
+    for (line, message, help) in [
+        ("setuid = stunnel4", "there is no user `stunnel4` on this host", "make it, or name another user"),
+        ("setgid = stunnel4", "there is no group `stunnel4` on this host", "make it, or name another group"),
+        (
+            "setgid = nobody",
+            "there is no group `nobody` on this host",
+            "Debian calls it nogroup: write setgid = nogroup",
+        ),
+        ("setuid = 4294967295", "there is no user `4294967295` on this host", "make it, or name another user"),
+    ] {
+        let text = format!("foreground = yes\n{line}\n{SERVER}");
+        assert_eq!(said(&text), [format!("2: error: {message}")]);
+        assert_eq!(only(&text).1, help);
+    }
+    assert!(super::super::names::known(Account::User, "root"));
+    assert!(!super::super::names::known(Account::Group, "no such group, surely"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn a_section_is_a_service_with_the_times_of_stunnel() {
     assert_eq!(service.idle_timeout, Some(Duration::from_secs(43_200)));
     assert!(matches!(&service.target, Target::Fixed(places) if places.len() == 1));
     let extras = extras(SERVER);
-    assert!(extras.reset && extras.one_round && extras.bind_any && !extras.transparent);
+    assert!(extras.reset && extras.one_round && !extras.transparent);
 }
 
 #[test]
