@@ -20,6 +20,7 @@ mod status;
 mod stunnel;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -145,7 +146,7 @@ struct FileArg {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(in_our_spelling(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are answers; everything else is wrong usage.
@@ -169,6 +170,20 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The flags of stunnel behind `galeway stunnel` as clap spells them: init scripts and packagers ask `-version` and `-help`.
+fn in_our_spelling(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let of_stunnel = args.get(1).is_some_and(|command| command == "stunnel");
+    if of_stunnel && args.len() == 3 {
+        match args.get(2).and_then(|word| word.to_str()) {
+            Some("-version") => args.splice(1.., ["--version".into()]).for_each(drop),
+            Some("-help") => args.splice(2.., ["--help".into()]).for_each(drop),
+            _ => {}
+        }
+    }
+    args
+}
+
 /// To standard output. Whoever reads it may have heard enough (`galeway status | head`): that is no fault.
 fn say(text: &str) {
     use std::io::Write as _;
@@ -180,4 +195,32 @@ fn say(text: &str) {
 fn wrong(message: impl std::fmt::Display) -> ExitCode {
     eprintln!("galeway: {message}");
     ExitCode::from(WRONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use clap::error::ErrorKind;
+
+    use super::{Cli, in_our_spelling};
+
+    #[test]
+    fn stunnels_own_flags_are_understood_behind_stunnel_alone() {
+        let asked = |words: &[&str]| {
+            let words = words.iter().map(Into::into);
+            Cli::try_parse_from(in_our_spelling(words)).map(|_| ()).map_err(|e| (e.kind(), e.to_string()))
+        };
+        let (kind, text) = asked(&["galeway", "stunnel", "-version"]).unwrap_err();
+        assert_eq!((kind, text), (ErrorKind::DisplayVersion, format!("galeway {}\n", env!("CARGO_PKG_VERSION"))));
+        let (kind, text) = asked(&["galeway", "stunnel", "-help"]).unwrap_err();
+        assert_eq!(kind, ErrorKind::DisplayHelp);
+        assert!(text.contains("galeway stunnel") && text.contains("Signals: SIGHUP"), "{text}");
+        assert!(asked(&["galeway", "stunnel", "/etc/stunnel.conf"]).is_ok());
+        for wrong in
+            [&["galeway", "-version"][..], &["galeway", "stunnel", "-versions"], &["galeway", "check", "-help"]]
+        {
+            let (kind, _) = asked(wrong).unwrap_err();
+            assert!(!matches!(kind, ErrorKind::DisplayVersion), "{wrong:?}");
+        }
+    }
 }

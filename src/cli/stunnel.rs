@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::process::{Running, Start, Wish, absolute, hold_signals, log_panics, own_up, reopen};
 use super::{Common, Format, Level, WRONG, wrong};
 use crate::config::stunnel::{self, Launch, Stunnel};
-use crate::config::{Config, Diagnostics, Listen, Severity};
+use crate::config::{Config, Diagnostics, Listen, Process, Severity};
 use crate::lifecycle::{Handle, Instance, Prepared, Sockets, StartError};
 use crate::net::ListenError;
 use crate::telemetry::logging::{self, Least, Logging, Output, Style};
@@ -33,7 +33,7 @@ pub(super) struct StunnelArgs {
 /// What `galeway stunnel --help` says behind the options.
 pub(super) const AFTER_HELP: &str = "\
 The file is read as stunnel 5 reads it. An option that galeway does not have is an error that says what to do instead; none \
-is ignored. `galeway check CONF` says what each service lets in, `galeway convert CONF` prints the same as galeway.toml.
+is ignored. `galeway check -c CONF` says what each service lets in, `galeway convert CONF` prints the same as galeway.toml.
 
 As stunnel it becomes a daemon unless `foreground = yes`, writes `pid`, logs to `output` and to the system's log, and becomes \
 `setuid` and `setgid` once it has its keys and its addresses, inside `chroot` if there is one. `pid` and `output` are opened \
@@ -73,7 +73,8 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
         Ok(running) => running,
         Err(e) => return wrong(format_args!("{e}\n[!] {FAILED}")),
     };
-    let mut tunnels = Tunnels { file, config, launch, handle, leaving: Vec::new() };
+    let started = Started { process: config.process.clone(), launch };
+    let mut tunnels = Tunnels { file, config, started, handle, leaving: Vec::new() };
     runtime.block_on(async {
         let serve = async {
             tunnels.accepting().await;
@@ -123,9 +124,33 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
 struct Tunnels {
     file: PathBuf,
     config: Config,
-    launch: Launch,
+    started: Started,
     handle: Handle,
     leaving: Vec<Handle>,
+}
+
+/// What the process was started with, whatever was read since.
+struct Started {
+    process: Process,
+    launch: Launch,
+}
+
+impl Started {
+    /// Those things of a new configuration that a process is only once, and is otherwise.
+    fn differs(&self, process: &Process, launch: &Launch) -> Vec<&'static str> {
+        let (old, new) = (&self.process, process);
+        let changed = [
+            ("chroot", old.chroot != new.chroot),
+            ("setuid", old.user != new.user),
+            ("setgid", old.group != new.group),
+            ("pid", old.pid_file != new.pid_file),
+            ("foreground", (self.launch.foreground, self.launch.stderr) != (launch.foreground, launch.stderr)),
+            ("output", self.launch.output != launch.output),
+            ("syslog", self.launch.syslog != launch.syslog),
+            ("debug", self.launch.level != launch.level),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what).collect()
+    }
 }
 
 impl Tunnels {
@@ -140,6 +165,7 @@ impl Tunnels {
     /// Reads the file again. A bad one, or one whose addresses cannot be had, changes nothing. Else new connections meet the
     /// new configuration, on the same sockets where the address stays, and the sessions that there are go on.
     fn reload(&mut self) {
+        tracing::info!(target: "tunnel", "Reading configuration from file {} (SIGHUP)", self.file.display());
         let Stunnel { config, launch, warnings } = match stunnel::load(&self.file) {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
@@ -155,8 +181,9 @@ impl Tunnels {
         };
         tracing::info!(target: "tunnel", "Configuration successful");
         tell_bound(&prepared);
-        for what in self.needs_restart(&config, &launch) {
-            tracing::warn!(target: "tunnel", "{what} has changed: that needs a restart, and stays as it was until then");
+        for what in self.started.differs(&config.process, &launch) {
+            tracing::warn!(target: "tunnel", "{what} is another than at the start: that needs a restart, and stays as it was \
+                until then");
         }
         match prepared.launch() {
             Ok(handle) => {
@@ -172,22 +199,6 @@ impl Tunnels {
     fn unchanged(&self, why: impl std::fmt::Display) {
         tracing::error!(target: "tunnel", "Failed to reload the configuration file {}: {why}; what was read before stays in \
             force", self.file.display());
-    }
-
-    /// What a process is only once.
-    fn needs_restart(&self, config: &Config, launch: &Launch) -> Vec<&'static str> {
-        let (old, new) = (&self.config.process, &config.process);
-        let changed = [
-            ("chroot", old.chroot != new.chroot),
-            ("setuid", old.user != new.user),
-            ("setgid", old.group != new.group),
-            ("pid", old.pid_file != new.pid_file),
-            ("foreground", (self.launch.foreground, self.launch.stderr) != (launch.foreground, launch.stderr)),
-            ("output", self.launch.output != launch.output),
-            ("syslog", self.launch.syslog != launch.syslog),
-            ("debug", self.launch.level != launch.level),
-        ];
-        changed.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| what).collect()
     }
 
     /// Ends the threads of what has no session left.
@@ -305,6 +316,29 @@ impl std::fmt::Display for Address<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reload_is_compared_with_the_start_and_not_with_the_reload_before() {
+        let read = |lines: &str| {
+            let text = format!("{lines}[a]\naccept = 127.0.0.1:1\nconnect = 127.0.0.1:2\ncert = /c.pem\n");
+            stunnel::parse(&text, Path::new("stunnel.conf")).unwrap()
+        };
+        let Stunnel { config, launch, .. } = read("pid = /run/a.pid\n");
+        let started = Started { process: config.process, launch };
+        let differs = |lines: &str| {
+            let Stunnel { config, launch, .. } = read(lines);
+            started.differs(&config.process, &launch)
+        };
+        let other = "pid = /run/b.pid\ndebug = 7\nforeground = yes\n";
+        for _ in 0..2 {
+            assert_eq!(differs(other), ["pid", "foreground", "debug"]);
+        }
+        assert_eq!(differs("pid = /run/a.pid\n"), Vec::<&str>::new());
+        assert_eq!(
+            differs("chroot = /\nsetuid = 1\nsetgid = 1\noutput = /x\nsyslog = no\n"),
+            ["chroot", "setuid", "setgid", "pid", "output", "syslog"]
+        );
+    }
 
     #[test]
     fn addresses_and_reasons_read_as_stunnels() {
