@@ -182,7 +182,7 @@ impl Tunnels {
         tracing::info!(target: "tunnel", "Configuration successful");
         tell_bound(&prepared);
         for what in self.started.differs(&config.process, &launch) {
-            tracing::warn!(target: "tunnel", "{what} is another than at the start: that needs a restart, and stays as it was \
+            tracing::warn!(target: "tunnel", "{what} has changed since the start: that needs a restart, and stays as it was \
                 until then");
         }
         match prepared.launch() {
