@@ -144,7 +144,7 @@ fn a_stunnel_conf_is_checked_as_well() {
     let said = check(&dir, "tunnel", &repaired);
     assert_eq!(said.code, Some(2), "{said:?}");
     let why = format!(
-        "{shown}/tunnel: error: service mysql: tls: {}: holds no certificate under a hashed name",
+        "{shown}/tunnel: error: service mysql: TLS: {}: holds no certificate under a hashed name",
         cas.display()
     );
     assert!(said.stderr.contains(&why), "{}", said.stderr);

@@ -265,7 +265,7 @@ fn two_processes_are_a_tunnel() {
     let event = access(&client_end, from);
     assert_eq!(
         (event["node_subject"].as_str(), event["node_tls"].as_str()),
-        (Some("CN=db1"), Some("TLSv1.3")),
+        (Some("/CN=db1"), Some("TLSv1.3")),
         "{event}"
     );
     let other = server_end.access_log().pop().unwrap();
