@@ -16,8 +16,10 @@ use crate::config::Pin;
 pub struct Admitted(Arc<Inner>);
 
 struct Inner {
-    /// As it was sent; judged again when something changes.
+    /// The peer's own, and of those that it sent along the ones that the verdict rests on; judged again when something changes.
     chain: Vec<CertificateDer<'static>>,
+    /// Digests of those after the first.
+    links: Vec<[u8; 32]>,
     /// What it had to be for.
     name: Option<Wanted>,
     subject: String,
@@ -41,9 +43,17 @@ impl Admitted {
         let text = |of: &dyn Fn(&Facts) -> String| leaf.map(of).unwrap_or_default();
         // Only what the verdict rests on is kept: a peer may send any number of certificates along.
         let needed = |der: &CertificateDer<'_>| judged.path.iter().skip(1).any(|f| f.digest == sha256(der));
-        let kept = chain.iter().enumerate().filter(|(i, der)| *i == 0 || needed(der));
+        let mut kept: Vec<&CertificateDer<'_>> = Vec::new();
+        for (i, der) in chain.iter().enumerate() {
+            if i == 0 || needed(der) && !kept.contains(&der) {
+                kept.push(der);
+            }
+        }
+        let mut links: Vec<[u8; 32]> = kept.iter().skip(1).map(|der| sha256(der)).collect();
+        links.sort_unstable();
         Self(Arc::new(Inner {
-            chain: kept.map(|(_, der)| der.clone().into_owned()).collect(),
+            links,
+            chain: kept.into_iter().map(|der| der.clone().into_owned()).collect(),
             name,
             subject: text(&|f| f.subject.to_string()),
             issuer: text(&|f| f.issuer.to_string()),
@@ -113,8 +123,17 @@ impl Admitted {
         self.0.name.as_ref()
     }
 
+    /// Whether the verdict rests on nothing but the peer's own certificate, the store, and what is among these.
+    pub(super) fn rests_on(&self, sent: &[[u8; 32]]) -> bool {
+        self.0.links.iter().all(|link| sent.contains(link))
+    }
+
+    /// Whether both verdicts rest on the same of what was sent.
+    pub(super) fn rests_alike(&self, other: &Self) -> bool {
+        self.0.links == other.0.links
+    }
+
     /// Whether both are the same handle.
-    #[cfg(test)]
     pub(super) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -125,10 +144,9 @@ impl Admitted {
     }
 }
 
-/// What the same verdict belongs to: the chain as it was sent, and the name it had to be for.
-pub(super) fn digest(chain: &[CertificateDer<'_>], name: Option<&Wanted>) -> [u8; 32] {
-    let mut all = Vec::with_capacity(32 * (chain.len() + 1));
-    chain.iter().for_each(|der| all.extend(sha256(der)));
+/// What verdicts belong to: the peer's own certificate, by its digest, and the name it had to be for.
+pub(super) fn digest(leaf: Option<&[u8; 32]>, name: Option<&Wanted>) -> [u8; 32] {
+    let mut all = leaf.copied().unwrap_or_default().to_vec();
     all.extend(name.map(|name| format!("{name:?}")).unwrap_or_default().into_bytes());
     sha256(&all)
 }

@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::SetupError;
 use super::admitted::{Admitted, digest};
+use super::certificate::sha256;
 use super::fingerprint::Watch;
 use super::judge::{Judge, Of};
 use super::names::Wanted;
@@ -35,10 +36,15 @@ pub(super) struct Peers {
     watch: Mutex<Watch>,
 }
 
-/// Verdicts, by [`digest`].
+/// Verdicts, by [`digest`]: several where a certificate came with different chains, each of them good. What else a peer sends along makes
+/// no further ones, or anyone who is let in could fill this.
 #[derive(Default)]
 struct Register {
-    verdicts: HashMap<[u8; 32], Verdict>,
+    verdicts: HashMap<[u8; 32], Vec<Verdict>>,
+    /// How many there are.
+    count: usize,
+    /// At how many those that no session needs are looked for.
+    sweep_at: usize,
     /// Grows with each store; a verdict by an older one is not used again.
     generation: u64,
 }
@@ -51,6 +57,52 @@ struct Verdict {
     good_until: i64,
     /// When no CRL spoke about it any more, and the running sessions stayed. Not good for new ones.
     unknown_since: Option<i64>,
+}
+
+impl Register {
+    fn known(&self, key: &[u8; 32], sent: &[[u8; 32]], now: i64) -> Option<&Admitted> {
+        let mut known = self.verdicts.get(key).into_iter().flatten();
+        let good = known.find(|v| v.good_for_new(self.generation, now) && v.admitted.rests_on(sent));
+        good.map(|verdict| &verdict.admitted)
+    }
+
+    fn find(&mut self, key: &[u8; 32], is_it: impl Fn(&Admitted) -> bool) -> Option<&mut Verdict> {
+        self.verdicts.get_mut(key).into_iter().flatten().find(|verdict| is_it(&verdict.admitted))
+    }
+
+    fn insert(&mut self, key: [u8; 32], verdict: Verdict) {
+        if self.count >= self.sweep_at {
+            self.sweep();
+        }
+        self.verdicts.entry(key).or_default().push(verdict);
+        self.count += 1;
+    }
+
+    /// Forgets those that no session needs. The next one is when there are twice as many as are left: with thousands of sessions
+    /// each handshake would else look at all of them.
+    fn sweep(&mut self) {
+        self.retain(|verdict| verdict.admitted.in_use());
+        self.sweep_at = MOST_REMEMBERED.max(2 * self.count);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Verdict) -> bool) {
+        self.verdicts.retain(|_, of_it| {
+            of_it.retain(&keep);
+            !of_it.is_empty()
+        });
+        self.count = self.verdicts.values().map(Vec::len).sum();
+    }
+
+    fn remove(&mut self, key: &[u8; 32], admitted: &Admitted) {
+        if let Some(of_it) = self.verdicts.get_mut(key) {
+            let before = of_it.len();
+            of_it.retain(|verdict| !verdict.admitted.same(admitted));
+            self.count -= before - of_it.len();
+            if of_it.is_empty() {
+                self.verdicts.remove(key);
+            }
+        }
+    }
 }
 
 /// How long after [`Verdict::unknown_since`] a verdict is made again where nothing changes.
@@ -129,11 +181,12 @@ impl Peers {
             let judged = self.judge(&self.store.load()).judge(chain, name, now())?;
             return Ok(Admitted::new(chain, None, &judged));
         }
-        let (key, now) = (digest(chain, name), now());
+        let sent: Vec<[u8; 32]> = chain.iter().map(|der| sha256(der)).collect();
+        let (key, now) = (digest(sent.first(), name), now());
         let generation = {
             let register = lock(&self.register);
-            if let Some(known) = register.verdicts.get(&key).filter(|v| v.good_for_new(register.generation, now)) {
-                return Ok(known.admitted.clone());
+            if let Some(known) = register.known(&key, &sent, now) {
+                return Ok(known.clone());
             }
             register.generation
         };
@@ -141,24 +194,15 @@ impl Peers {
         // meanwhile makes this verdict an old one.
         let store = self.store.load_full();
         let judged = self.judge(&store).judge(chain, name, now)?;
+        let admitted = Admitted::new(chain, name.cloned(), &judged);
+        let good_until = judged.good_until;
         let mut register = lock(&self.register);
-        if register.verdicts.len() >= MOST_REMEMBERED {
-            register.verdicts.retain(|_, verdict| verdict.admitted.in_use());
+        let same = |known: &Admitted| known.is_withdrawn().is_none() && known.rests_alike(&admitted);
+        if let Some(known) = register.find(&key, same) {
+            known.renew(generation, good_until);
+            return Ok(known.admitted.clone());
         }
-        let good = |known: &&mut Verdict| known.admitted.is_withdrawn().is_none();
-        let admitted = match register.verdicts.get_mut(&key).filter(good) {
-            Some(known) => {
-                known.renew(generation, judged.good_until);
-                known.admitted.clone()
-            }
-            None => {
-                let admitted = Admitted::new(chain, name.cloned(), &judged);
-                let good_until = judged.good_until;
-                let verdict = Verdict { admitted: admitted.clone(), generation, good_until, unknown_since: None };
-                register.verdicts.insert(key, verdict);
-                admitted
-            }
-        };
+        register.insert(key, Verdict { admitted: admitted.clone(), generation, good_until, unknown_since: None });
         Ok(admitted)
     }
 
@@ -202,8 +246,8 @@ impl Peers {
             register.generation += u64::from(fresh);
             let generation = register.generation;
             let old = |v: &Verdict| v.is_due(generation, now) || fresh && v.admitted.is_withdrawn().is_none();
-            let concerned: Vec<_> =
-                register.verdicts.iter().filter(|(_, v)| old(v)).map(|(k, v)| (*k, v.admitted.clone())).collect();
+            let all = register.verdicts.iter().flat_map(|(key, of_it)| of_it.iter().map(move |verdict| (key, verdict)));
+            let concerned: Vec<_> = all.filter(|(_, v)| old(v)).map(|(k, v)| (*k, v.admitted.clone())).collect();
             (register.generation, concerned)
         };
         if concerned.is_empty() {
@@ -215,21 +259,21 @@ impl Peers {
             let mut register = lock(&self.register);
             match verdict {
                 Ok(judged) => {
-                    if let Some(verdict) = register.verdicts.get_mut(&key) {
+                    if let Some(verdict) = register.find(&key, |known| known.same(&admitted)) {
                         verdict.renew(generation, judged.good_until);
                     }
                 }
                 // A CRL that came late says nothing about the peer. New sessions are refused, running ones stay; they are
                 // judged again once there is one.
                 Err(refusal) if refusal.reason() == Reason::NoRevocationStatus => {
-                    if let Some(verdict) = register.verdicts.get_mut(&key)
+                    if let Some(verdict) = register.find(&key, |known| known.same(&admitted))
                         && verdict.unknown_since.replace(now).is_none()
                     {
                         result.unknown.push(refusal.to_string());
                     }
                 }
                 Err(refusal) => {
-                    register.verdicts.remove(&key);
+                    register.remove(&key, &admitted);
                     drop(register);
                     let words = refusal.to_string();
                     admitted.withdraw(&words);
@@ -237,5 +281,42 @@ impl Peers {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Judged;
+    use super::*;
+
+    impl Peers {
+        /// How many verdicts are remembered.
+        pub(in super::super) fn remembered(&self) -> usize {
+            let register = lock(&self.register);
+            assert_eq!(register.count, register.verdicts.values().map(Vec::len).sum::<usize>());
+            register.count
+        }
+    }
+
+    #[test]
+    fn with_many_sessions_the_register_is_seldom_looked_through() {
+        let mut register = Register::default();
+        let mut add = |i: u64, held: &mut Vec<Admitted>| {
+            let admitted = Admitted::new(&[], None, &Judged { path: Vec::new(), good_until: 0 });
+            held.push(admitted.clone());
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&i.to_be_bytes());
+            let sweeps = register.count >= register.sweep_at;
+            register.insert(key, Verdict { admitted, generation: 0, good_until: 0, unknown_since: None });
+            (register.count, sweeps)
+        };
+        let mut held = Vec::new();
+        let sweeps = (0..20_000).filter(|i| add(*i, &mut held).1).count();
+        assert!(sweeps <= 6, "{sweeps}");
+        // Those whose sessions are gone do not stay for ever.
+        held.clear();
+        let left = (20_000..60_000).map(|i| (add(i, &mut held).0, held.clear()).0).min().unwrap();
+        assert!(left <= 1, "{left}");
+        assert!(register.count <= MOST_REMEMBERED, "{}", register.count);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::judge::Of;
+use super::chains::{chain, peers};
 use super::*;
 
 /// A server end, a client's certificate admitted by it, and the files behind both.
@@ -249,4 +251,29 @@ async fn the_facts_of_a_policy_are_there_to_be_told() {
     assert_eq!(trust.crls[0].subject, "/O=Galeway/CN=ca");
     let files: Vec<_> = r.acceptor.expiries().into_iter().map(|(file, _)| file).collect();
     assert_eq!(files, ["ca.pem", "crl.pem", "server.pem"].map(|name| r.dir.path(name)));
+}
+
+#[test]
+fn what_a_peer_sends_along_without_need_makes_no_verdict_of_its_own() {
+    let (dir, root) = (Dir::new(), Ca::root("root"));
+    let between = root.intermediate("between");
+    let again = between.params.signed_by(&between.key, &root.issuer()).unwrap().pem();
+    let pair = between.issue("client");
+    let peers = peers(Of::Clients, &chain_to(&dir.write("ca.pem", &root.pem)));
+    let admit = |parts: &[&str]| peers.admit(&chain(&parts.concat()), None).unwrap();
+    let first = admit(&[&pair.pem, &between.pem]);
+    for i in 0..20 {
+        let junk = Ca::root(&format!("junk{i}")).pem;
+        assert!(admit(&[&pair.pem, &junk, &between.pem]).same(&first));
+        assert!(admit(&[&pair.pem, &between.pem, &between.pem, &junk]).same(&first));
+    }
+    assert_eq!(peers.remembered(), 1);
+    // After a change, too, when the verdict is made anew.
+    peers.refresh(true, &mut Refreshed::default());
+    assert!(admit(&[&pair.pem, &Ca::root("junk").pem, &between.pem]).same(&first));
+    assert_eq!(peers.remembered(), 1);
+    // Another link is another path, and one without any none.
+    assert!(!admit(&[&pair.pem, &again]).same(&first));
+    assert_eq!(peers.remembered(), 2);
+    assert_eq!(peers.admit(&chain(&pair.pem), None).unwrap_err().reason(), Reason::UnknownCa);
 }
