@@ -32,38 +32,46 @@ fn name() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }
 
-/// Our server and a client of tokio-rustls, over a pipe of this many bytes.
-async fn our_server(
+/// The handshakes of our server and a client of tokio-rustls, over a pipe of this many bytes.
+fn our_server(
     pipe: usize,
     versions: &Versions,
-) -> (TlsStream<DuplexStream>, impl AsyncRead + AsyncWrite + Unpin) {
+) -> (impl Future<Output = TlsStream<DuplexStream>>, impl Future<Output = impl AsyncRead + AsyncWrite + Unpin>) {
     let (server, client) = configs(versions);
     let (ours, theirs) = duplex(pipe);
-    let connector = TlsConnector::from(client);
-    let (ours, theirs) = tokio::join!(TlsStream::accept(server, ours, Vec::new()), connector.connect(name(), theirs));
-    (ours.unwrap(), theirs.unwrap())
+    let ours = async { TlsStream::accept(server, ours, Vec::new()).await.unwrap() };
+    (ours, async { TlsConnector::from(client).connect(name(), theirs).await.unwrap() })
 }
 
-/// Our client and a server of tokio-rustls.
-async fn our_client(
+/// Those of our client and a server of tokio-rustls.
+fn our_client(
     pipe: usize,
     versions: &Versions,
-) -> (TlsStream<DuplexStream>, impl AsyncRead + AsyncWrite + Unpin) {
+) -> (impl Future<Output = TlsStream<DuplexStream>>, impl Future<Output = impl AsyncRead + AsyncWrite + Unpin>) {
     let (server, client) = configs(versions);
     let (ours, theirs) = duplex(pipe);
-    let acceptor = TlsAcceptor::from(server);
-    let (ours, theirs) = tokio::join!(TlsStream::connect(client, name(), ours), acceptor.accept(theirs));
-    (ours.unwrap(), theirs.unwrap())
+    let ours = async { TlsStream::connect(client, name(), ours).await.unwrap() };
+    (ours, async { TlsAcceptor::from(server).accept(theirs).await.unwrap() })
 }
 
-/// Sends `up` and `down` at once in pieces of these sizes, each side ending its direction behind them.
-async fn exchange<A, B>(a: A, b: B, up: &[u8], down: &[u8], pieces: (usize, usize)) -> (Vec<u8>, Vec<u8>)
+/// Sends `up` and `down` at once in pieces of these sizes, each side ending its direction behind them. Each begins as soon as
+/// its own handshake is done: a server's tickets fill a narrow pipe, and only a client that reads makes room for them.
+async fn exchange<A, B>(
+    a: impl Future<Output = A>,
+    b: impl Future<Output = B>,
+    up: &[u8],
+    down: &[u8],
+    pieces: (usize, usize),
+) -> (Vec<u8>, Vec<u8>)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin>(stream: S, say: &[u8], piece: usize) -> Vec<u8> {
-        let (mut read, mut write) = tokio::io::split(stream);
+    async fn speak<S>(handshake: impl Future<Output = S>, say: &[u8], piece: usize) -> Vec<u8>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (mut read, mut write) = tokio::io::split(handshake.await);
         let mut heard = Vec::new();
         let talk = async {
             for bytes in say.chunks(piece) {
@@ -81,8 +89,11 @@ where
     (heard_by_b, heard_by_a)
 }
 
+/// A minute is for a loaded machine; these tests take milliseconds.
 fn run<F: Future>(work: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    let bounded = async { tokio::time::timeout(std::time::Duration::from_secs(60), work).await };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(bounded).expect("whoever waits here waits for ever")
 }
 
 fn bytes(n: usize, seed: u8) -> Vec<u8> {
@@ -103,15 +114,27 @@ proptest! {
         let (up, down) = (bytes(up, 0), bytes(down, 85));
         let (at_peer, at_us) = run(async {
             if is_server {
-                let (a, b) = our_server(pipe, versions).await;
+                let (a, b) = our_server(pipe, versions);
                 exchange(a, b, &up, &down, (piece, other)).await
             } else {
-                let (a, b) = our_client(pipe, versions).await;
+                let (a, b) = our_client(pipe, versions);
                 exchange(a, b, &up, &down, (piece, other)).await
             }
         });
         prop_assert!(at_peer == up && at_us == down, "{} of {}, {} of {}", at_peer.len(), up.len(), at_us.len(), down.len());
     }
+}
+
+#[test]
+fn a_pipe_narrower_than_the_servers_tickets_holds_nobody_up() {
+    run(async {
+        for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
+            let (a, b) = our_client(64, versions);
+            assert_eq!(exchange(a, b, b"up", b"down", (1, 1)).await, (b"up".to_vec(), b"down".to_vec()));
+            let (a, b) = our_server(64, versions);
+            assert_eq!(exchange(a, b, b"up", b"down", (1, 1)).await, (b"up".to_vec(), b"down".to_vec()));
+        }
+    });
 }
 
 const BOTH: &Versions = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -127,7 +150,7 @@ fn both_sides_can_be_ours_and_say_what_was_negotiated() {
         assert_eq!(b.peer_certificates().len(), 1);
         assert!(a.peer_certificates().is_empty());
         let (up, down) = (bytes(100_000, 1), bytes(50_000, 2));
-        let (at_b, at_a) = exchange(a, b, &up, &down, (30_000, 999)).await;
+        let (at_b, at_a) = exchange(async { a }, async { b }, &up, &down, (30_000, 999)).await;
         assert!(at_b == up && at_a == down);
     });
 }
@@ -135,7 +158,8 @@ fn both_sides_can_be_ours_and_say_what_was_negotiated() {
 #[test]
 fn an_end_without_close_notify_is_a_truncation_and_one_with_it_is_none() {
     run(async {
-        let (mut ours, mut theirs) = our_server(4096, BOTH).await;
+        let (ours, theirs) = our_server(4096, BOTH);
+        let (mut ours, mut theirs) = tokio::join!(ours, theirs);
         theirs.write_all(b"half a ro").await.unwrap();
         theirs.flush().await.unwrap();
         let mut buf = [0; 64];
@@ -145,7 +169,8 @@ fn an_end_without_close_notify_is_a_truncation_and_one_with_it_is_none() {
         assert_eq!(e.kind(), io::ErrorKind::UnexpectedEof);
         assert!(e.to_string().contains("close_notify"), "{e}");
 
-        let (mut ours, mut theirs) = our_server(4096, BOTH).await;
+        let (ours, theirs) = our_server(4096, BOTH);
+        let (mut ours, mut theirs) = tokio::join!(ours, theirs);
         theirs.shutdown().await.unwrap();
         assert_eq!(ours.read(&mut buf).await.unwrap(), 0);
         // The other direction is still open.
