@@ -424,10 +424,10 @@ impl Drop for Galeway {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
-            // Thousands of connections are no news: the last few of them are enough.
+            // Thousands of connections are no news: the last of them are enough.
             let (access, events): (Vec<_>, Vec<_>) = log.lines().partition(|l| l.contains("\"target\":\"access\""));
             let last = |lines: Vec<&str>, most| lines[lines.len().saturating_sub(most)..].join("\n");
-            eprintln!("galeway's log ends:\n{}\nits access log:\n{}", last(events, 40), last(access, 5));
+            eprintln!("galeway's log ends:\n{}\nits access log:\n{}", last(events, 40), last(access, 50));
         }
         self.process.signal(Signal::TERM);
         // Sessions that a test left open keep a draining process for its shutdown_timeout: no test waits for that.
