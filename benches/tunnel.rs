@@ -21,7 +21,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{
-    CLIENTS, Contestant, Dir, compare, download, free, idle_memory, new_connections, round, round_trips, server, upload,
+    CLIENTS, Contestant, Dir, compare, download, free, idle_memory, new_connections, round, round_trips,
+    round_trips_of_a_thread, server, upload,
 };
 
 /// Idle connections; each stunnel needs a thread for each of its.
@@ -81,7 +82,8 @@ fn main() {
     certificates(&dir.0);
     let pair = [galeway(&dir.0, node), stunnel(&dir.0, node)];
     println!("{:32} {:>10} {:>10}", "", pair[0].name, pair[1].name);
-    compare("CPU per round trip, 32 clients", "us", 1e6, &pair, |b| round(b, CLIENTS, round_trips));
+    compare("CPU per round trip, 32 clients", "us", 1e6, &pair, |b| round(b, 1, round_trips));
+    compare("  each of them a thread", "us", 1e6, &pair, |b| round(b, CLIENTS, round_trips_of_a_thread));
     compare("CPU per GB to the client", "s", 1e9, &pair, |b| round(b, 2, download));
     compare("CPU per GB from the client", "s", 1e9, &pair, |b| round(b, 2, upload));
     compare("CPU per new connection", "us", 1e6, &pair, |b| round(b, 8, new_connections));

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 /// Odd, for a median.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(3);
@@ -28,25 +30,36 @@ fn greeting() -> Vec<u8> {
 /// What the first byte after the greeting asks a server for.
 const QUIT: u8 = b'q';
 const ECHO: u8 = b'e';
+/// An echo by a thread of its own.
+const ECHO_OF_A_THREAD: u8 = b't';
 const SOURCE: u8 = b's';
 const SINK: u8 = b'd';
 
-fn serve(mut client: TcpStream) -> std::io::Result<()> {
+/// One thread that serves many, as most applications and the thread pools of servers do.
+fn event_loop<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+async fn serve(mut client: tokio::net::TcpStream) -> std::io::Result<()> {
     client.set_nodelay(true)?;
-    client.write_all(&greeting())?;
-    let mut kind = [0];
-    client.read_exact(&mut kind)?;
+    client.write_all(&greeting()).await?;
     let mut buf = vec![0; CHUNK];
-    match kind[0] {
+    match client.read_u8().await? {
         ECHO => loop {
-            client.read_exact(&mut buf[..MESSAGE])?;
-            client.write_all(&buf[..MESSAGE])?;
+            client.read_exact(&mut buf[..MESSAGE]).await?;
+            client.write_all(&buf[..MESSAGE]).await?;
         },
+        ECHO_OF_A_THREAD => {
+            let client = client.into_std()?;
+            client.set_nonblocking(false)?;
+            thread::Builder::new().stack_size(128 * 1024).spawn(move || echo(client))?;
+            Ok(())
+        }
         SOURCE => loop {
-            client.write_all(&buf)?;
+            client.write_all(&buf).await?;
         },
         SINK => loop {
-            if client.read(&mut buf)? == 0 {
+            if client.read(&mut buf).await? == 0 {
                 return Ok(());
             }
         },
@@ -54,13 +67,26 @@ fn serve(mut client: TcpStream) -> std::io::Result<()> {
     }
 }
 
+fn echo(mut client: TcpStream) -> std::io::Result<()> {
+    let mut buf = [0; MESSAGE];
+    loop {
+        client.read_exact(&mut buf)?;
+        client.write_all(&buf)?;
+    }
+}
+
 pub(crate) fn server() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
     thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            thread::Builder::new().stack_size(128 * 1024).spawn(move || serve(client)).unwrap();
-        }
+        event_loop(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(client));
+            }
+        })
     });
     addr
 }
@@ -158,9 +184,27 @@ pub(crate) fn new_connections(addr: SocketAddr, stop: &AtomicBool, done: &Atomic
     }
 }
 
+/// Clients that wait together, in one thread, and so are woken together; as the server is.
 pub(crate) fn round_trips(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
+    let client = async || {
+        let stream = connect(addr).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut c = tokio::net::TcpStream::from_std(stream).unwrap();
+        c.write_all(&[ECHO]).await.unwrap();
+        let mut buf = [7; MESSAGE];
+        while !stop.load(Ordering::Relaxed) {
+            c.write_all(&buf).await.unwrap();
+            c.read_exact(&mut buf).await.unwrap();
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    event_loop(futures_util::future::join_all((0..CLIENTS).map(|_| client())));
+}
+
+/// A client with a thread of its own, as its server has: each message wakes a thread, and whoever sends it pays for that.
+pub(crate) fn round_trips_of_a_thread(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
     let mut c = connect(addr).unwrap();
-    c.write_all(&[ECHO]).unwrap();
+    c.write_all(&[ECHO_OF_A_THREAD]).unwrap();
     let mut buf = [7; MESSAGE];
     while !stop.load(Ordering::Relaxed) {
         c.write_all(&buf).unwrap();
