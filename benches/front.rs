@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{
-    CLIENTS, Contestant, Dir, compare, download, free, idle_memory, new_connections, round, round_trips,
+    CLIENTS, Contestant, Dir, compare, compare_once, download, free, idle_memory, new_connections, round, round_trips,
     round_trips_of_a_thread, server, upload,
 };
 use peer::FakeNode;
@@ -71,6 +71,5 @@ fn main() {
     compare("  each of them a thread", "us", 1e6, &pair, |b| round(b, CLIENTS, round_trips_of_a_thread));
     compare("CPU per GB to the client", "s", 1e9, &pair, |b| round(b, 2, download));
     compare("CPU per GB from the client", "s", 1e9, &pair, |b| round(b, 2, upload));
-    let memory = pair.each_ref().map(|b| idle_memory(b, IDLE));
-    println!("{:32} {:>10.0} {:>10.0} bytes", "memory per idle connection", memory[0], memory[1]);
+    compare_once("memory per idle connection", "bytes", &pair, |b| idle_memory(b, IDLE));
 }

@@ -259,6 +259,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// Whether this row is asked for: `cargo bench --bench tunnel -- GB` prints those whose name holds `GB`.
+pub(crate) fn is_wanted(row: &str) -> bool {
+    let mut asked = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).peekable();
+    asked.peek().is_none() || asked.any(|part| row.contains(&part))
+}
+
 pub(crate) fn compare(
     what: &str,
     unit: &str,
@@ -266,6 +272,9 @@ pub(crate) fn compare(
     pair: &[Contestant; 2],
     measure: impl Fn(&Contestant) -> f64,
 ) {
+    if !is_wanted(what) {
+        return;
+    }
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (a, b) = (measure(&pair[0]) * scale, measure(&pair[1]) * scale);
@@ -274,6 +283,14 @@ pub(crate) fn compare(
         ratios.push(a / b);
     }
     println!("{what:32} {:>10.2} {:>10.2} {unit:14} ratio {:.2}", median(ours), median(theirs), median(ratios));
+}
+
+/// Of what is no different the second time.
+pub(crate) fn compare_once(what: &str, unit: &str, pair: &[Contestant; 2], measure: impl Fn(&Contestant) -> f64) {
+    if is_wanted(what) {
+        let [ours, theirs] = pair.each_ref().map(measure);
+        println!("{what:32} {ours:>10.0} {theirs:>10.0} {unit:14} ratio {:.2}", ours / theirs);
+    }
 }
 
 /// A directory that goes with its owner.
