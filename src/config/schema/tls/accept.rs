@@ -76,19 +76,7 @@ fn clients(table: &Table<'_>) -> (ClientAuth, PeerRules) {
         let help = "anybody can make one: write client_ca = \"…\" or pins = [\"sha256/…\"]".to_owned();
         doc.warning(span, "any certificate is good here: there is neither `client_ca` nor `pins`", Some(help));
     }
-    let peer = PeerRules {
-        chain,
-        in_store,
-        ca,
-        crl: written.crl,
-        crl_scope: written.crl_scope,
-        allow_names: written.names,
-        allow_subjects: written.subjects,
-        pins: written.pins,
-        cn_fallback: written.cn_fallback,
-        ..PeerRules::default()
-    };
-    (auth.value, peer)
+    (auth.value, written.rules(chain, in_store, ca))
 }
 
 /// What cannot be asked of a client's certificate where there is no CA.

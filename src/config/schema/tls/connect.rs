@@ -79,19 +79,7 @@ fn server(table: &Table<'_>, verify: Read<Verify>) -> (PeerRules, bool) {
         not_looked_at(table, &["cn_fallback"], "here", help);
     }
     let ca = written_ca.or((chain && !has_ca).then_some(CaStore::System));
-    let peer = PeerRules {
-        chain,
-        in_store,
-        ca,
-        crl: written.crl,
-        crl_scope: written.crl_scope,
-        allow_names: written.names,
-        allow_subjects: written.subjects,
-        pins: written.pins,
-        cn_fallback: written.cn_fallback,
-        ..PeerRules::default()
-    };
-    (peer, names)
+    (written.rules(chain, in_store, ca), names)
 }
 
 /// What `verify = "pinned"` needs, and what it does not look at.

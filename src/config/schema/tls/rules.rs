@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 
-use super::super::super::model::{CaStore, CrlScope, Pin};
+use super::super::super::model::{CaStore, CrlScope, PeerRules, Pin};
 use super::super::super::reader::{Table, Value};
 use super::super::super::source::quote;
 use super::super::super::words;
@@ -36,6 +36,22 @@ impl Written {
             subjects: list(table, "allow_subjects", "a subject such as \"/DC=org/CN=db1\"", subject),
             pins: list(table, "pins", "a pin, \"sha256/BASE64\"", pin),
             cn_fallback: table.boolean("cn_fallback", false),
+        }
+    }
+
+    /// What is in force: these, beside a chain to `ca` and the certificate itself in it, as far as they are asked for.
+    pub(super) fn rules(self, chain: bool, in_store: bool, ca: Option<CaStore>) -> PeerRules {
+        PeerRules {
+            chain,
+            in_store,
+            ca,
+            crl: self.crl,
+            crl_scope: self.crl_scope,
+            allow_names: self.names,
+            allow_subjects: self.subjects,
+            pins: self.pins,
+            cn_fallback: self.cn_fallback,
+            ..PeerRules::default()
         }
     }
 }
