@@ -1,19 +1,30 @@
 //! The file that holds the process's number.
+//!
+//! As stunnel does, we unlink what was left behind and make a file anew: nothing is ever written through a link, soft or hard,
+//! that somebody has laid at its place. One that a running process has is not taken. As proof of that counts only what no
+//! other user can make up: the file's owner, and a lock for writing, for which a descriptor for writing is needed. Whoever
+//! can only read the file can lock it against writers, and it says nothing.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, test_kill_process};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, geteuid, test_kill_process};
 
 /// Others read it: `kill $(cat …)`.
 const MODE: u32 = 0o644;
 
+/// Until it is locked nobody else opens it.
+const MODE_UNLOCKED: u32 = 0o600;
+
 /// A number has at most ten digits; what is longer is none.
 const LONGEST: u64 = 32;
 
-/// Who ends removes its file between our opening and our locking it; then there is a new one to be made.
+/// Somebody else may make or remove the file between two of our steps; then we look again.
 const ATTEMPTS: u32 = 5;
 
 /// Programs whose file of this kind is not to be taken over while they run.
@@ -31,12 +42,12 @@ pub enum PidError {
         source: io::Error,
     },
     /// Another process has it.
-    #[error("the pid file {} belongs to process {pid}, which runs: stop that one, or give this one a file of its own", path.display())]
+    #[error("the pid file {} belongs to {}, which runs: stop that one, or give this one a file of its own", path.display(), whose(*pid))]
     Taken {
         /// Which one.
         path: PathBuf,
-        /// Whose.
-        pid: i32,
+        /// Whose; none, one that is being started and has not written its number yet.
+        pid: Option<i32>,
     },
 }
 
@@ -50,6 +61,10 @@ fn hint(e: &io::Error) -> &'static str {
     }
 }
 
+fn whose(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "a process that is being started".to_owned(), |pid| format!("process {pid}"))
+}
+
 /// The file, locked for as long as this lives; then it is removed, if it is still this one.
 #[derive(Debug)]
 pub struct PidFile {
@@ -58,35 +73,34 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Makes the file and locks it. One that was left behind is taken over; one of a running process is not.
+    /// Makes the file and locks it. One that was left behind is replaced; one of a running process is not.
     ///
     /// Apart from [`Self::write`]: what is wrong has to be said before the process becomes a daemon, and its number is
     /// known after that. The lock outlives the fork.
     pub fn claim(path: &Path) -> Result<Self, PidError> {
         let unwritable = |source| PidError::Unwritable { path: path.to_owned(), source };
         for _ in 0..ATTEMPTS {
-            let mut how = OpenOptions::new();
-            how.read(true).write(true).create(true).truncate(false).mode(MODE);
-            // In a directory that others may write, a link would lead us to overwrite what it points to.
-            how.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-            let mut file = how.open(path).map_err(unwritable)?;
-            let written = read(&mut file).map_err(unwritable)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(PidError::Taken { path: path.to_owned(), pid: written.unwrap_or_default() });
-                }
-                Err(TryLockError::Error(e)) => return Err(unwritable(e)),
+            match there(path).map_err(unwritable)? {
+                There::Nothing => {}
+                There::Held(pid) => return Err(PidError::Taken { path: path.to_owned(), pid }),
+                There::Changing => continue,
+                There::Left(Some(locked)) if !is_at(&locked, path) => continue,
+                // The lock lasts until it is gone: of two that are started at once one removes it, and not the other's new one.
+                There::Left(_locked) => match std::fs::remove_file(path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unwritable(e)),
+                    _ => {}
+                },
             }
-            // Galeway locks its file; others do not. A number alone proves little: it is given to another process some day.
-            if let Some(pid) = written.filter(|pid| is_kin(*pid)) {
-                return Err(PidError::Taken { path: path.to_owned(), pid });
-            }
-            if !is_at(&file, path) {
+            // O_EXCL follows no link, and opens nothing that is there.
+            let file = match OpenOptions::new().write(true).create_new(true).mode(MODE_UNLOCKED).open(path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                opened => opened.map_err(unwritable)?,
+            };
+            // Another one that is started now may have taken it for one that was left behind.
+            if !lock(&file).map_err(unwritable)? || !is_at(&file, path) {
                 continue;
             }
-            // The number of who left it behind is nobody's.
-            file.set_len(0).map_err(unwritable)?;
+            file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(unwritable)?;
             return Ok(Self { path: path.to_owned(), file });
         }
         Err(unwritable(io::Error::other("others make and remove it all the time")))
@@ -95,6 +109,10 @@ impl PidFile {
     /// Writes this process's number.
     pub fn write(&mut self) -> Result<(), PidError> {
         let unwritable = |source| PidError::Unwritable { path: self.path.clone(), source };
+        if !is_at(&self.file, &self.path) {
+            let why = "somebody removed it or put another one in its place: are two being started at once?";
+            return Err(unwritable(io::Error::other(why)));
+        }
         writeln!(self.file, "{}", std::process::id()).map_err(unwritable)
     }
 }
@@ -110,21 +128,108 @@ impl Drop for PidFile {
     }
 }
 
-/// What stands there, and the position back at the beginning.
-fn read(file: &mut File) -> io::Result<Option<i32>> {
+/// What is at the place of the file.
+enum There {
+    Nothing,
+    /// One of a running process; which one, if it has written its number already.
+    Held(Option<i32>),
+    /// One that was left behind, or that somebody else made; with our lock on it where it can be had.
+    Left(Option<File>),
+    /// Somebody removed it while we looked.
+    Changing,
+}
+
+/// Looks there. An error: what is there never was a pid file.
+fn there(path: &Path) -> io::Result<There> {
+    let there = match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
+        there => there?.file_type(),
+    };
+    if there.is_symlink() {
+        return Ok(There::Left(None));
+    }
+    // Root could unlink /dev/null.
+    if !there.is_file() {
+        return Err(io::Error::other(format!("there is {} of this name", kind(there))));
+    }
+    // What stands there now may be another one: neither is a link followed nor a pipe waited for.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let open = |write| OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    let mut file = match open(true).or_else(|_| open(false)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(There::Changing),
+        Err(_) => return Ok(There::Left(None)),
+        Ok(file) => file,
+    };
+    let about = file.metadata()?;
+    if about.nlink() == 0 {
+        return Ok(There::Changing);
+    }
+    // One of another user's says what that user likes, and so does a second name of a file that is elsewhere.
+    let ours = [0, geteuid().as_raw()].contains(&about.uid());
+    if !ours || !about.is_file() || about.nlink() != 1 {
+        return Ok(There::Left(None));
+    }
+    let written = read(&mut file);
+    // Galeway locks its file; others do not. A number alone proves little: it is given to another process some day.
+    if let Some(pid) = written.filter(|pid| is_kin(*pid)) {
+        return Ok(There::Held(Some(pid)));
+    }
+    if lock(&file)? {
+        return Ok(There::Left(Some(file)));
+    }
+    // Asked as a reader: other readers' locks are none then.
+    let mut other = whole(libc::F_RDLCK);
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut other))?;
+    match i32::from(other.l_type) {
+        libc::F_WRLCK => Ok(There::Held(written.filter(|pid| runs(*pid)))),
+        // A reader's. Or one that wanted to replace the file as we do, and has done it.
+        _ if !is_at(&file, path) => Ok(There::Changing),
+        _ => Ok(There::Left(None)),
+    }
+}
+
+/// Locks it, against others that want the same. False: it cannot be had.
+fn lock(file: &File) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+        Ok(_) => Ok(true),
+        // EBADF: it could be opened for reading only.
+        Err(Errno::EAGAIN | Errno::EACCES | Errno::EBADF) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn kind(there: std::fs::FileType) -> &'static str {
+    match there {
+        there if there.is_dir() => "a directory",
+        there if there.is_fifo() => "a pipe",
+        there if there.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+/// A lock on all of a file, whatever its length.
+fn whole(kind: i32) -> libc::flock {
+    // The constants are small; their type in the structure is another one.
+    let [l_type, l_whence] = [kind, libc::SEEK_SET].map(|number| i16::try_from(number).unwrap_or_default());
+    libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+/// The number that stands there.
+fn read(file: &mut File) -> Option<i32> {
     let mut text = String::new();
     // What is no text is no number.
-    let read = file.take(LONGEST).read_to_string(&mut text);
-    io::Seek::rewind(file)?;
-    Ok(read.ok().and_then(|_| text.trim().parse().ok()))
+    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 fn is_kin(pid: i32) -> bool {
-    let ours = std::process::id().cast_signed();
-    let Some(other) = Pid::from_raw(pid).filter(|_| pid > 0 && pid != ours) else { return false };
-    let gone = test_kill_process(other).is_err_and(|e| e == rustix::io::Errno::SRCH);
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    !gone && KIN.contains(&name.trim())
+    pid != std::process::id().cast_signed() && runs(pid) && KIN.contains(&name.trim())
+}
+
+fn runs(pid: i32) -> bool {
+    let process = Pid::from_raw(pid).filter(|_| pid > 0);
+    process.is_some_and(|process| test_kill_process(process) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Whether the path still leads to this file.
@@ -192,13 +297,89 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_not_followed() {
+    fn what_a_link_points_to_is_left_alone() {
         let scratch = Scratch::new("link");
         let precious = scratch.0.join("precious");
         std::fs::write(&precious, "text").unwrap();
-        std::os::unix::fs::symlink(&precious, scratch.file()).unwrap();
+        for link in [
+            |at: &Path, to: &Path| std::os::unix::fs::symlink(at, to),
+            |at: &Path, to: &Path| std::fs::hard_link(at, to),
+        ] {
+            link(&precious, &scratch.file()).unwrap();
+            let mut pid = PidFile::claim(&scratch.file()).unwrap();
+            pid.write().unwrap();
+            assert_eq!(std::fs::read_to_string(scratch.file()).unwrap(), format!("{}\n", std::process::id()));
+            drop(pid);
+            assert_eq!(std::fs::read_to_string(&precious).unwrap(), "text");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_running_galeways_file_does_not_stop_another_one() {
+        let scratch = Scratch::new("other");
+        let other = scratch.0.join("other");
+        let mut running = PidFile::claim(&other).unwrap();
+        running.write().unwrap();
+        std::fs::hard_link(&other, scratch.file()).unwrap();
+        PidFile::claim(&scratch.file()).unwrap();
+    }
+
+    #[test]
+    fn whoever_can_only_read_a_file_that_was_left_behind_does_not_stop_a_start() {
+        let scratch = Scratch::new("locked");
+        std::fs::write(scratch.file(), "999999999\n").unwrap();
+        let reader = File::open(scratch.file()).unwrap();
+        reader.lock().unwrap();
+        fcntl(&reader, FcntlArg::F_OFD_SETLK(&whole(libc::F_RDLCK))).unwrap();
+        fcntl(&reader, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))).expect_err("that needs a descriptor for writing");
+        PidFile::claim(&scratch.file()).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_being_started_is_told_of_without_a_number() {
+        let scratch = Scratch::new("starting");
+        let _first = PidFile::claim(&scratch.file()).unwrap();
         let said = PidFile::claim(&scratch.file()).unwrap_err().to_string();
-        assert!(said.starts_with("cannot write the pid file"), "{said}");
-        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "text");
+        assert!(said.contains("belongs to a process that is being started"), "{said}");
+    }
+
+    #[test]
+    fn of_many_that_are_started_at_once_one_has_the_file() {
+        let scratch = Scratch::new("once");
+        for round in 0..200 {
+            std::fs::write(scratch.file(), "999999999\n").unwrap();
+            let (path, gate) = (scratch.file(), std::sync::Barrier::new(4));
+            let claim = || {
+                gate.wait();
+                let mut pid = PidFile::claim(&path).ok()?;
+                pid.write().unwrap();
+                Some(pid)
+            };
+            let won = std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(claim)).collect();
+                all.into_iter().filter_map(|one| one.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert_eq!(won.len(), 1, "round {round}");
+            assert!(path.exists());
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_where_it_is() {
+        let scratch = Scratch::new("kinds");
+        let said = |path: &Path| PidFile::claim(path).unwrap_err().to_string();
+        assert!(said(&scratch.0).ends_with("there is a directory of this name"), "{}", said(&scratch.0));
+        let null = Path::new("/dev/null");
+        assert!(said(null).ends_with("there is a device of this name"), "{}", said(null));
+        let _socket = std::os::unix::net::UnixListener::bind(scratch.file()).unwrap();
+        assert!(said(&scratch.file()).ends_with("there is a socket of this name"));
+        assert!(scratch.file().exists());
+    }
+
+    #[test]
+    fn everybody_may_read_it() {
+        let scratch = Scratch::new("mode");
+        let _pid = PidFile::claim(&scratch.file()).unwrap();
+        assert_eq!(std::fs::metadata(scratch.file()).unwrap().mode() & 0o777, MODE);
     }
 }
