@@ -16,11 +16,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use self::file::{Found, path_of};
 use crate::config::StateDir;
@@ -320,8 +322,15 @@ fn warn_of_oblivion(why: &OpenError) {
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let unusable = |source| OpenError::Unusable { path: dir.to_owned(), source };
     let path = dir.join("lock");
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut lock = open.map_err(unusable)?;
+    let mut how = OpenOptions::new();
+    how.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // We may be root still, and the directory the user's that we become: what that one links to here is not to be overwritten.
+    how.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    let mut lock = how.open(path).map_err(unusable)?;
+    let about = lock.metadata().map_err(unusable)?;
+    if !about.is_file() || about.nlink() != 1 {
+        return Err(unusable(io::Error::other("its `lock` is no file of its own: remove it")));
+    }
     let end = Instant::now() + LOCK_PATIENCE;
     loop {
         match lock.try_lock() {

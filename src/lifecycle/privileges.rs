@@ -3,12 +3,15 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid as OwnerGroup, Mode, OFlags, Uid as Owner, chownat, fstat, openat};
 
 use crate::config::{CaStore, Config, Identity, PeerRules, Process, Service};
 
@@ -116,22 +119,23 @@ impl Plan {
     }
 
     /// Gives what a restart must not forget to the user that we become, as far as it is ours: a directory that holds anything
-    /// else is left alone, and whoever made it has to say whose it is. Where this fails, [`Prepared::launch`] says so.
+    /// else is left alone, and whoever made it has to say whose it is. So is a file that has a second name: it may be any file
+    /// of this system, put there by who may write the directory. Where this fails, [`Prepared::launch`] says so.
     ///
     /// [`Prepared::launch`]: super::Prepared::launch
     pub fn hand_over(&self, dir: &Path) {
         let Some((uid, _)) = &self.user else { return };
-        let Ok(entries) = std::fs::read_dir(dir) else { return };
-        let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        let is_ours = |path: &PathBuf| {
-            let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-            name == "lock" || name.starts_with("cluster-")
-        };
-        if files.iter().all(is_ours) {
-            for path in files.iter().map(PathBuf::as_path).chain([dir]) {
-                // Of a link the link itself.
-                let _ = std::os::unix::fs::lchown(path, Some(uid.as_raw()), self.group.map(Gid::as_raw));
+        // Held, as each of its files is: nothing that is named twice can be exchanged in between.
+        let Ok(held) = File::open(dir) else { return };
+        let Ok(entries) = Dir::read_from(&held) else { return };
+        let names: Vec<CString> = entries.flatten().map(|entry| entry.file_name().to_owned()).collect();
+        let names: Vec<&[u8]> =
+            names.iter().map(|name| name.as_bytes()).filter(|name| ![&b"."[..], b".."].contains(name)).collect();
+        if names.iter().all(|name| *name == b"lock" || name.starts_with(b"cluster-")) {
+            for name in names {
+                let _ = give(&held, name, FileType::RegularFile, *uid, self.group);
             }
+            let _ = give(CWD, dir.as_os_str().as_bytes(), FileType::Directory, *uid, self.group);
         }
     }
 
@@ -173,6 +177,19 @@ impl Plan {
     pub fn whom(&self) -> &str {
         &self.whom
     }
+}
+
+/// Gives away what is of this kind there, and has no second name if it is a file. Of a link nothing. True: it was given.
+fn give(dir: impl AsFd, name: &[u8], kind: FileType, uid: Uid, group: Option<Gid>) -> io::Result<bool> {
+    let held = openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let seen = fstat(&held)?;
+    let one = kind == FileType::Directory || seen.st_nlink == 1;
+    if FileType::from_raw_mode(seen.st_mode) != kind || !one {
+        return Ok(false);
+    }
+    let [uid, gid] = [Some(uid.as_raw()), group.map(Gid::as_raw)];
+    chownat(&held, "", uid.map(Owner::from_raw), gid.map(OwnerGroup::from_raw), AtFlags::EMPTY_PATH)?;
+    Ok(true)
 }
 
 fn user(name: &str) -> Result<(Uid, Option<User>), PrivilegeError> {
@@ -267,6 +284,28 @@ mod tests {
         let said = user("nobody-of-this-name").unwrap_err().to_string();
         assert_eq!(said, "there is no user \"nobody-of-this-name\" on this system");
         assert!(group("-1").is_err());
+    }
+
+    #[test]
+    fn a_file_with_a_second_name_and_a_link_are_not_given_away() {
+        let dir = std::env::temp_dir().join(format!("galeway-give-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("state/cluster-directory")).unwrap();
+        let state = dir.join("state");
+        for file in ["theirs", "state/lock", "state/cluster-ours"] {
+            std::fs::write(dir.join(file), "").unwrap();
+        }
+        std::fs::hard_link(dir.join("theirs"), state.join("cluster-hard")).unwrap();
+        std::os::unix::fs::symlink(dir.join("state/lock"), state.join("cluster-soft")).unwrap();
+        let held = File::open(&state).unwrap();
+        // To oneself everybody may give what one has.
+        let given = |name: &str| give(&held, name.as_bytes(), FileType::RegularFile, Uid::effective(), None).unwrap();
+        assert!(given("lock") && given("cluster-ours"));
+        assert!(!given("cluster-hard") && !given("cluster-soft") && !given("cluster-directory"));
+        let itself =
+            |path: &Path| give(CWD, path.as_os_str().as_bytes(), FileType::Directory, Uid::effective(), None).unwrap();
+        std::os::unix::fs::symlink(&state, dir.join("link")).unwrap();
+        assert!(itself(&state) && !itself(&dir.join("link")));
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -176,6 +176,24 @@ fn the_second_one_in_a_directory_is_turned_away_until_the_first_has_gone() {
 }
 
 #[test]
+fn what_the_lock_is_a_link_to_is_left_alone() {
+    let scratch = Scratch::new();
+    let (precious, lock) = (scratch.0.with_extension("precious"), scratch.0.join("lock"));
+    std::fs::create_dir_all(&scratch.0).unwrap();
+    std::fs::write(&precious, "text").unwrap();
+    for hard in [true, false] {
+        let linked =
+            if hard { std::fs::hard_link(&precious, &lock) } else { std::os::unix::fs::symlink(&precious, &lock) };
+        linked.unwrap();
+        let said = open(&scratch.0, true).unwrap_err().to_string();
+        assert!(said.contains("cannot be used"), "{said}");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "text");
+        std::fs::remove_file(&lock).unwrap();
+    }
+    std::fs::remove_file(&precious).unwrap();
+}
+
+#[test]
 fn who_stops_writes_on_until_its_successor_begins_and_not_after_that() {
     let scratch = Scratch::new();
     let first = scratch.store();
