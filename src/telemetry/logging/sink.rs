@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use tracing_subscriber::util::TryInitError;
 
 /// Log files tell who connects from where: others need not read them.
@@ -52,6 +54,7 @@ fn hint(e: &io::Error) -> &'static str {
             " (it is opened by the user that this process became, who has to open it again later)"
         }
         io::ErrorKind::NotFound => " (its directory is missing; with a chroot the path is one inside it)",
+        _ if e.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => " (it is a pipe that nobody reads, or a socket)",
         _ => "",
     }
 }
@@ -175,7 +178,11 @@ impl Reopen {
         let mut how = OpenOptions::new();
         // O_APPEND in both cases: two that write one file must not overwrite each other's lines.
         how.append(true).create(true).mode(MODE);
+        // A pipe that nobody reads is an error: to wait for its reader would stop everything that the process does.
+        how.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let opened = how.open(&self.path).and_then(|file| {
+            // To write is the writer thread's business, which may wait for a slow reader.
+            fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
             // A terminal or a pipe (`output = /dev/stdout`) has nothing to be overwritten.
             if !self.append && file.metadata()?.is_file() {
                 file.set_len(0)?;
@@ -261,6 +268,40 @@ mod tests {
         assert!(said.starts_with("cannot open the log file"), "{said}");
         sink.write_all(b"4\n").unwrap();
         assert!(sink.failures().told().is_none(), "it goes to the file that was open");
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for_and_one_that_is_read_is_written_to() {
+        let scratch = Scratch::new("pipe");
+        let path = scratch.0.join("log");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (done, end) = std::sync::mpsc::channel();
+        let mut sink = Sink::file(&path, false);
+        std::thread::spawn(move || {
+            let said = sink.open().map_err(|e| e.to_string());
+            done.send((sink, said)).unwrap();
+        });
+        let (mut sink, said) = end.recv_timeout(Duration::from_secs(10)).expect("it does not wait");
+        assert!(said.unwrap_err().ends_with("(it is a pipe that nobody reads, or a socket)"));
+        // Its end for writing as well: so this does not wait either.
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        sink.open().unwrap();
+        sink.write_all(b"line\n").unwrap();
+        let mut bytes = [0; 5];
+        std::io::Read::read_exact(&mut &reader, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"line\n");
+        let To::File(file) = &sink.to else { unreachable!("it is a file") };
+        let flags = fcntl_getfl(file.file().as_ref().unwrap()).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK), "a full pipe loses no line");
+    }
+
+    #[test]
+    fn devices_are_written_to() {
+        for device in ["/dev/null", "/dev/full"] {
+            let mut sink = opened(Path::new(device), false);
+            sink.write_all(b"line\n").unwrap();
+            assert_eq!(sink.failures().told().is_some(), device == "/dev/full");
+        }
     }
 
     #[test]
