@@ -176,9 +176,15 @@ impl Galeway {
     /// Runs with these sections, where that ends by itself.
     #[track_caller]
     pub fn refused(sections: &str) -> cli::Output {
+        Self::refused_through(&[], sections)
+    }
+
+    /// The same, started by this command, which has to become what its last arguments say.
+    #[track_caller]
+    pub fn refused_through(launcher: &[&str], sections: &str) -> cli::Output {
         let config = fresh_dir().join("galeway.toml");
         std::fs::write(&config, Self::whole(sections, local(ports::free()))).unwrap();
-        cli::run(Command::new(binary()).arg("run").arg("-c").arg(config))
+        cli::run(through(launcher).arg("run").arg("-c").arg(config))
     }
 
     fn whole(sections: &str, admin: SocketAddr) -> String {
@@ -437,16 +443,21 @@ impl Drop for Galeway {
     }
 }
 
-fn run(launcher: &[&str], config: &Path, log: &Path) -> Process {
-    let log = File::options().create(true).append(true).open(log).unwrap();
-    let mut command = match launcher {
+/// The binary, started by this command if there is one.
+fn through(launcher: &[&str]) -> Command {
+    match launcher {
         [] => Command::new(binary()),
         [program, arguments @ ..] => {
             let mut command = Command::new(program);
             command.args(arguments).arg(binary());
             command
         }
-    };
+    }
+}
+
+fn run(launcher: &[&str], config: &Path, log: &Path) -> Process {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    let mut command = through(launcher);
     command.arg("run").arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     Process::spawn(&mut command)
 }
