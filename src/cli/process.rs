@@ -27,7 +27,7 @@ const OWN_UP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub(super) config: &'a Config,
-    pub(super) sockets: Sockets<'a>,
+    pub(super) sockets: Sockets,
     pub(super) log: Held,
     pub(super) daemon: bool,
     /// Of a stunnel.conf.

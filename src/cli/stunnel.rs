@@ -1,5 +1,7 @@
 //! `galeway stunnel`.
 
+mod reload;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,9 +14,10 @@ use super::process::{Running, Start, Wish, absolute, hold_signals, log_panics, o
 use super::{Common, Format, Level, WRONG, wrong};
 use crate::config::stunnel::{self, Launch, Stunnel};
 use crate::config::{Config, Diagnostics, Listen, Process, Severity};
-use crate::lifecycle::{Handle, Instance, Prepared, Sockets, StartError};
+use crate::lifecycle::{Handle, Prepared, Sockets, StartError};
 use crate::net::ListenError;
 use crate::telemetry::logging::{self, Least, Logging, Output, Style};
+use reload::{Fresh, Reloads};
 
 /// How often it is looked whether the services of an old configuration have ended their last session, and whether a new
 /// one accepts.
@@ -74,13 +77,23 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
         Err(e) => return wrong(format_args!("{e}\n[!] {FAILED}")),
     };
     let started = Started { process: config.process.clone(), launch };
-    let mut tunnels = Tunnels { file, config, started, handle, leaving: Vec::new() };
+    let mut tunnels = Tunnels { config, started, handle, leaving: Vec::new() };
     runtime.block_on(async {
+        let mut reloads = Reloads::new(file);
         let serve = async {
             tunnels.accepting().await;
             loop {
                 let wish = tokio::select! {
                     wish = signals.next() => wish,
+                    read = reloads.done() => {
+                        if let Err(why) = read.and_then(|fresh| tunnels.renew(fresh)) {
+                            unchanged(reloads.file(), &why);
+                        }
+                        if reloads.once_more() {
+                            ask(&mut reloads, &tunnels);
+                        }
+                        continue;
+                    }
                     () = tokio::time::sleep(LOOK), if !tunnels.leaving.is_empty() => {
                         tunnels.sweep();
                         continue;
@@ -89,11 +102,11 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
                 match wish {
                     Wish::End(signal) => return signal,
                     Wish::Reload => {
-                        tunnels.reload();
-                        // As stunnel does.
+                        // As stunnel does; at once, whatever the file is waited for.
                         if let Err(e) = log.reopen() {
                             tracing::error!(error = %e, "going on with the log file that was open");
                         }
+                        ask(&mut reloads, &tunnels);
                     }
                     Wish::Reopen => reopen(&log),
                     Wish::Replace => tracing::warn!("SIGUSR2: upgrade in place is not supported yet; restart instead"),
@@ -104,6 +117,8 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
             signal = serve => signal,
             never = own_up(&log) => match never {},
         };
+        // What it comes to now would only hold sockets that nobody accepts on.
+        drop(reloads);
         tracing::info!(target: "tunnel", "{signal}: ending");
         let patience = tokio::time::sleep(tunnels.config.process.shutdown_timeout);
         tunnels.drain();
@@ -122,7 +137,6 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
 
 /// What runs, and what ran before the last reloads and has sessions left.
 struct Tunnels {
-    file: PathBuf,
     config: Config,
     started: Started,
     handle: Handle,
@@ -162,43 +176,19 @@ impl Tunnels {
         tracing::debug!(target: "tunnel", "Accepting new connections");
     }
 
-    /// Reads the file again. A bad one, or one whose addresses cannot be had, changes nothing. Else new connections meet the
-    /// new configuration, on the same sockets where the address stays, and the sessions that there are go on.
-    fn reload(&mut self) {
-        tracing::info!(target: "tunnel", "Reading configuration from file {} (SIGHUP)", self.file.display());
-        let Stunnel { config, launch, warnings } = match stunnel::load(&self.file) {
-            Ok(loaded) => loaded,
-            Err(diagnostics) => {
-                tell(&diagnostics);
-                return self.unchanged("it is refused");
-            }
-        };
-        tell(&warnings);
-        let sockets = Sockets { shared_with: Some(&self.handle), some_suffice: true, ..Sockets::default() };
-        let prepared = match Instance::prepare(&config, sockets, Some(&launch)) {
-            Ok(prepared) => prepared,
-            Err(e) => return self.unchanged(e),
-        };
-        tracing::info!(target: "tunnel", "Configuration successful");
-        tell_bound(&prepared);
+    /// New connections meet the new configuration, on the same sockets where the address stays, and the sessions that there
+    /// are go on. Where that fails nothing has changed.
+    fn renew(&mut self, Fresh { config, launch, prepared }: Fresh) -> Result<(), String> {
         for what in self.started.differs(&config.process, &launch) {
             tracing::warn!(target: "tunnel", "{what} has changed since the start: that needs a restart, and stays as it was \
                 until then");
         }
-        match prepared.launch() {
-            Ok(handle) => {
-                let old = std::mem::replace(&mut self.handle, handle);
-                old.drain();
-                self.leaving.push(old);
-                self.config = config;
-            }
-            Err(e) => self.unchanged(e),
-        }
-    }
-
-    fn unchanged(&self, why: impl std::fmt::Display) {
-        tracing::error!(target: "tunnel", "Failed to reload the configuration file {}: {why}; what was read before stays in \
-            force", self.file.display());
+        let handle = prepared.launch().map_err(|e| e.to_string())?;
+        let old = std::mem::replace(&mut self.handle, handle);
+        old.drain();
+        self.leaving.push(old);
+        self.config = config;
+        Ok(())
     }
 
     /// Ends the threads of what has no session left.
@@ -227,6 +217,18 @@ impl Tunnels {
         self.leaving.into_iter().chain([self.handle]).for_each(Handle::stop);
         tracing::debug!(seconds = began.elapsed().as_secs_f64(), "ended what was left");
     }
+}
+
+/// SIGHUP.
+fn ask(reloads: &mut Reloads, tunnels: &Tunnels) {
+    if let Err(why) = reloads.ask(tunnels.handle.shared()) {
+        unchanged(reloads.file(), &why);
+    }
+}
+
+fn unchanged(file: &Path, why: &str) {
+    tracing::error!(target: "tunnel", "Failed to reload the configuration file {}: {why}; what was read before stays in force",
+        file.display());
 }
 
 fn logging_of(launch: &Launch, common: Common) -> Logging {

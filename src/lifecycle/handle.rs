@@ -26,7 +26,7 @@ pub struct Handle {
     pub(super) admin_addr: Option<SocketAddr>,
     pub(super) workers: Arc<Workers>,
     /// Apart from the services, which may change while their sockets stay.
-    pub(super) listeners: Mutex<Listeners>,
+    pub(super) listeners: Arc<Mutex<Listeners>>,
     /// Workers are to stop accepting.
     pub(super) closing: watch::Sender<bool>,
     /// Who still waits for a node is to be turned away.
@@ -43,7 +43,20 @@ pub struct Handle {
     pub(super) log: TunnelLog,
 }
 
+/// What of a running instance another one of the same process goes on with: its listening sockets, for as long as it accepts
+/// on them, and the numbers of connections.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub(super) listeners: Arc<Mutex<Listeners>>,
+    pub(super) log: TunnelLog,
+}
+
 impl Handle {
+    /// For the one that is to take this one's place; on any thread.
+    pub fn shared(&self) -> Shared {
+        Shared { listeners: Arc::clone(&self.listeners), log: self.log.clone() }
+    }
+
     /// What the status and the metrics are made of.
     pub fn view(&self) -> &View {
         &self.view

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::certificates::Secured;
 use super::control::Control;
-use super::handle::Handle;
+use super::handle::{Handle, Shared};
 use super::services::{Builder, Built};
 use crate::admin::{ClusterView, RunState, View};
 use crate::config::stunnel::Launch;
@@ -104,7 +104,7 @@ impl Instance {
     /// a daemon, while there is one thread only.
     ///
     /// `tunnels`: what a stunnel.conf says of its services besides.
-    pub fn prepare(config: &Config, sockets: Sockets<'_>, tunnels: Option<&Launch>) -> Result<Prepared, StartError> {
+    pub fn prepare(config: &Config, sockets: Sockets, tunnels: Option<&Launch>) -> Result<Prepared, StartError> {
         let registry = Registry::new();
         let lookup = match config.process.nameservers.as_slice() {
             [] => Lookup::system(),
@@ -121,12 +121,12 @@ impl Instance {
         }
         let (stopping, _) = watch::channel(false);
         let mut listeners = Listeners::new(sockets.inherited);
-        if let Some(other) = sockets.shared_with {
+        if let Some(other) = &sockets.shared_with {
             listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         }
         let mut unbound = Vec::new();
         // The numbers of connections go on over a reload.
-        let log = sockets.shared_with.map(|other| other.log.clone()).unwrap_or_default();
+        let log = sockets.shared_with.map(|other| other.log).unwrap_or_default();
         let mut builder = Builder {
             registry: &registry,
             lookup: &lookup,
@@ -192,12 +192,12 @@ impl Instance {
 
 /// Where sockets come from that need not be bound, and what is enough.
 #[derive(Debug, Default)]
-pub struct Sockets<'a> {
+pub struct Sockets {
     /// Those that whoever started the process has bound.
     pub inherited: Inherited,
     /// Another instance of this process, which goes on accepting until it is told to drain: an address that it listens on
     /// is not bound a second time, so that no client is refused in between. A port 0 is bound anew.
-    pub shared_with: Option<&'a Handle>,
+    pub shared_with: Option<Shared>,
     /// A service begins with those of its addresses that could be bound, if there is one; else each has to be.
     pub some_suffice: bool,
 }
@@ -280,7 +280,7 @@ impl Prepared {
                 runtime.shutdown_background();
             })
             .map_err(StartError::Threads)?;
-        let listeners = Mutex::new(self.listeners);
+        let listeners = Arc::new(Mutex::new(self.listeners));
         let control = Some(thread);
         let Self { view, stopping, memory, log, .. } = self;
         Ok(Handle {

@@ -18,7 +18,7 @@ mod privileges;
 mod services;
 
 pub use daemon::Null;
-pub use handle::Handle;
+pub use handle::{Handle, Shared};
 pub use instance::{Instance, Prepared, Sockets, StartError};
 pub use pid::{PidError, PidFile};
 pub use privileges::{Plan, PrivilegeError, Unreadable, unreadable};

@@ -282,3 +282,58 @@ fn sessions_outlive_a_reload_and_new_ones_meet_the_new_file() {
     assert_eq!(front.stop(), Some(0), "sessions do not hold it up");
     assert_eq!(behind.stop(), Some(0));
 }
+
+#[test]
+fn a_file_that_hangs_holds_up_no_other_signal_and_no_session() {
+    let dir = open_dir();
+    let [near, other] = [(); 2].map(|()| ports::free());
+    let text = |port: u16| section(&dir, "a", &format!("127.0.0.1:{port}"));
+    let output = dir.join("log");
+    let global = format!("output = {}\n", output.display());
+    let mut running = Running::start(&dir, &(global.clone() + &text(near)));
+    let whole = |port: u16| format!("foreground = yes\nsyslog = no\ndebug = debug\n{global}{}", text(port));
+    let conf = dir.join("stunnel.conf");
+    let hang = || {
+        fs::remove_file(&conf).unwrap();
+        nix::unistd::mkfifo(&conf, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    let log = running.log.clone();
+    let said = |words: &str| fs::read_to_string(&log).unwrap().matches(words).count();
+    let reads = || said("(SIGHUP)");
+
+    // A pipe that nobody writes to, asked for three times: read once, and once more when it ends.
+    hang();
+    running.process.signal(Signal::HUP);
+    until(LONG, "the reload", || (reads() == 1).then_some(()));
+    for times in 1..3 {
+        running.process.signal(Signal::HUP);
+        until(LONG, "that it is told", || (said("is read once more") == times).then_some(()));
+    }
+    // So is SIGUSR1, where the log has become a pipe as well.
+    fs::rename(&output, dir.join("log.1")).unwrap();
+    nix::unistd::mkfifo(&output, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    running.process.signal(Signal::USR1);
+    running.wait_for("SIGUSR1: going on with the log file that was open");
+    fs::remove_file(&output).unwrap();
+    running.process.signal(Signal::USR1);
+    running.wait_for("SIGUSR1: the log file was opened again");
+    TcpStream::connect_timeout(&local(near), secs(5)).unwrap();
+    assert_eq!(reads(), 1);
+
+    let mut pipe = fs::OpenOptions::new().write(true).open(&conf).unwrap();
+    fs::remove_file(&conf).unwrap();
+    fs::write(&conf, whole(other)).unwrap();
+    pipe.write_all(whole(near).as_bytes()).unwrap();
+    drop(pipe);
+    until(LONG, "the file that was written meanwhile", || {
+        TcpStream::connect_timeout(&local(other), secs(5)).is_ok().then_some(())
+    });
+    running.wait_for(&format!("bound to 127.0.0.1:{other}"));
+    assert_eq!(reads(), 2);
+
+    hang();
+    running.process.signal(Signal::HUP);
+    until(LONG, "the reload", || (reads() == 3).then_some(()));
+    assert_eq!(running.stop(), Some(0), "whatever hangs");
+    assert!(running.said().contains("Terminated"), "{}", running.said());
+}
