@@ -236,23 +236,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                     any = true;
                     plain(bytes);
                 };
-                let looked = self.side.look(filled, told, &mut self.unsent);
+                let looked = self.side.look(filled, told, &mut self.unsent).map_err(failed);
                 // An alert or the answer to a key update; where the socket is full it goes with the next write.
-                let sent = self.poll_unsent(cx);
-                let looked = match (looked, sent) {
-                    (Ok(looked), Poll::Ready(Ok(())) | Poll::Pending) => looked,
-                    (looked, sent) => {
-                        let e = match (looked, sent) {
-                            (Err(e), _) => failed(e),
-                            (_, Poll::Ready(Err(e))) => e,
-                            _ => io::ErrorKind::Other.into(),
-                        };
-                        if any {
-                            self.broken = Some(Box::new(e));
-                            return Poll::Ready(Ok(()));
-                        }
-                        return Poll::Ready(Err(e));
+                let sent = match self.poll_unsent(cx) {
+                    Poll::Ready(sent) => sent,
+                    Poll::Pending => Ok(()),
+                };
+                let looked = match looked.and_then(|looked| sent.map(|()| looked)) {
+                    Ok(looked) => looked,
+                    Err(e) if any => {
+                        self.broken = Some(Box::new(e));
+                        return Poll::Ready(Ok(()));
                     }
+                    Err(e) => return Poll::Ready(Err(e)),
                 };
                 let rest = filled.get(looked.consumed..).unwrap_or_default();
                 if !rest.is_empty() && !looked.ended {
