@@ -48,6 +48,14 @@ const SCRATCH: usize = 2 * (RECORD + OVERHEAD) + 1024;
 /// A handshake's flight may not be larger than this before it is complete: certificate chains are some kB.
 const HANDSHAKE_MOST: usize = 64 * 1024;
 
+/// Ciphertext that a server may have under way on an open connection. rustls looks at a handshake message once all its records are
+/// there, and takes 64 kB of one: a ticket may be as long, in pieces of 100 bytes and more.
+const FROM_SERVER: usize = HANDSHAKE_MOST + RECORD;
+
+/// The same of a client. Its longest message is the ClientHello of a TLS 1.2 renegotiation, which is declined; and a client may be
+/// a stranger.
+const FROM_CLIENT: usize = SCRATCH;
+
 thread_local! {
     /// Ciphertext from the socket. Lent to whichever connection of this thread is polled; never held across an await.
     static INCOMING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
@@ -59,7 +67,8 @@ thread_local! {
 pub struct TlsStream<IO> {
     io: IO,
     side: Side,
-    /// Ciphertext of a record that has not come whole.
+    /// Ciphertext of a record, or of a handshake message in several, that has not come whole. rustls has marked its place in these bytes
+    /// and panics where it is called without them.
     partial: Vec<u8>,
     /// Plaintext that the reader has not taken.
     plain: LeftOver,
@@ -69,8 +78,10 @@ pub struct TlsStream<IO> {
     is_ended: bool,
     /// Ours is on its way.
     is_closing: bool,
-    /// What came behind bytes that were good: it is told once those are read.
+    /// The socket's error behind bytes that were good: it is told once those are read.
     broken: Option<Box<io::Error>>,
+    /// What came was no good: rustls is not called again, its place in the bytes is lost.
+    failed: Option<Box<RustlsError>>,
 }
 
 impl<IO> fmt::Debug for TlsStream<IO> {
@@ -134,6 +145,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             is_ended: false,
             is_closing: false,
             broken: None,
+            failed: None,
         };
         let mut first = First::default();
         first.keep(&stream.partial);
@@ -157,7 +169,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 }
                 // What is wrong came behind the handshake, in the same breath: it is the reader's.
                 Err(e) if !self.facts().is_handshaking() => {
-                    self.broken = Some(Box::new(failed(e)));
+                    self.failed = Some(Box::new(e));
                     return Poll::Ready(Ok(()));
                 }
                 Err(e) => {
@@ -215,12 +227,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
 
     /// Reads until there is plaintext, which goes to `plain`, or the end; with `once` until anything has come.
     fn poll_more(&mut self, cx: &mut Context<'_>, once: bool, mut plain: impl FnMut(&[u8])) -> Poll<io::Result<()>> {
+        self.still_good()?;
         INCOMING.with_borrow_mut(|scratch| {
             loop {
                 let kept = self.partial.len();
-                let Some((before, room)) = scratch.split_at_mut_checked(kept) else {
-                    // More than rustls leaves unread of a record.
-                    return Poll::Ready(Err(failed(RustlsError::General("a record is too long".to_owned()))));
+                let mut long = Vec::new();
+                // Room for a whole record behind what is kept: a read without any would look like the end.
+                let buffer: &mut [u8] = if kept + RECORD + OVERHEAD <= scratch.len() {
+                    scratch
+                } else {
+                    long.resize(kept + RECORD + OVERHEAD, 0);
+                    &mut long
+                };
+                let most = self.side.peer(FROM_SERVER, FROM_CLIENT);
+                let Some((before, room)) = buffer.split_at_mut_checked(kept).filter(|_| kept < most) else {
+                    let why = format!("a message of the peer's TLS does not end: {} kB of it have come", kept / 1024);
+                    return Poll::Ready(Err(self.fail(RustlsError::General(why))));
                 };
                 before.copy_from_slice(&self.partial);
                 let mut read = ReadBuf::new(room);
@@ -230,36 +252,50 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, Truncated)));
                 }
                 self.partial = Vec::new();
-                let filled = scratch.get_mut(..kept + read).unwrap_or_default();
+                let filled = buffer.get_mut(..kept + read).unwrap_or_default();
                 let mut any = false;
                 let told = |bytes: &[u8]| {
                     any = true;
                     plain(bytes);
                 };
-                let looked = self.side.look(filled, told, &mut self.unsent).map_err(failed);
+                let looked = self.side.look(filled, told, &mut self.unsent);
                 // An alert or the answer to a key update; where the socket is full it goes with the next write.
                 let sent = match self.poll_unsent(cx) {
                     Poll::Ready(sent) => sent,
                     Poll::Pending => Ok(()),
                 };
-                let looked = match looked.and_then(|looked| sent.map(|()| looked)) {
+                let looked = match looked {
                     Ok(looked) => looked,
-                    Err(e) if any => {
-                        self.broken = Some(Box::new(e));
-                        return Poll::Ready(Ok(()));
+                    Err(e) => {
+                        let e = self.fail(e);
+                        return Poll::Ready(if any { Ok(()) } else { Err(e) });
                     }
-                    Err(e) => return Poll::Ready(Err(e)),
                 };
                 let rest = filled.get(looked.consumed..).unwrap_or_default();
                 if !rest.is_empty() && !looked.ended {
                     self.partial = rest.to_vec();
                 }
                 self.is_ended |= looked.ended;
+                match sent {
+                    Err(e) if any => self.broken = Some(Box::new(e)),
+                    Err(e) => return Poll::Ready(Err(e)),
+                    Ok(()) => {}
+                }
                 if any || once || self.is_ended {
                     return Poll::Ready(Ok(()));
                 }
             }
         })
+    }
+
+    fn fail(&mut self, e: RustlsError) -> io::Error {
+        self.failed = Some(Box::new(e.clone()));
+        failed(e)
+    }
+
+    /// Why nothing more is to be had of rustls, where that is so.
+    fn still_good(&self) -> io::Result<()> {
+        self.failed.as_deref().map_or(Ok(()), |e| Err(failed(e.clone())))
     }
 
     /// Encrypts and hands to the socket; what that does not take is kept.
@@ -268,9 +304,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         cx: &mut Context<'_>,
         write: impl Fn(Writing<'_, '_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> io::Result<()> {
+        self.still_good()?;
         OUTGOING.with_borrow_mut(|room| {
             let (plain, out) = (&mut self.plain, &mut self.unsent);
-            let written = self.side.write(room, write, plain, out);
+            let written = self.side.write(room, write, &mut self.partial, plain, out);
             let mut rest = room.get(..written.map_err(failed)?).unwrap_or_default();
             // What an alert or a key update left there goes first.
             while self.unsent.is_empty() && !rest.is_empty() {
@@ -334,7 +371,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         if !this.is_closing {
             ready!(this.poll_unsent(cx))?;
             this.is_closing = true;
-            this.send(cx, |w, room| w.close(room))?;
+            // A connection that failed has ended by its alert.
+            if this.failed.is_none() {
+                this.send(cx, |w, room| w.close(room))?;
+            }
         }
         ready!(this.poll_unsent(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)

@@ -48,6 +48,14 @@ impl Side {
         }
     }
 
+    /// Of these two the one for what the peer is.
+    pub(super) fn peer<T>(&self, server: T, client: T) -> T {
+        match self {
+            Self::Client(_) => server,
+            Self::Server(_) => client,
+        }
+    }
+
     /// Takes whatever whole records there are in `incoming`: see [`look`].
     pub(super) fn look(
         &mut self,
@@ -62,17 +70,18 @@ impl Side {
     }
 
     /// Puts into `room`, which grows where need be, what `write` makes of an open connection; returns its length. What has to be
-    /// sent before that goes to `out`, what was received meanwhile to `plain`.
+    /// sent before that goes to `out`, what was received meanwhile to `plain`. `incoming` is what [`Self::look`] has left.
     pub(super) fn write(
         &mut self,
         room: &mut Vec<u8>,
         write: impl Fn(Writing<'_, '_>, &mut [u8]) -> Result<usize, EncryptError>,
+        incoming: &mut Vec<u8>,
         plain: &mut LeftOver,
         out: &mut LeftOver,
     ) -> Result<usize, RustlsError> {
         match self {
-            Self::Client(c) => encrypted(c, room, |w, room| write(Writing::Client(w), room), plain, out),
-            Self::Server(c) => encrypted(c, room, |w, room| write(Writing::Server(w), room), plain, out),
+            Self::Client(c) => encrypted(c, room, |w, room| write(Writing::Client(w), room), incoming, plain, out),
+            Self::Server(c) => encrypted(c, room, |w, room| write(Writing::Server(w), room), incoming, plain, out),
         }
     }
 }
@@ -187,14 +196,16 @@ fn encrypted<R: Records>(
     connection: &mut R,
     room: &mut Vec<u8>,
     mut write: impl FnMut(&mut WriteTraffic<'_, R::Data>, &mut [u8]) -> Result<usize, EncryptError>,
+    incoming: &mut Vec<u8>,
     plain: &mut LeftOver,
     out: &mut LeftOver,
 ) -> Result<usize, RustlsError> {
+    let mut written = None;
     loop {
-        let UnbufferedStatus { state, .. } = connection.step(&mut []);
+        let UnbufferedStatus { mut discard, state } = connection.step(incoming);
         match state? {
             ConnectionState::WriteTraffic(mut traffic) => match write(&mut traffic, room) {
-                Ok(written) => return Ok(written),
+                Ok(n) => written = Some(n),
                 Err(EncryptError::InsufficientSize(e)) if e.required_size > room.len() => {
                     room.resize(e.required_size, 0);
                 }
@@ -202,13 +213,21 @@ fn encrypted<R: Records>(
             },
             ConnectionState::ReadTraffic(mut traffic) => {
                 while let Some(record) = traffic.next_record() {
-                    plain.push(record?.payload);
+                    let record = record?;
+                    discard += record.discard;
+                    plain.push(record.payload);
                 }
             }
             ConnectionState::EncodeTlsData(mut data) => encode(|room| data.encode(room), out)?,
             ConnectionState::TransmitTlsData(data) => data.done(),
             ConnectionState::PeerClosed => {}
             _ => return Err(RustlsError::General("the connection is closed for writing".to_owned())),
+        }
+        if discard > 0 {
+            incoming.drain(..discard.min(incoming.len()));
+        }
+        if let Some(written) = written {
+            return Ok(written);
         }
     }
 }

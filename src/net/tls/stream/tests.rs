@@ -1,5 +1,6 @@
 //! Against tokio-rustls, which stands on rustls's other, buffered API.
 
+mod forged;
 mod hostile;
 
 use std::sync::Arc;
