@@ -56,6 +56,10 @@ const FROM_SERVER: usize = HANDSHAKE_MOST + RECORD;
 /// a stranger.
 const FROM_CLIENT: usize = SCRATCH;
 
+/// A reader's turn is over after so many reads that brought it no plaintext. tokio's own bound is 128 of a socket's, of which each
+/// may bring a thousand key updates or hundreds of tickets: some milliseconds of work, with this thread's other connections waiting.
+const FRUITLESS: u32 = 4;
+
 thread_local! {
     /// Ciphertext from the socket. Lent to whichever connection of this thread is polled; never held across an await.
     static INCOMING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
@@ -229,7 +233,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     fn poll_more(&mut self, cx: &mut Context<'_>, once: bool, mut plain: impl FnMut(&[u8])) -> Poll<io::Result<()>> {
         self.still_good()?;
         INCOMING.with_borrow_mut(|scratch| {
-            loop {
+            for _ in 0..FRUITLESS {
                 let kept = self.partial.len();
                 let mut long = Vec::new();
                 // Room for a whole record behind what is kept: a read without any would look like the end.
@@ -285,6 +289,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                     return Poll::Ready(Ok(()));
                 }
             }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
     }
 

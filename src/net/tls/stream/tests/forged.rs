@@ -2,6 +2,8 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::{Connection, ConnectionTrafficSecrets};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Wake;
 
 use super::*;
 
@@ -170,4 +172,69 @@ fn what_breaks_into_a_message_of_the_handshake_ends_the_connection_and_no_more()
             ours.shutdown().await.unwrap();
         }
     });
+}
+
+/// A socket that is always readable: each read is full of whole records, of one message each.
+struct Flood {
+    pipe: DuplexStream,
+    forger: Option<(Forger, Vec<u8>)>,
+    reads: u32,
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let Some((forger, message)) = &mut this.forger else { return Pin::new(&mut this.pipe).poll_read(cx, buf) };
+        this.reads += 1;
+        // Somewhere it has to end, or the test would not.
+        while this.reads < 1000 && buf.remaining() > message.len() + OVERHEAD {
+            buf.put_slice(&forger.record(HANDSHAKE, message));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn messages_without_an_end_leave_other_tasks_their_turn() {
+    let (server, client) = configs(BOTH);
+    let (pipe, mut far) = duplex(1 << 20);
+    let mut server = ServerConfig::clone(&server);
+    (server.enable_secret_extraction, server.send_tls13_tickets) = (true, 0);
+    let peer = rustls::ServerConnection::new(server.into()).unwrap();
+    let flood = Flood { pipe, forger: None, reads: 0 };
+    let (ours, forger) =
+        run(async { tokio::join!(TlsStream::connect(client, name(), flood), shake(peer.into(), &mut far)) });
+    let mut ours = ours.unwrap();
+    ours.io.forger = Some((forger, ticket(100)));
+    let wakes = Arc::new(Wakes::default());
+    let waker = Arc::clone(&wakes).into();
+    let mut room = [0; 100];
+    for turn in 1..10 {
+        let read = Pin::new(&mut ours).poll_read(&mut Context::from_waker(&waker), &mut ReadBuf::new(&mut room));
+        assert!(read.is_pending(), "{read:?}");
+        assert_eq!((ours.io.reads, wakes.0.load(Ordering::Relaxed)), (turn * FRUITLESS, turn));
+    }
 }
