@@ -53,6 +53,7 @@ pub use policy::{Dated, Policy, Trust};
 pub use refresh::{Refreshed, Withdrawn};
 pub use refusal::{Reason, Refusal};
 pub use stream::{Broken, TlsStream, Truncated, is_tls_error};
+pub use turns::Turn;
 
 /// Why a TLS configuration could not be built. Every message names the file.
 #[derive(Debug, thiserror::Error)]

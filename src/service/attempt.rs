@@ -242,10 +242,10 @@ async fn connected(
     let (mut last, mut ours) = (None, None);
     for (nth, address) in (1..).zip(addresses) {
         dial.line.connecting(address);
-        let failure = match timeout_at(begun + share * nth, dial.open(node, address)).await {
-            Ok(Ok(opened)) => return Ok(opened),
-            Ok(Err(failure)) => failure,
-            Err(_elapsed) => Failure::Connect(patience.connect),
+        let share = Share { from: Instant::now(), until: begun + share * nth, all: patience.connect };
+        let failure = match dial.open(node, address, &share).await {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => failure,
         };
         if !matches!(failure, Failure::Tls(_)) {
             dial.line.not_connected(address, &failure);
@@ -260,9 +260,58 @@ async fn connected(
     Err(last.or(ours).unwrap_or_else(none))
 }
 
+/// One address's share of the time for the connect.
+struct Share {
+    from: Instant,
+    until: Instant,
+    /// What all addresses have, as the user set it.
+    all: Duration,
+}
+
+impl Share {
+    /// The failure of a handshake that waited so long for its turn and did not end. Where it was left less than half of the time
+    /// it says nothing of the node.
+    fn used_up(&self, waited: Duration) -> Failure {
+        match waited * 2 > self.until - self.from {
+            true => no_turn(waited),
+            false => Failure::Connect(self.all),
+        }
+    }
+}
+
+fn no_turn(waited: Duration) -> Failure {
+    let why = format!("no turn for the TLS handshake within {} ms (max_handshakes)", waited.as_millis());
+    Failure::Local(io::Error::new(io::ErrorKind::ResourceBusy, why))
+}
+
 impl Dial<'_> {
-    /// Connects to one address: the socket, our header, our TLS.
-    async fn open(&self, node: &Node, address: &Endpoint) -> Result<(Stream, Option<Box<Link>>), Failure> {
+    /// Connects to one address within its share: the socket, our header, our TLS.
+    async fn open(
+        &self,
+        node: &Node,
+        address: &Endpoint,
+        share: &Share,
+    ) -> Result<(Stream, Option<Box<Link>>), Failure> {
+        let reaching = timeout_at(share.until, self.reach(address)).await;
+        let stream = reaching.unwrap_or(Err(Failure::Connect(share.all)))?;
+        match (&self.service.connecting, stream) {
+            (Some(connector), Stream::Plain(socket)) => {
+                let host = node.address.host().map_or("", |host| &host.host);
+                let asked = Instant::now();
+                let turn = timeout_at(share.until, connector.turn()).await.map_err(|_| no_turn(asked.elapsed()))?;
+                let waited = turn.waited();
+                let opening = Box::pin(secure::connect(self.service, connector, turn, host, socket, self.line));
+                match timeout_at(share.until, opening).await {
+                    Ok(opened) => opened.map(|(stream, link)| (stream, Some(link))).map_err(Failure::Tls),
+                    Err(_elapsed) => Err(share.used_up(waited)),
+                }
+            }
+            (_, stream) => Ok((stream, None)),
+        }
+    }
+
+    /// The socket and our header.
+    async fn reach(&self, address: &Endpoint) -> Result<Stream, Failure> {
         let mut stream = match connect(address, self.from).await {
             Ok(stream) => stream,
             Err(e) if is_local_shortage(&e) => return Err(Failure::Local(e)),
@@ -274,14 +323,7 @@ impl Dial<'_> {
         if !self.header.is_empty() {
             stream.write_all(&self.header).await.map_err(lost)?;
         }
-        match (&self.service.connecting, stream) {
-            (Some(connector), Stream::Plain(socket)) => {
-                let host = node.address.host().map_or("", |host| &host.host);
-                let opened = Box::pin(secure::connect(self.service, connector, host, socket, self.line)).await;
-                opened.map(|(stream, link)| (stream, Some(link))).map_err(Failure::Tls)
-            }
-            (_, stream) => Ok((stream, None)),
-        }
+        Ok(stream)
     }
 }
 

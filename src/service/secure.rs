@@ -9,7 +9,9 @@ use super::refuse::part;
 use super::tunnel::Line;
 use super::welcome::TurnedAway;
 use crate::config::Service as Settings;
-use crate::net::tls::{Accepted, Acceptor, Admitted, Agreed, Connected, Connector, HandshakeError, Pick, Refused};
+use crate::net::tls::{
+    Accepted, Acceptor, Admitted, Agreed, Connected, Connector, HandshakeError, Pick, Refused, Turn,
+};
 use crate::net::{Plain, Side, Stream};
 use crate::telemetry::{Rejection, TlsResult, access};
 
@@ -118,17 +120,18 @@ pub(super) async fn accept(
     Ok(Entered { link: Link::new(&agreed, peer), stream: stream.into(), instead })
 }
 
-/// The client's handshake with a far end, its word on our certificate included. The caller has a deadline.
+/// The client's handshake with a far end, its word on our certificate included. The caller has a deadline, and waited for the turn.
 pub(super) async fn connect(
     service: &Service,
     connector: &Connector,
+    turn: Turn<'_>,
     host: &str,
     socket: Plain,
     line: Line,
 ) -> Result<(Stream, Box<Link>), HandshakeError> {
     // Where this future is dropped that is by its deadline.
-    let mut count = Counted { service, begun: Instant::now(), line, result: TlsResult::Timeout };
-    match connector.connect(host, socket).await {
+    let mut count = Counted { service, begun: turn.asked(), line, result: TlsResult::Timeout };
+    match connector.connect(turn, host, socket).await {
         Ok(Connected { stream, peer, agreed }) => {
             count.result = TlsResult::Ok;
             line.secured("connected", &agreed, Some(&peer));

@@ -159,7 +159,7 @@ impl Acceptor {
         let slot = Slot::new(None, self.tolerant);
         // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
         let handshake = Box::pin(TlsStream::accept(Arc::clone(&self.config), io, hello));
-        let done = self.handshakes.run(SLOT.scope(slot.clone(), handshake)).await;
+        let done = self.handshakes.turn().await.run(SLOT.scope(slot.clone(), handshake)).await;
         let verdict = slot.take();
         let stream = match done {
             Ok(stream) => stream,

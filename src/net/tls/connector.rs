@@ -21,7 +21,7 @@ use super::policy::Policy;
 use super::provider::{provider, versions};
 use super::refresh::Refreshed;
 use super::stream::TlsStream;
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use super::verifier::{SLOT, Slot, Verifier};
 use crate::config::{TlsConnect, TlsVersion};
 
@@ -102,13 +102,19 @@ impl Connector {
         }))
     }
 
+    /// Waits for one of the `max_handshakes` turns that all targets share. A wait that is too long is a shortage of ours, and no
+    /// target's fault.
+    pub async fn turn(&self) -> Turn<'_> {
+        self.handshakes.turn().await
+    }
+
     /// Performs the handshake. `host` is the target's name or address as the user wrote it: what is asked for and what the
     /// certificate has to be for, unless the configuration says otherwise. It is the caller's to bound it in time.
     ///
     /// With TLS 1.3 a client is done before the server has judged its certificate, or that it has none. Where the server asked, this waits for
     /// its first word (a ticket, or a byte) before it calls the connection good, for as long as an answer may take and at most 2 s:
     /// a refusal is then an error here, before anything was sent, and another target can be tried.
-    pub async fn connect<IO>(&self, host: &str, io: IO) -> Result<Connected<IO>, HandshakeError>
+    pub async fn connect<IO>(&self, turn: Turn<'_>, host: &str, io: IO) -> Result<Connected<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -127,7 +133,7 @@ impl Connector {
         let begun = Instant::now();
         // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
         let handshake = Box::pin(TlsStream::connect(Arc::clone(&self.config), name, io));
-        let done = self.handshakes.run(SLOT.scope(slot.clone(), handshake)).await;
+        let done = turn.run(SLOT.scope(slot.clone(), handshake)).await;
         let verdict = slot.take();
         let mut stream = match done {
             Ok(stream) => stream,

@@ -226,10 +226,18 @@ fn connecting(identity: Option<Identity>, peer: PeerRules) -> TlsConnect {
 
 type Outcome = (Result<Accepted<UnixStream>, HandshakeError>, Result<Connected<UnixStream>, HandshakeError>);
 
+/// The handshake of the connecting end, in its turn.
+async fn connect<IO>(connector: &Connector, host: &str, io: IO) -> Result<Connected<IO>, HandshakeError>
+where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    connector.connect(connector.turn().await, host, io).await
+}
+
 /// A handshake of the two: what either end makes of it.
 async fn shake(acceptor: &Arc<Acceptor>, connector: &Arc<Connector>, host: &str) -> Outcome {
     let (left, right) = UnixStream::pair().unwrap();
-    let (accepted, connected) = tokio::join!(acceptor.accept(left), connector.connect(host, right));
+    let (accepted, connected) = tokio::join!(acceptor.accept(left), connect(connector, host, right));
     (accepted.map_err(|refused| refused.error), connected)
 }
 

@@ -97,6 +97,20 @@ fn a_nodes_end_without_close_notify_is_a_truncation_and_its_client_is_reset() {
     assert!(event["detail"].as_str().unwrap().contains("without close_notify"), "{event}");
 }
 
+/// One that takes connections and says nothing holds up the handshakes of others: theirs is no failure of any node then.
+#[test]
+fn a_handshake_that_gets_no_turn_in_time_is_a_shortage_of_ours() {
+    let site = Site::new();
+    let silent = TcpListener::bind(local(0)).unwrap();
+    let lines = "connect_timeout = \"500ms\"\nqueue_timeout = \"20s\"";
+    let (accept, section) = service("s", &[silent.local_addr().unwrap()], lines);
+    let galeway = galeway(&(section + &site.connecting("s", None, "max_handshakes = 1")));
+    let _waiting: Vec<_> = (0..8).map(|_| tcp(accept)).collect();
+    let attempts = |result| galeway.metric("galeway_connect_attempts_total", &[("service", "s"), ("result", result)]);
+    until(LONG, "one that got no turn", || (attempts("local") >= 4.0).then_some(()));
+    assert!(attempts("timeout") >= 1.0, "the one that had it");
+}
+
 /// The middle of a record: what was decrypted before goes on, and the rest is a truncation all the same.
 #[test]
 fn a_record_that_is_cut_in_the_middle_is_a_truncation() {

@@ -183,7 +183,7 @@ async fn what_is_not_tls_is_called_by_its_name() {
         assert_eq!((error.result(), error.to_string()), ("not_tls", format!("the client does not speak TLS: {name}")));
         let (left, mut right) = UnixStream::pair().unwrap();
         right.write_all(bytes).await.unwrap();
-        let error = connector.connect("db1.example.org", left).await.unwrap_err();
+        let error = connect(&connector, "db1.example.org", left).await.unwrap_err();
         assert_eq!((error.result(), error.to_string()), ("not_tls", format!("the server does not speak TLS: {name}")));
     }
     let (left, right) = UnixStream::pair().unwrap();
@@ -256,7 +256,7 @@ async fn the_name_a_client_asks_for_picks_the_end_it_gets() {
         let (left, right) = UnixStream::pair().unwrap();
         let mut pick = |name: &str| (name == "db2.example.org").then(|| second.clone());
         let (accepted, connected) =
-            tokio::join!(first.accept_with(left, Some(&mut pick)), connector.connect(host, right));
+            tokio::join!(first.accept_with(left, Some(&mut pick)), connect(&connector, host, right));
         assert_eq!(connected.unwrap().peer.subject(), format!("/O=Galeway/CN={host}"));
         assert!(accepted.is_ok());
     }
@@ -298,7 +298,7 @@ async fn a_server_that_closes_right_after_the_handshake_is_told_with_the_likely_
         let connector = Connector::new(&TlsConnect { identity, ..m.connect.clone() }).unwrap();
         let (left, right) = UnixStream::pair().unwrap();
         let accept = async { drop(acceptor.accept(left).await.unwrap()) };
-        let ((), connected) = tokio::join!(accept, connector.connect("db1.example.org", right));
+        let ((), connected) = tokio::join!(accept, connect(&connector, "db1.example.org", right));
         let error = connected.unwrap_err();
         assert_eq!(error.result(), "closed");
         assert_eq!(

@@ -120,14 +120,14 @@ async fn a_server_of_openssl_lets_us_in_or_its_refusal_is_heard_before_a_byte_is
     for more in ["", " -num_tickets 0"] {
         let (mut server, port) = server(&dir, more).await;
         let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let mut connected = end("client").unwrap().connect("db1.example.org", tcp).await.unwrap();
+        let mut connected = connect(&end("client").unwrap(), "db1.example.org", tcp).await.unwrap();
         assert_eq!(connected.peer.subject(), "/O=Galeway/CN=db1.example.org");
         connected.stream.write_all(b"ping\n").await.unwrap();
         connected.stream.flush().await.unwrap();
         assert_eq!(Running::printed(server.0.stdout.take().unwrap(), 5).await, "ping\n");
         drop(connected);
         let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let error = end("foreign").unwrap().connect("db1.example.org", tcp).await.unwrap_err();
+        let error = connect(&end("foreign").unwrap(), "db1.example.org", tcp).await.unwrap_err();
         assert_eq!(error.to_string(), "the peer rejected our certificate (alert unknown_ca): its log says why");
     }
 }
