@@ -154,7 +154,7 @@ impl Connector {
             match tokio::time::timeout(patience, stream.first_word()).await {
                 // A server that sends no ticket and lets its client speak first says nothing yet.
                 Err(_) | Ok(Ok(())) => {}
-                Ok(Err(e)) => return Err(self.ours.error(e, &[], None)),
+                Ok(Err(e)) => return Err(self.ours.error_after(e)),
             }
         }
         Ok(Connected { stream, peer, agreed })

@@ -9,7 +9,6 @@ use rustls::{
 
 use super::refusal::{Reason, Refusal};
 use super::remedy;
-use super::stream::Truncated;
 use crate::config::{Dialect, TlsProtocol, TlsVersion};
 
 /// Why a TLS handshake failed, and whose doing it was.
@@ -101,13 +100,6 @@ impl Ours {
         }
         let Some(inner) = e.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()) else {
             return match e.kind() {
-                // With TLS 1.3 a server judges our certificate after we are done; not every one says so with an alert.
-                io::ErrorKind::UnexpectedEof if e.get_ref().is_some_and(|inner| inner.is::<Truncated>()) => {
-                    HandshakeError::Closed(format!(
-                        "the {peer} closed the connection right after the TLS handshake, without an alert: most likely it \
-                         refused our certificate, or that we showed none (cert, key); its log says why"
-                    ))
-                }
                 io::ErrorKind::UnexpectedEof if first.is_empty() => {
                     HandshakeError::Closed(format!("the {peer} closed the connection before it sent a byte of TLS"))
                 }
@@ -148,6 +140,22 @@ impl Ours {
             RustlsError::InvalidCertificate(why) => HandshakeError::Certificate(certificate_words(why)),
             other => HandshakeError::Failed(other.to_string()),
         }
+    }
+
+    /// The error in words, where our side of the handshake was done. With TLS 1.3 a server judges our certificate after that; not
+    /// every one says so with an alert, and a reset overtakes those that are said.
+    pub(super) fn error_after(&self, e: io::Error) -> HandshakeError {
+        let peer = self.peer;
+        let how = match e.kind() {
+            io::ErrorKind::UnexpectedEof => "closed",
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => "reset",
+            _ if e.get_ref().is_some_and(|inner| inner.is::<RustlsError>()) => return self.error(e, &[], None),
+            _ => return HandshakeError::Io(format!("the connection broke right after the TLS handshake: {e}")),
+        };
+        HandshakeError::Closed(format!(
+            "the {peer} {how} the connection right after the TLS handshake, without an alert: most likely it refused our \
+             certificate, or that we showed none (cert, key); its log says why"
+        ))
     }
 
     /// The error, where the far end's first bytes are no record of TLS: that starts with its type, 20 to 23, and the version's 3.

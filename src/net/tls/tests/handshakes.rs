@@ -306,5 +306,21 @@ async fn a_server_that_closes_right_after_the_handshake_is_told_with_the_likely_
             "the server closed the connection right after the TLS handshake, without an alert: most likely it refused our \
              certificate, or that we showed none (cert, key); its log says why"
         );
+        // By a reset, as where something of ours lies unread.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let accept = async {
+            let (socket, _) = listener.accept().await.unwrap();
+            let accepted = acceptor.accept(socket).await.unwrap();
+            accepted.get_ref().0.set_zero_linger().unwrap();
+        };
+        let socket = tokio::net::TcpStream::connect(at).await.unwrap();
+        let ((), connected) = tokio::join!(accept, connect(&connector, "db1.example.org", socket));
+        let error = connected.unwrap_err();
+        assert_eq!(error.result(), "closed");
+        assert!(
+            error.to_string().starts_with("the server reset the connection right after the TLS handshake"),
+            "{error}"
+        );
     }
 }
