@@ -36,6 +36,7 @@ mod refresh;
 mod refusal;
 mod remedy;
 mod rules;
+mod sessions;
 mod store;
 mod stream;
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::provider::{provider, versions};
 use super::refresh::Refreshed;
 use super::refusal::{Reason, Refusal};
 use super::remedy;
+use super::sessions::Sessions;
 use super::stream::TlsStream;
 use super::turns::Turns;
 use super::verifier::{SLOT, Slot, Verifier};
@@ -185,9 +186,11 @@ impl Acceptor {
             }
             None => (None, None),
         };
-        // rustls refused it already unless told otherwise; this holds whatever it was told.
+        // rustls refused it already unless told otherwise, and see `Sessions`; this holds whatever those were told, and where a
+        // change came in between. The handshake is done, and of alerts rustls sends none at our word but close_notify.
         if let Some(refusal) = refused.clone().filter(|_| !self.tolerant) {
-            return Err(Refused { error: HandshakeError::Certificate(refusal), io: None });
+            let io = Some(stream.close().await);
+            return Err(Refused { error: HandshakeError::Certificate(refusal), io });
         }
         Ok(Accepted { stream, peer, refused, agreed })
     }
@@ -294,9 +297,8 @@ fn config(
     let algorithms = provider.signature_verification_algorithms;
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(&settings.protocol))?;
-    let asks = peers.is_some();
-    let mutual = asks && !(settings.resumption && settings.resumption_with_certificates);
-    let builder = match peers {
+    let mutual = peers.is_some() && !(settings.resumption && settings.resumption_with_certificates);
+    let builder = match peers.clone() {
         Some(peers) => builder.with_client_cert_verifier(Arc::new(Verifier { peers, algorithms, mandatory })),
         None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
     };
@@ -305,10 +307,10 @@ fn config(
     (config.session_storage, config.send_tls13_tickets) = match (mutual, settings.resumption) {
         // A resumed session is not asked for its certificate again; that it resumes nothing, see `Token`.
         (true, _) => (Arc::new(NoServerSessionStorage {}) as _, 1),
-        (false, true) => {
-            let most = if asks { RESUMABLE_WITH_CERTIFICATES } else { RESUMABLE };
-            (ServerSessionMemoryCache::new(most) as _, 2)
-        }
+        (false, true) => match peers {
+            Some(peers) => (Sessions::new(RESUMABLE_WITH_CERTIFICATES, peers) as _, 2),
+            None => (ServerSessionMemoryCache::new(RESUMABLE) as _, 2),
+        },
         (false, false) => (Arc::new(NoServerSessionStorage {}) as _, 0),
     };
     if mutual {

@@ -204,6 +204,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         }
     }
 
+    /// Sends close_notify as far as that can be done at once. What is left to be said on the socket is the caller's.
+    pub(super) async fn close(mut self) -> IO {
+        let once = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self).poll_shutdown(cx)));
+        // One try: whoever does not read is not waited for.
+        let _ = once.await;
+        self.io
+    }
+
     /// Hands to the socket what it has not taken yet.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {

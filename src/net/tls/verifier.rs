@@ -34,6 +34,8 @@ pub(super) struct Slot {
     /// Whether the far end asked for our certificate.
     asked: AtomicBool,
     verdict: Mutex<Option<Result<Admitted, Refusal>>>,
+    /// Who began the session that the client offers to resume. Whether it is resumed is the handshake's to say.
+    offered: Mutex<Option<Admitted>>,
 }
 
 impl Slot {
@@ -45,6 +47,20 @@ impl Slot {
     pub(super) fn ask() {
         // Outside of a handshake of ours there is nobody to tell.
         let _ = SLOT.try_with(|slot| slot.asked.store(true, Ordering::Relaxed));
+    }
+
+    /// A session of this client's is offered again.
+    pub(super) fn resume(began: Admitted) {
+        let _ = SLOT.try_with(|slot| *slot.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(began));
+    }
+
+    /// Whose session is to be kept: the client's of a full handshake, else the one who began it.
+    pub(super) fn shown() -> Option<Admitted> {
+        let of = |slot: &Arc<Self>| match slot.verdict.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(verdict) => verdict.as_ref().ok().cloned(),
+            None => slot.offered.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        SLOT.try_with(of).ok().flatten()
     }
 
     pub(super) fn was_asked(&self) -> bool {

@@ -232,6 +232,34 @@ async fn a_session_that_is_resumed_has_its_certificate_judged_again() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_no_longer_let_in_hears_so_by_an_alert_where_it_would_resume_too() {
+    for (min_version, max_version) in [(TlsVersion::V13, TlsVersion::V13), (TlsVersion::V12, TlsVersion::V12)] {
+        let m = mutual();
+        let protocol = TlsProtocol { min_version, max_version, ..protocol() };
+        let accept = TlsAccept { resumption_with_certificates: true, protocol: protocol.clone(), ..m.accept.clone() };
+        let acceptor = Acceptor::new(&accept).unwrap();
+        let connector = Connector::new(&TlsConnect { protocol, ..m.connect.clone() }).unwrap();
+        let mut resumed = Vec::new();
+        for _ in 0..3 {
+            let (accepted, connected) = shake(&acceptor, &connector, "db1.example.org").await;
+            let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
+            assert_eq!(accepted.peer.unwrap().subject(), "/O=Galeway/CN=client");
+            accepted.stream.write_all(b"x").await.unwrap();
+            accepted.stream.flush().await.unwrap();
+            connected.stream.read_exact(&mut [0]).await.unwrap();
+            resumed.push(accepted.agreed.resumed);
+        }
+        assert_eq!(resumed, [false, true, true]);
+        // The server's own CA is read by the client alone, which does not look again.
+        m.dir.write("ca.pem", Ca::root("other").pem);
+        assert!(!acceptor.reload().reloaded.is_empty());
+        let (server, client) = words(&acceptor, &connector, "db1.example.org").await;
+        assert!(server.contains("its issuer /O=Galeway/CN=ca is not in"), "{server}");
+        assert_eq!(client, "the peer rejected our certificate (alert unknown_ca): its log says why");
+    }
+}
+
+#[tokio::test]
 async fn a_tolerant_end_hands_over_whom_it_would_refuse() {
     let m = mutual();
     let tolerant = Acceptor::tolerant(&m.accept).unwrap();
