@@ -17,7 +17,7 @@ pub enum AttemptResult {
     Garbage,
     /// Another error of the network.
     Error,
-    /// We had no descriptor, port or memory.
+    /// We had no descriptor, port, memory or turn for a TLS handshake.
     Local,
     /// The node's verdict changed meanwhile.
     Withdrawn,
