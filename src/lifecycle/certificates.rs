@@ -87,9 +87,8 @@ impl Secured {
 
     fn publish(&self) {
         let accepting = self.accepting.iter().flat_map(|a| a.expiries());
-        for (file, at) in accepting.chain(self.connecting.iter().flat_map(|c| c.expiries())) {
-            self.metrics.expires(&file.display().to_string(), at);
-        }
+        let all = accepting.chain(self.connecting.iter().flat_map(|c| c.expiries()));
+        self.metrics.expires(all.map(|(file, at)| (file.display().to_string(), at)));
     }
 
     fn tell(&self, found: &Refreshed, remind: bool) {

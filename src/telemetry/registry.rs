@@ -1,9 +1,10 @@
 //! One instance's metrics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::formatting::sanitize_label_value;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::names::{self, Kind, Metric};
@@ -95,6 +96,16 @@ impl Registry {
         }
     }
 
+    /// A single series is not shown from now on, as [`Self::forget`] does it with those of a node.
+    pub fn hide(&self, metric: Metric, labels: &[(&'static str, &str)]) {
+        self.gone().single.insert(series(metric, labels));
+    }
+
+    /// Takes that back.
+    pub fn unhide(&self, metric: Metric, labels: &[(&'static str, &str)]) {
+        self.gone().single.remove(&series(metric, labels));
+    }
+
     fn gone(&self) -> MutexGuard<'_, Gone> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,13 +114,14 @@ impl Registry {
     pub fn render(&self) -> String {
         let text = self.handle.render();
         let gone = self.gone();
-        if gone.hidden.is_empty() {
+        if gone.hidden.is_empty() && gone.single.is_empty() {
             return text;
         }
         // One look a line, however many nodes have gone.
         let is_shown = |line: &&str| {
             let hidden = node_label(line).and_then(|label| gone.hidden.get(label));
-            !hidden.is_some_and(|by| by.iter().any(|label| line.contains(label)))
+            let single = line.rsplit_once(' ').is_some_and(|(series, _)| gone.single.contains(series));
+            !single && !hidden.is_some_and(|by| by.iter().any(|label| line.contains(label)))
         };
         text.split_inclusive('\n').filter(is_shown).collect()
     }
@@ -127,6 +139,8 @@ struct Gone {
     services: Vec<(String, String)>,
     /// Labels, as a series shows them: of each node that is gone, those beside which its own is hidden.
     hidden: HashMap<String, Vec<String>>,
+    /// Whole series, as they are shown.
+    single: HashSet<String>,
 }
 
 impl Gone {
@@ -138,6 +152,13 @@ impl Gone {
             self.services.iter().filter(|(_, of)| of == cluster).map(|(service, _)| label("service", service));
         (label("node", node), std::iter::once(label("cluster", cluster)).chain(services).collect())
     }
+}
+
+/// A series as it is shown, without its value.
+fn series(metric: Metric, labels: &[(&'static str, &str)]) -> String {
+    let labels: Vec<_> =
+        labels.iter().map(|(key, value)| format!("{key}=\"{}\"", sanitize_label_value(value))).collect();
+    format!("{}{{{}}}", metric.name, labels.join(","))
 }
 
 /// The label of a series that names a node, `node="…"`.

@@ -1,6 +1,6 @@
 //! What a service counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -33,6 +33,8 @@ pub struct ServiceMetrics {
     routes: Mutex<HashMap<Arc<str>, Arc<RouteMetrics>>>,
     /// Of a service with TLS.
     tls: OnceLock<TlsMetrics>,
+    /// Files whose end is shown.
+    expiring: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl ServiceMetrics {
             handles,
             routes: Mutex::new(HashMap::new()),
             tls: OnceLock::new(),
+            expiring: Mutex::default(),
             service,
         }
     }
@@ -153,10 +156,24 @@ impl ServiceMetrics {
         }
     }
 
-    /// Tells when what `file` holds is out of date, in seconds since 1970.
-    pub fn expires(&self, file: &str, at: i64) {
-        let labels = [("service", &*self.service), ("file", file)];
-        self.registry.gauge(names::TLS_EXPIRY, &labels).set(at as f64);
+    /// Tells when what each file holds is out of date, in seconds since 1970. The series of files that were told of before and
+    /// are not among them vanish.
+    pub fn expires(&self, files: impl IntoIterator<Item = (String, i64)>) {
+        let mut now: BTreeMap<String, i64> = BTreeMap::new();
+        for (file, at) in files {
+            let first = now.entry(file).or_insert(at);
+            *first = at.min(*first);
+        }
+        let mut told = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in told.iter().filter(|file| !now.contains_key(*file)) {
+            self.registry.hide(names::TLS_EXPIRY, &[("service", &self.service), ("file", gone)]);
+        }
+        for (file, at) in &now {
+            let labels = [("service", &*self.service), ("file", file)];
+            self.registry.gauge(names::TLS_EXPIRY, &labels).set(*at as f64);
+            self.registry.unhide(names::TLS_EXPIRY, &labels);
+        }
+        *told = now.into_keys().collect();
     }
 
     /// Copies the numbers into the metrics.
@@ -290,5 +307,33 @@ impl Drop for ActiveRoute {
         if let Some((_, c)) = self.route.closed.iter().find(|(r, _)| *r == self.reason) {
             c.increment(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_file_that_is_gone_vanishes_and_comes_back_with_it() {
+        let registry = Registry::new();
+        let (one, other) = ["s", "other"].map(|name| ServiceMetrics::new(&registry, name.into())).into();
+        let told = |metrics: &ServiceMetrics, files: &[(&str, i64)]| {
+            metrics.expires(files.iter().map(|(file, at)| ((*file).to_owned(), *at)));
+        };
+        let shown = |service: &str, file: &str, at: i64| {
+            let line = format!("{}{{service=\"{service}\",file=\"{file}\"}} {at}\n", names::TLS_EXPIRY.name);
+            registry.render().contains(&line)
+        };
+        let odd = "/b \"c\\d\"";
+        told(&one, &[("/a", 5), ("/a b", 7), ("/a", 6), (odd, 8)]);
+        told(&other, &[("/a", 5)]);
+        let escaped = r#"/b \"c\\d\""#;
+        assert!(shown("s", "/a", 5) && shown("s", "/a b", 7) && shown("s", escaped, 8), "{}", registry.render());
+        told(&one, &[("/a b", 7)]);
+        assert!(!shown("s", "/a", 5) && !shown("s", escaped, 8), "{}", registry.render());
+        assert!(shown("s", "/a b", 7) && shown("other", "/a", 5), "{}", registry.render());
+        told(&one, &[("/a", 9)]);
+        assert!(shown("s", "/a", 9) && !shown("s", "/a b", 7), "{}", registry.render());
     }
 }
