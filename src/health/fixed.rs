@@ -113,8 +113,8 @@ async fn run(all: Arc<Targets>, index: usize) {
                         Check::NotMade(why) => why,
                         other => super::seen::error_of(&other).unwrap_or_default(),
                     };
-                    tracing::warn!(service = %all.service, target = %spec.address, why, "a target's name does not resolve: \
-                        where it led last stays");
+                    let rest = unresolved(all.is_known(index));
+                    tracing::warn!(service = %all.service, target = %spec.address, why, "a target's name does not resolve: {rest}");
                 }
                 Err(_) => {}
             }
@@ -122,7 +122,7 @@ async fn run(all: Arc<Targets>, index: usize) {
         if std::mem::take(&mut first) {
             all.asked.send_modify(|names| *names += 1);
         }
-        let pause = if all.places.borrow().get(index).is_some_and(Option::is_some) { AGAIN } else { PAUSE };
+        let pause = if all.is_known(index) { AGAIN } else { PAUSE };
         tokio::select! {
             () = sleep_until(begun + pause) => {}
             () = node.look.notified() => {
@@ -140,7 +140,17 @@ async fn run(all: Arc<Targets>, index: usize) {
     }
 }
 
+/// What becomes of a target whose name does not resolve (any more).
+fn unresolved(known: bool) -> &'static str {
+    if known { "where it led last stays" } else { "nobody is sent there until it does" }
+}
+
 impl Targets {
+    /// Whether it is known where the target is.
+    fn is_known(&self, index: usize) -> bool {
+        self.places.borrow().get(index).is_some_and(Option::is_some)
+    }
+
     fn found(&self, index: usize, addresses: Arc<[Endpoint]>) {
         let changed = self.places.send_if_modified(|places| match places.get_mut(index) {
             Some(place) if place.as_ref() != Some(&addresses) => {
@@ -210,6 +220,14 @@ mod tests {
         let mut news = pool.subscribe();
         tokio::time::timeout(PAUSE * 2, news.changed()).await.unwrap().unwrap();
         assert_eq!(first(&pool.load()), Some(0), "whoever waits hears of it");
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_name_that_does_not_resolve_is_true() {
+        let fixed = fixed(&["nowhere.invalid:1"]);
+        assert_eq!(unresolved(fixed.all.is_known(0)), "nobody is sent there until it does");
+        fixed.all.found(0, Arc::from([literal(&"127.0.0.1:1".parse().map(Place::Host).unwrap()).unwrap()]));
+        assert_eq!(unresolved(fixed.all.is_known(0)), "where it led last stays");
     }
 
     #[tokio::test]
