@@ -42,6 +42,8 @@ pub(super) struct Sections {
     /// What stood before the first section.
     pub(super) defaults: Settings,
     pub(super) sections: Vec<Settings>,
+    /// A line that may have been meant for a section's is wrong.
+    pub(super) incomplete: bool,
 }
 
 /// Reads and checks a stunnel.conf.
@@ -120,7 +122,7 @@ fn read(text: &str, file: &Path, world: &World<'_>, notes: &mut Notes) -> Sectio
         bytes: 0,
         depth: 0,
         remarks: Vec::new(),
-        out: Sections { global: Global::default(), defaults: Settings::new(), sections: Vec::new() },
+        out: Sections { global: Global::default(), defaults: Settings::new(), sections: Vec::new(), incomplete: false },
     };
     reader.file(file, text);
     reader.out
@@ -196,7 +198,12 @@ impl Reader<'_, '_> {
     }
 
     fn broken(&mut self, file: usize, line: Piece<'_>) {
-        let help = if line.text.starts_with('[') {
+        let is_header = line.text.starts_with('[');
+        self.out.incomplete |= is_header;
+        if let Some(option) = line.text.split(lines::blank).next().and_then(options::known) {
+            self.current().wrong.push(option.name);
+        }
+        let help = if is_header {
             "a section's line ends with `]`; a comment is a line of its own"
         } else {
             "write NAME = VALUE, [SECTION], or a comment that begins with ; or #"
@@ -204,7 +211,22 @@ impl Reader<'_, '_> {
         self.notes.error(At { file, span: line.span }, "no `=` stands here", help);
     }
 
+    /// What lines are about here: a section, or before the first the defaults of all.
+    fn current(&mut self) -> &mut Settings {
+        self.out.sections.last_mut().unwrap_or(&mut self.out.defaults)
+    }
+
     fn option(&mut self, file: usize, name: Piece<'_>, value: Piece<'_>) {
+        let errors = self.notes.errors();
+        self.one_option(file, name, value);
+        if self.notes.errors() > errors {
+            let meant = options::known(name.text).map(|option| option.name).or_else(|| options::meant(name.text));
+            let wrong = meant.into_iter().chain(traps::second(value));
+            self.current().wrong.extend(wrong);
+        }
+    }
+
+    fn one_option(&mut self, file: usize, name: Piece<'_>, value: Piece<'_>) {
         self.remarks.clear();
         let name_at = At { file, span: name.span };
         let Some(option) = options::known(name.text) else {

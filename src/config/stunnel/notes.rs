@@ -19,6 +19,7 @@ pub(super) struct At {
 #[derive(Default)]
 pub(super) struct Notes {
     files: Vec<Read>,
+    errors: usize,
 }
 
 struct Read {
@@ -59,11 +60,17 @@ impl Notes {
     }
 
     pub(super) fn error(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
+        self.errors += 1;
         self.note(Severity::Error, at, message.into(), help.into());
     }
 
     pub(super) fn warning(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
         self.note(Severity::Warning, at, message.into(), help.into());
+    }
+
+    /// How many errors there have been.
+    pub(super) fn errors(&self) -> usize {
+        self.errors
     }
 
     pub(super) fn malformed(&mut self, at: At, malformed: Malformed) {

@@ -45,7 +45,7 @@ impl Whole<'_> {
 /// returned is of no use.
 pub(super) fn resolve(sections: &Sections, world: &World<'_>, notes: &mut Notes) -> (Config, Launch) {
     let whole = Whole { sections, world };
-    if sections.sections.is_empty() {
+    if sections.sections.is_empty() && !sections.incomplete {
         let help =
             "write [NAME] before the options of the service, with accept = [HOST:]PORT and connect = [HOST:]PORT";
         let start = At { file: 0, span: (0..0).into() };
@@ -61,7 +61,7 @@ pub(super) fn resolve(sections: &Sections, world: &World<'_>, notes: &mut Notes)
         list.push(Arc::new(service));
         extras.insert(Arc::clone(name), extra);
     }
-    virtual_hosts(&sections.sections, &names, &mut extras, notes);
+    virtual_hosts(sections, &names, &mut extras, notes);
     let process = process(&whole);
     let launch = launch(&whole, hidden, extras);
     let admin = Admin { listen: None, socket: None, ..Admin::default() };
@@ -102,18 +102,19 @@ fn section(
     notes: &mut Notes,
 ) -> Option<(Service, ServiceExtras)> {
     let header = settings.header;
+    let wrong = |options: &[&str]| settings.is_wrong(options);
     let hidden = !settings.client && !settings.sni.is_empty();
     let [accepts, connects] = settings.ends;
     let runs_nothing = exec(whole, settings, hidden, notes);
-    if !accepts && !hidden {
+    if !accepts && !hidden && !wrong(&["accept", "sni"]) {
         let help = "write accept = [HOST:]PORT; without a host every address of this one is listened on";
         notes.error(header, ends(name, "accept"), help);
     }
-    if let Some(accept) = settings.accept.first().filter(|_| hidden) {
+    if let Some(accept) = settings.accept.first().filter(|_| hidden && !wrong(&["client"])) {
         let help = "it is reached by the accept of the service that `sni` names; take one of the two out";
         notes.error(accept.at, format!("section {} has both `accept` and `sni`", quote(name)), help);
     }
-    if !connects && !runs_nothing {
+    if !connects && !runs_nothing && !wrong(&["connect", "exec", "redirect"]) {
         let help = "write connect = [HOST:]PORT, once for each target";
         notes.error(header, ends(name, "connect"), help);
     }
@@ -240,7 +241,7 @@ fn redirect(settings: &Settings, notes: &mut Notes) {
     if settings.client {
         let help = "take it out: on the connecting side there is no client whose certificate could be refused";
         notes.error(first.at, "`redirect` is for sections that accept TLS", help);
-    } else if !settings.verify.looks() {
+    } else if !settings.verify.looks() && !settings.is_verify_wrong() && !settings.is_wrong(&["client"]) {
         let help = "write verifyChain = yes or verifyPeer = yes with it";
         notes.error(first.at, "`redirect` is never used: no client's certificate is looked at", help);
     }
@@ -248,14 +249,15 @@ fn redirect(settings: &Settings, notes: &mut Notes) {
 
 /// Ties the sections with `sni = SERVICE:PATTERN` to their services.
 fn virtual_hosts(
-    sections: &[Settings],
+    whole: &Sections,
     names: &[Arc<str>],
     extras: &mut BTreeMap<Arc<str>, ServiceExtras>,
     notes: &mut Notes,
 ) {
-    for (settings, name) in sections.iter().zip(names).filter(|(settings, _)| !settings.client) {
+    let named = whole.sections.iter().zip(names);
+    for (settings, name) in named.filter(|(settings, _)| !settings.client && !settings.is_wrong(&["client"])) {
         for written in &settings.sni {
-            if let Some((primary, pattern)) = host(sections, written, notes)
+            if let Some((primary, pattern)) = host(whole, written, notes)
                 && let Some(extra) = extras.get_mut(&primary)
             {
                 extra.hosts.push(VirtualHost { pattern, service: Arc::clone(name) });
@@ -265,7 +267,8 @@ fn virtual_hosts(
 }
 
 /// The service and the pattern of one `sni`.
-fn host(sections: &[Settings], written: &Written<String>, notes: &mut Notes) -> Option<(Arc<str>, Arc<str>)> {
+fn host(whole: &Sections, written: &Written<String>, notes: &mut Notes) -> Option<(Arc<str>, Arc<str>)> {
+    let sections = &whole.sections;
     let form = "where TLS is accepted, `sni` is SERVICE:PATTERN; with client = yes it is the name to ask for";
     let Some((service, pattern)) = written.value.split_once(':') else {
         notes.error(written.at, format!("{} has no colon", quote(&written.value)), form);
@@ -279,6 +282,9 @@ fn host(sections: &[Settings], written: &Written<String>, notes: &mut Notes) -> 
         return None;
     }
     let Some(primary) = sections.iter().find(|section| *section.name == *service) else {
+        if whole.incomplete {
+            return None;
+        }
         let help = match nearest(service, sections.iter().map(|section| &*section.name)) {
             Some(meant) => format!("did you mean {meant}?"),
             None => form.to_owned(),
@@ -286,6 +292,9 @@ fn host(sections: &[Settings], written: &Written<String>, notes: &mut Notes) -> 
         notes.error(written.at, format!("there is no section {}", quote(service)), help);
         return None;
     };
+    if primary.is_wrong(&["client", "accept"]) {
+        return None;
+    }
     if primary.client || primary.accept.is_empty() {
         let help = "name a section with accept and without client = yes";
         notes.error(written.at, format!("section {} does not accept TLS", quote(service)), help);

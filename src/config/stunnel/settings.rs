@@ -66,6 +66,8 @@ pub(super) struct Settings {
     pub(super) connect: Vec<Written<Place>>,
     /// Whether there is an `accept` and a `connect`, right or wrong.
     pub(super) ends: [bool; 2],
+    /// Options of which a line is wrong: what follows from their absence is not to be said.
+    pub(super) wrong: Vec<&'static str>,
     /// A program in place of `connect`. It is never run: where other connections than its own are sent elsewhere (`redirect`,
     /// `sni` of servers) its own are closed.
     pub(super) exec: Option<At>,
@@ -114,6 +116,7 @@ impl Settings {
             accept: Vec::new(),
             connect: Vec::new(),
             ends: [false, false],
+            wrong: Vec::new(),
             exec: None,
             redirect: Vec::new(),
             sni: Vec::new(),
@@ -146,6 +149,16 @@ impl Settings {
             connecting: 10,
             idle: Some(43_200),
         }
+    }
+
+    /// Whether a line of one of these options is wrong, or one that probably meant it.
+    pub(super) fn is_wrong(&self, options: &[&str]) -> bool {
+        self.wrong.iter().any(|wrong| options.contains(wrong))
+    }
+
+    /// The same of those that say whether a certificate is looked at.
+    pub(super) fn is_verify_wrong(&self) -> bool {
+        self.is_wrong(&["verify", "verifyChain", "verifyPeer", "requireCert"])
     }
 
     /// A section of this name that begins with these as its defaults.

@@ -25,7 +25,7 @@ pub(super) fn of_section(
         key: settings.key.as_ref().unwrap_or(cert).value.clone(),
         passphrase: None,
     });
-    if let (None, Some(key)) = (&identity, &settings.key) {
+    if let (None, Some(key), false) = (&identity, &settings.key, settings.is_wrong(&["cert", "client"])) {
         notes.warning(key.at, "`key` is not looked at without `cert`", "write cert = FILE, or take it out");
     }
     let peer = rules(whole, settings, service, notes);
@@ -46,6 +46,9 @@ pub(super) fn of_section(
         return Some(());
     }
     let Some(identity) = identity else {
+        if settings.is_wrong(&["cert", "client"]) {
+            return None;
+        }
         let help = "write cert = FILE with its certificate, and key = FILE unless the key is in the same file";
         notes.error(settings.header, format!("section {} accepts TLS and has no `cert`", quote(&service.name)), help);
         return None;
@@ -103,10 +106,12 @@ fn rules(whole: &Whole<'_>, settings: &Settings, service: &Service, notes: &mut 
     .flatten()
     .collect();
     if !verify.looks() {
-        unused(settings, notes);
+        if !settings.is_verify_wrong() {
+            unused(settings, notes);
+        }
         return PeerRules { dialect: Dialect::Stunnel, ..PeerRules::default() };
     }
-    if ca.is_empty() {
+    if ca.is_empty() && !settings.is_wrong(&["CAfile", "CApath", "CAstore"]) {
         let help = "write CAfile = FILE or CApath = DIRECTORY";
         notes.error(
             settings.header,
@@ -114,7 +119,8 @@ fn rules(whole: &Whole<'_>, settings: &Settings, service: &Service, notes: &mut 
             help,
         );
     }
-    if let Some(crl) = settings.crl_file.as_ref().or(settings.crl_path.as_ref()).filter(|_| !verify.chain) {
+    let no_chain = !verify.chain && !settings.is_verify_wrong();
+    if let Some(crl) = settings.crl_file.as_ref().or(settings.crl_path.as_ref()).filter(|_| no_chain) {
         let help = "write verifyChain = yes as well, or take the peer's certificate out of the CAfile to shut it out";
         notes.error(crl.at, "revocation lists are refused without a chain: a list is believed by its issuer's signature, and no issuer is looked at", help);
     }
@@ -153,14 +159,19 @@ fn unused(settings: &Settings, notes: &mut Notes) {
 
 /// What is said at every start.
 fn warn(settings: &Settings, service: &Service, notes: &mut Notes) {
+    // What else would hold nobody knows yet, and there is no start.
+    if settings.is_verify_wrong() || settings.is_wrong(&["client"]) {
+        return;
+    }
     let verify = settings.verify;
     let name = &service.name;
+    let unnamed = settings.names.is_empty() && !settings.is_wrong(&["checkHost", "checkIP", "checkEmail"]);
     if settings.client {
         if !verify.looks() {
             let message = format!("Service [{name}] needs authentication to prevent MITM attacks");
             let help = "any server at all is believed; write verifyChain = yes, CAfile and checkHost, or verifyPeer = yes and CAfile";
             notes.warning(settings.header, message, help);
-        } else if !verify.peer && settings.names.is_empty() {
+        } else if !verify.peer && unnamed {
             let message = format!("Service [{name}] uses \"verifyChain\" without subject checks");
             let help = "any certificate of any CA in the store is taken for the server's; write checkHost = NAME";
             notes.warning(settings.header, message, help);
@@ -194,8 +205,10 @@ fn warn(settings: &Settings, service: &Service, notes: &mut Notes) {
 }
 
 fn protocol(settings: &Settings, notes: &mut Notes) -> Option<TlsProtocol> {
+    let doubtful = settings.is_wrong(&["sslVersion", "sslVersionMin", "sslVersionMax", "options", "client"]);
     let (min_version, max_version) = match settings.versions.range(settings.client) {
         Ok(range) => range,
+        Err(_) if doubtful => return None,
         Err(at) => {
             let help = "allow TLSv1.3, the default, or TLSv1.2";
             notes.error(at.unwrap_or(settings.header), "no version of TLS is left", help);
@@ -208,6 +221,9 @@ fn protocol(settings: &Settings, notes: &mut Notes) -> Option<TlsProtocol> {
     for (list, used, version) in [(&settings.ciphers, with_12, "TLS 1.2"), (&settings.ciphersuites, with_13, "TLS 1.3")]
     {
         let Some(list) = list else { continue };
+        if !used && doubtful {
+            continue;
+        }
         if !used {
             let help = if version == "TLS 1.2" {
                 "TLS 1.3 alone is spoken, whose suites `ciphersuites` names; sslVersionMin = TLSv1.2 allows both"
