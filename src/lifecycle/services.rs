@@ -58,7 +58,8 @@ impl Builder<'_> {
         accepting: &[Arc<Listener>],
     ) -> Result<Option<Arc<Service>>, StartError> {
         let known = self.launch.and_then(|launch| launch.services.get(&settings.name));
-        let Some(service) = self.one(settings, accepting, known)? else { return Ok(None) };
+        let section = &settings.name;
+        let Some(service) = self.one(settings, section, accepting, known)? else { return Ok(None) };
         let Some(known) = known else { return Ok(Some(service)) };
         let mut detours = Detours::default();
         for host in &known.hosts {
@@ -79,16 +80,17 @@ impl Builder<'_> {
                 ..config::Service::clone(settings)
             };
             let manners = ServiceExtras { redirect: Vec::new(), hosts: Vec::new(), ..known.clone() };
-            detours.refused = self.one(&Arc::new(settings), &[], Some(&manners))?;
+            detours.refused = self.one(&Arc::new(settings), section, &[], Some(&manners))?;
         }
         service.set_detours(detours);
         Ok(Some(service))
     }
 
-    /// One service alone. `None`: its cluster is unknown, which the configuration's reading has refused.
+    /// One service alone, of the section of this name. `None`: its cluster is unknown, which the configuration's reading has refused.
     fn one(
         &mut self,
         settings: &Arc<config::Service>,
+        section: &Arc<str>,
         accepting: &[Arc<Listener>],
         known: Option<&ServiceExtras>,
     ) -> Result<Option<Arc<Service>>, StartError> {
@@ -120,7 +122,7 @@ impl Builder<'_> {
         let extras = Extras {
             accepting: secured.accepting.clone(),
             connecting: secured.connecting.clone(),
-            tunnel: known.map(|known| self.log.of(known.log_id, known.level)),
+            tunnel: known.map(|known| self.log.of(section, known.log_id, known.level)),
             manners: known.map(manners).unwrap_or_default(),
         };
         if secured.any() {

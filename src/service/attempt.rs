@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Service;
 use super::secure::{self, Link};
-use super::tunnel::Line;
+use super::tunnel::{Line, Tunnel};
 use super::welcome::Client;
 use crate::config::{Endpoint, Protocol, Role, Service as Settings};
 use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_packet};
@@ -319,7 +319,8 @@ impl Dial<'_> {
         };
         stream.tune(self.settings.keepalive).map_err(Failure::Io)?;
         stream.set_buffers(self.service.manners.connected);
-        self.line.connected(&self.settings.name, address, stream.tcp().and_then(|tcp| tcp.local_addr().ok()));
+        let name = self.service.tunnel.as_ref().map_or(&*self.settings.name, Tunnel::name);
+        self.line.connected(name, address, stream.tcp().and_then(|tcp| tcp.local_addr().ok()));
         if !self.header.is_empty() {
             stream.write_all(&self.header).await.map_err(lost)?;
         }

@@ -21,9 +21,9 @@ pub struct TunnelLog {
 }
 
 impl TunnelLog {
-    /// One service's. `level`: the largest number of syslog(3) that is told, 0 to 7.
-    pub fn of(&self, id: LogId, level: u8) -> Tunnel {
-        Tunnel { log: self.clone(), id, level }
+    /// One service's. `name`: that of its section. `level`: the largest number of syslog(3) that is told, 0 to 7.
+    pub fn of(&self, name: &Arc<str>, id: LogId, level: u8) -> Tunnel {
+        Tunnel { log: self.clone(), name: Arc::clone(name), id, level }
     }
 }
 
@@ -31,11 +31,18 @@ impl TunnelLog {
 #[derive(Debug, Clone)]
 pub struct Tunnel {
     log: TunnelLog,
+    name: Arc<str>,
     id: LogId,
     level: u8,
 }
 
 impl Tunnel {
+    /// The section's name. Where a `redirect` leads is a service of another name here, and the same section to an operator of
+    /// stunnel.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn begin(&self) -> Line {
         let number = match self.id {
             LogId::Sequential => self.log.next.fetch_add(1, Ordering::Relaxed),

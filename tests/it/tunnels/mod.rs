@@ -5,6 +5,7 @@
 //! | `certificates` | each kind of certificate that is refused: what its owner is told, what the log and the counters say |
 //! | `starts` | targets that fail after the connect: not a byte of the local peer goes to them |
 //! | `live` | files that change, and certificates that expire, under running sessions |
+//! | `conf` | files of stunnel, and their log |
 //! | `links` | how a link ends, and that its end is told as what it was |
 //! | `vanish` | the network behind it goes silent |
 //!
@@ -12,6 +13,7 @@
 //! `src/net/tls`.
 
 mod certificates;
+mod conf;
 mod links;
 mod live;
 mod starts;
