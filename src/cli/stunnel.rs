@@ -79,7 +79,7 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
     let started = Started { process: config.process.clone(), launch };
     let mut tunnels = Tunnels { config, started, handle, leaving: Vec::new() };
     runtime.block_on(async {
-        let mut reloads = Reloads::new(file);
+        let mut reloads = Reloads::new(file, tunnels.started.process.chroot.is_some());
         let serve = async {
             tunnels.accepting().await;
             loop {

@@ -1,6 +1,7 @@
 //! Certificates, keys, CAs and CRLs of running services: read again when they change, and told of.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,30 +29,28 @@ pub(super) struct Secured {
     pub(super) metrics: Arc<ServiceMetrics>,
     pub(super) accepting: Option<Arc<Acceptor>>,
     pub(super) connecting: Option<Arc<Connector>>,
-    /// The root directory is another one than when they were read: the same paths lead to other files, which nobody meant.
-    frozen: bool,
 }
 
 impl Secured {
-    /// Reads all files of a service's TLS. `tolerant`: clients whose certificate is refused are served elsewhere.
+    /// Reads all files of a service's TLS. `tolerant`: clients whose certificate is refused are served elsewhere. `root`: the root
+    /// directory from soon on, where that changes.
     pub(super) fn new(
         settings: &config::Service,
         metrics: &Arc<ServiceMetrics>,
         tolerant: bool,
-        frozen: bool,
+        root: Option<&Path>,
     ) -> Result<Self, StartError> {
         let error = |key, peer: Option<&config::PeerRules>| {
             let key = peer.map_or(key, |peer| peer.dialect.side(key));
             move |source| StartError::ServiceTls { service: settings.name.to_string(), key, source }
         };
         let (of_clients, of_servers) = (settings.tls.as_ref(), settings.connect_tls.as_ref());
-        let acceptor =
-            |tls: &Arc<config::TlsAccept>| if tolerant { Acceptor::tolerant(tls) } else { Acceptor::new(tls) };
+        let acceptor = |tls: &Arc<config::TlsAccept>| Acceptor::inside(tls, tolerant, root);
         let accepting = of_clients.map(acceptor).transpose().map_err(error("tls", of_clients.map(|tls| &tls.peer)))?;
-        let connecting = of_servers.map(|tls| Connector::new(tls)).transpose();
+        let connecting = of_servers.map(|tls| Connector::inside(tls, root)).transpose();
         let connecting = connecting.map_err(error("connect_tls", of_servers.map(|tls| &tls.peer)))?;
-        let secured =
-            Self { service: Arc::clone(&settings.name), metrics: Arc::clone(metrics), accepting, connecting, frozen };
+        let (service, metrics) = (Arc::clone(&settings.name), Arc::clone(metrics));
+        let secured = Self { service, metrics, accepting, connecting };
         secured.publish();
         secured.tell_left_out();
         Ok(secured)
@@ -83,6 +82,22 @@ impl Secured {
     /// Judges running sessions by the time alone.
     fn expire(&self) -> Refreshed {
         both(self.accepting.as_ref().map(|a| a.expire()), self.connecting.as_ref().map(|c| c.expire()))
+    }
+
+    /// Names the files that stay as they are because they lie outside of the root directory.
+    fn tell_outside(&self) {
+        let accepting = self.accepting.iter().flat_map(|a| a.outside());
+        let outside: BTreeSet<PathBuf> = accepting.chain(self.connecting.iter().flat_map(|c| c.outside())).collect();
+        if !outside.is_empty() {
+            let service = &*self.service;
+            let files = outside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                service,
+                files,
+                "lie outside of the chroot or lead out of it, and are not read again: a change of \
+                them needs a restart"
+            );
+        }
     }
 
     fn publish(&self) {
@@ -138,15 +153,11 @@ pub(super) async fn look_after(secured: Secured, mut again: watch::Receiver<u64>
             secured.tell(found, !found.unknown.is_empty() && reminder.due(Instant::now()));
         }
     };
+    secured.tell_outside();
     loop {
         let anew = tokio::time::timeout(LOOK, again.changed()).await.is_ok_and(|changed| changed.is_ok());
-        if secured.frozen {
-            if anew {
-                tracing::warn!(service = %secured.service, "certificates, CAs and CRLs are not read again inside a chroot: \
-                    their paths mean other files there; a change needs a restart");
-            }
-            tell(&secured, &secured.expire());
-            continue;
+        if anew {
+            secured.tell_outside();
         }
         let files = secured.clone();
         // This thread checks the nodes.

@@ -133,7 +133,8 @@ impl Instance {
             stopping: &stopping,
             pools,
             launch: tunnels,
-            frozen: config.process.chroot.is_some(),
+            // Of a later instance the root is the one that it was made in.
+            root: config.process.chroot.as_deref().filter(|_| sockets.shared_with.is_none()),
             log: log.clone(),
             built: Built::default(),
         };

@@ -220,7 +220,7 @@ pub struct Unreadable {
 }
 
 /// The files of services' TLS that cannot be read from now on: their changes go unseen. `behind`: services behind the address
-/// of another one.
+/// of another one. Of those outside of a chroot nothing is said: nobody reads them again.
 pub fn unreadable(config: &Config, behind: &[Arc<Service>]) -> Vec<Unreadable> {
     let mut paths: Vec<&Path> = Vec::new();
     for service in config.services.iter().chain(behind) {
@@ -236,8 +236,13 @@ pub fn unreadable(config: &Config, behind: &[Arc<Service>]) -> Vec<Unreadable> {
     }
     paths.sort_unstable();
     paths.dedup();
-    let tried =
-        |path: &Path| try_to_read(path).err().map(|e| Unreadable { path: path.to_owned(), why: reason(path, &e) });
+    let tried = |path: &Path| {
+        let here = match &config.process.chroot {
+            Some(root) => &*Path::new("/").join(path.strip_prefix(root).ok()?),
+            None => path,
+        };
+        try_to_read(here).err().map(|e| Unreadable { path: path.to_owned(), why: reason(here, &e) })
+    };
     paths.into_iter().filter_map(tried).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Services as they are built from their settings.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -24,8 +25,8 @@ pub(super) struct Builder<'a> {
     /// Of the clusters, by name.
     pub(super) pools: BTreeMap<Arc<str>, Arc<PoolCell>>,
     pub(super) launch: Option<&'a Launch>,
-    /// The root directory will be another one.
-    pub(super) frozen: bool,
+    /// The root directory from soon on, where that changes.
+    pub(super) root: Option<&'a Path>,
     /// Numbers the connections of all services together.
     pub(super) log: TunnelLog,
     pub(super) built: Built,
@@ -109,7 +110,7 @@ impl Builder<'_> {
         };
         let metrics = Arc::new(ServiceMetrics::new(self.registry, Arc::clone(&settings.name)));
         let secured =
-            Secured::new(settings, &metrics, known.is_some_and(|known| !known.redirect.is_empty()), self.frozen)?;
+            Secured::new(settings, &metrics, known.is_some_and(|known| !known.redirect.is_empty()), self.root)?;
         self.built.views.push(ServiceView {
             name: Arc::clone(&settings.name),
             accept: accepting.iter().map(|l| l.local().clone()).collect(),

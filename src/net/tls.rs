@@ -32,6 +32,7 @@ mod names;
 mod peers;
 mod policy;
 mod provider;
+mod reach;
 mod refresh;
 mod refusal;
 mod remedy;

@@ -21,14 +21,16 @@ pub(super) struct Fresh {
 /// answered all the same. A thread that hangs ends with the process, and nobody waits for it.
 pub(super) struct Reloads {
     file: PathBuf,
+    /// The process has its chroot: paths are counted from there.
+    inside: bool,
     under_way: Option<(Instant, Receiver<Result<Fresh, String>>)>,
     /// Somebody asked while one was under way, which may have read the file before it was changed.
     again: bool,
 }
 
 impl Reloads {
-    pub(super) fn new(file: PathBuf) -> Self {
-        Self { file, under_way: None, again: false }
+    pub(super) fn new(file: PathBuf, inside: bool) -> Self {
+        Self { file, inside, under_way: None, again: false }
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -49,10 +51,10 @@ impl Reloads {
             return Ok(());
         }
         let (send, receive) = oneshot::channel();
-        let file = self.file.clone();
+        let (file, inside) = (self.file.clone(), self.inside);
         let read = move || {
             // Nobody wants it any more where the process ends.
-            let _ = send.send(read(&file, shared));
+            let _ = send.send(read(&file, inside, shared));
         };
         let thread = std::thread::Builder::new().name("reload".to_owned()).spawn(read);
         thread.map_err(|e| format!("cannot start a thread: {e}"))?;
@@ -75,9 +77,10 @@ impl Reloads {
     }
 }
 
-fn read(file: &Path, shared: Shared) -> Result<Fresh, String> {
+fn read(file: &Path, inside: bool, shared: Shared) -> Result<Fresh, String> {
     tracing::info!(target: "tunnel", "Reading configuration from file {} (SIGHUP)", file.display());
-    let Stunnel { config, launch, warnings } = stunnel::load(file).map_err(|diagnostics| {
+    let loaded = if inside { stunnel::load_inside(file) } else { stunnel::load(file) };
+    let Stunnel { config, launch, warnings } = loaded.map_err(|diagnostics| {
         tell(&diagnostics);
         "it is refused".to_owned()
     })?;

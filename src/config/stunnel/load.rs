@@ -34,6 +34,8 @@ pub(super) struct World<'a> {
     pub(super) lookup: &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>,
     /// Whether there is a user or group of a name.
     pub(super) knows: &'a dyn Fn(Account, &str) -> bool,
+    /// The root directory is the new one already.
+    pub(super) inside: bool,
 }
 
 /// What was read: the process and the sections.
@@ -54,10 +56,23 @@ pub fn load(path: &Path) -> Result<Stunnel, Diagnostics> {
     read_file(path).map(|read| read.stunnel)
 }
 
+/// The same in a process that is in its `chroot` already, as stunnel reads a file again: every path counts from there, the file's
+/// own too.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_inside(path: &Path) -> Result<Stunnel, Diagnostics> {
+    read_at(path, true).map(|read| read.stunnel)
+}
+
 /// [`load`], with all that was read on the way.
 pub(super) fn read_file(path: &Path) -> Result<Read, Diagnostics> {
+    read_at(path, false)
+}
+
+fn read_at(path: &Path, inside: bool) -> Result<Read, Diagnostics> {
     match text_of(path) {
-        Ok(text) => read_here(&text, path),
+        Ok(text) => read_here(&text, path, inside),
         Err((message, help)) => {
             let mut notes = Notes::default();
             notes.unreadable(path, message, help);
@@ -71,12 +86,12 @@ pub(super) fn read_file(path: &Path) -> Result<Read, Diagnostics> {
 /// # Errors
 /// Everything that is wrong with it, warnings included, in the order of the file.
 pub fn parse(text: &str, file: &Path) -> Result<Stunnel, Diagnostics> {
-    read_here(text, file).map(|read| read.stunnel)
+    read_here(text, file, false).map(|read| read.stunnel)
 }
 
-fn read_here(text: &str, file: &Path) -> Result<Read, Diagnostics> {
+fn read_here(text: &str, file: &Path, inside: bool) -> Result<Read, Diagnostics> {
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    read_in(text, file, &World { directory, lookup: &system, knows: &names::known })
+    read_in(text, file, &World { directory, lookup: &system, knows: &names::known, inside })
 }
 
 /// The system's resolver.

@@ -43,7 +43,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use convert::{Converted, convert};
-pub use load::{load, parse};
+pub use load::{load, load_inside, parse};
 
 use super::diagnostic::Diagnostics;
 use super::model::{Config, Place, Service};

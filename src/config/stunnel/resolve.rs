@@ -30,6 +30,7 @@ impl Whole<'_> {
     /// A path that is looked at inside the new root where there is one.
     fn inside(&self, path: &Path) -> PathBuf {
         match &self.sections.global.chroot {
+            Some(_) if self.world.inside => self.within(path),
             Some(root) => root.value.join(path.strip_prefix("/").unwrap_or(path)),
             None => self.world.directory.join(path),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -91,20 +91,26 @@ pub struct Refused<IO> {
 impl Acceptor {
     /// Reads all files: to be called before privileges are dropped.
     pub fn new(settings: &TlsAccept) -> Result<Arc<Self>, SetupError> {
-        Self::build(settings, false)
+        Self::inside(settings, false, None)
     }
 
     /// One whose handshake goes on with a client that is refused, so that it can be sent elsewhere: see [`Accepted::refused`].
     pub fn tolerant(settings: &TlsAccept) -> Result<Arc<Self>, SetupError> {
-        Self::build(settings, true)
+        Self::inside(settings, true, None)
     }
 
-    fn build(settings: &TlsAccept, tolerant: bool) -> Result<Arc<Self>, SetupError> {
+    /// Either of them, for a process whose root directory becomes `root` before the first look: see [`Self::outside`].
+    pub fn inside(settings: &TlsAccept, tolerant: bool, root: Option<&Path>) -> Result<Arc<Self>, SetupError> {
         let provider = provider(&settings.protocol);
-        let shown = Arc::new(Shown::new(&settings.identity, &provider, settings.peer.dialect)?);
+        let shown = Arc::new(Shown::new(&settings.identity, &provider, settings.peer.dialect, root)?);
         let peers = match settings.client_auth {
             ClientAuth::Off => None,
-            _ => Some(Arc::new(Peers::new(Of::Clients, &settings.peer, provider.signature_verification_algorithms)?)),
+            _ => Some(Arc::new(Peers::new(
+                Of::Clients,
+                &settings.peer,
+                provider.signature_verification_algorithms,
+                root,
+            )?)),
         };
         let mandatory = settings.client_auth == ClientAuth::Require && !tolerant;
         let config = config(settings, &provider, shown.clone(), peers.clone(), mandatory)?;
@@ -274,6 +280,11 @@ impl Acceptor {
             peers.refresh(anew, &mut result);
         }
         result
+    }
+
+    /// Files and directories that lie outside of the new root directory, and so are never read again.
+    pub fn outside(&self) -> Vec<PathBuf> {
+        self.shown.lost().into_iter().chain(self.peers.iter().flat_map(|peers| peers.lost())).collect()
     }
 
     /// What is in force now.

@@ -1,7 +1,7 @@
 //! The connecting side: we are the client.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,15 +68,20 @@ pub struct Connected<IO> {
 impl Connector {
     /// Reads all files: to be called before privileges are dropped.
     pub fn new(settings: &TlsConnect) -> Result<Arc<Self>, SetupError> {
+        Self::inside(settings, None)
+    }
+
+    /// The same for a process whose root directory becomes `root` before the first look: see [`Self::outside`].
+    pub fn inside(settings: &TlsConnect, root: Option<&Path>) -> Result<Arc<Self>, SetupError> {
         let provider = provider(&settings.protocol);
         let algorithms = provider.signature_verification_algorithms;
         let shown = settings
             .identity
             .as_ref()
-            .map(|identity| Shown::new(identity, &provider, settings.peer.dialect))
+            .map(|identity| Shown::new(identity, &provider, settings.peer.dialect, root))
             .transpose()?;
         let shown = shown.map(Arc::new);
-        let peers = Arc::new(Peers::new(Of::Servers, &settings.peer, algorithms)?);
+        let peers = Arc::new(Peers::new(Of::Servers, &settings.peer, algorithms, root)?);
         let verifier = Verifier { peers: peers.clone(), algorithms, mandatory: true };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(&settings.protocol))?
@@ -185,6 +190,11 @@ impl Connector {
         }
         self.peers.refresh(anew, &mut result);
         result
+    }
+
+    /// As [`super::Acceptor::outside`].
+    pub fn outside(&self) -> Vec<PathBuf> {
+        self.shown.iter().flat_map(|shown| shown.lost()).chain(self.peers.lost()).collect()
     }
 
     /// What is in force now.

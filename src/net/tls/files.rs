@@ -19,9 +19,14 @@ pub(super) fn bad_file(path: &Path, what: impl ToString) -> SetupError {
 
 /// The bytes of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+    read_from(path, path)
+}
+
+/// The bytes of the file that is found at `here` and written as `path`, by which errors name it.
+pub(super) fn read_from(here: &Path, path: &Path) -> Result<Vec<u8>, SetupError> {
     let whole = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        File::open(here)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
         if u64::try_from(bytes.len()).is_ok_and(|n| n > MOST_BYTES) {
             return Err(io::Error::other("is larger than 64 MB"));
         }
@@ -84,12 +89,11 @@ pub(super) fn certificates_in(bytes: &[u8], path: &Path) -> Result<Vec<Certifica
     }
 }
 
-/// Every CRL of a PEM file; at least one.
-pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, SetupError> {
-    let bytes = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+/// Every CRL in what was read from the PEM file `path`; at least one.
+pub(super) fn crls_in(bytes: &[u8], path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, SetupError> {
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(bad_file(path, nothing(&bytes, "CRL"))),
+        Ok(found) if found.is_empty() => Err(bad_file(path, nothing(bytes, "CRL"))),
         Ok(found) => Ok(found),
         Err(e) => Err(bad_file(path, e)),
     }

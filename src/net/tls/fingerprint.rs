@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::files::hashed_files;
+use super::reach::Reach;
 
 /// Of one file: device, inode, size, and the times in nanoseconds at which content and inode changed. A symlink is followed,
 /// so one that is swapped (Kubernetes) shows as another inode; the change time shows a rewrite that keeps the rest.
@@ -16,11 +16,15 @@ pub(super) type Mark = Result<(u64, u64, u64, i128, i128), io::ErrorKind>;
 pub(super) struct Fingerprint(BTreeMap<PathBuf, Mark>);
 
 impl Fingerprint {
-    /// Adds a path: a file, or a directory and those of its files with hashed names (see [`super::files::is_hashed`]).
-    pub(super) fn add(&mut self, path: &Path, infix: &str) {
-        self.0.insert(path.to_owned(), mark(path));
-        if let Ok(files) = hashed_files(path, infix) {
-            self.0.extend(files.into_iter().map(|file| (file.clone(), mark(&file))));
+    /// Adds a path: a file, or a directory and those of its files with hashed names (see [`super::files::is_hashed`]). Nothing
+    /// of one that is not going to be within reach.
+    pub(super) fn add(&mut self, path: &Path, infix: &str, reach: &Reach) {
+        if reach.leads_out(path) {
+            return;
+        }
+        self.0.insert(path.to_owned(), mark(&reach.here(path)));
+        if let Ok(files) = reach.files(path, infix) {
+            self.0.extend(files.into_iter().map(|file| (file.clone(), mark(&reach.here(&file)))));
         }
     }
 

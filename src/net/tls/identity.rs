@@ -1,6 +1,6 @@
 //! What we show: a certificate and its key, exchanged while connections run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +17,7 @@ use super::certificate::Facts;
 use super::files::bad_file;
 use super::fingerprint::{Fingerprint, Watch};
 use super::keys;
+use super::reach::Reach;
 use super::refresh::Refreshed;
 use super::verifier::Slot;
 use crate::config::{Dialect, Identity};
@@ -26,6 +27,7 @@ pub(super) struct Shown {
     settings: Identity,
     dialect: Dialect,
     provider: Arc<CryptoProvider>,
+    reach: Reach,
     current: ArcSwap<CertifiedKey>,
     watch: Mutex<Watch>,
 }
@@ -36,27 +38,31 @@ impl std::fmt::Debug for Shown {
     }
 }
 
-fn fingerprint(settings: &Identity) -> Fingerprint {
+fn fingerprint(settings: &Identity, reach: &Reach) -> Fingerprint {
     let mut print = Fingerprint::default();
-    print.add(&settings.cert, "");
-    print.add(&settings.key, "");
+    print.add(&settings.cert, "", reach);
+    print.add(&settings.key, "", reach);
     print
 }
 
 impl Shown {
-    /// Reads both files. `dialect`: of the file that names them.
+    /// Reads both files. `dialect`: of the file that names them. `root`: the root directory that is entered before the first look.
     pub(super) fn new(
         settings: &Identity,
         provider: &Arc<CryptoProvider>,
         dialect: Dialect,
+        root: Option<&Path>,
     ) -> Result<Self, SetupError> {
+        let mut reach = Reach::new(root, [settings.cert.as_path(), &settings.key]);
         // Before the reading: a change meanwhile is then seen by the next look.
-        let seen = fingerprint(settings);
-        let current = load(settings, provider, dialect, None)?;
+        let seen = fingerprint(settings, &reach);
+        let current = load(settings, provider, dialect, None, &reach)?;
+        reach.enter();
         Ok(Self {
             settings: settings.clone(),
             dialect,
             provider: provider.clone(),
+            reach,
             current: ArcSwap::from_pointee(current),
             watch: Mutex::new(Watch::new(seen)),
         })
@@ -64,13 +70,16 @@ impl Shown {
 
     /// Reads the files again if they have changed, or with `anew`.
     pub(super) fn refresh(&self, anew: bool, result: &mut Refreshed) {
-        let print = fingerprint(&self.settings);
+        if !self.lost().is_empty() {
+            return;
+        }
+        let print = fingerprint(&self.settings, &self.reach);
         let changed = self.watch.lock().unwrap_or_else(PoisonError::into_inner).settled(print, anew);
         if !anew && changed.is_empty() {
             return;
         }
         let held = self.current.load_full();
-        match load(&self.settings, &self.provider, self.dialect, Some(&held.key)) {
+        match load(&self.settings, &self.provider, self.dialect, Some(&held.key), &self.reach) {
             Ok(fresh) => {
                 self.current.store(Arc::new(fresh));
                 result.reloaded.extend(if anew { vec![self.settings.cert.clone()] } else { changed });
@@ -82,6 +91,15 @@ impl Shown {
                 ));
             }
             Err(e) => result.fail(e),
+        }
+    }
+
+    /// The files that are not read again, since one of them lies outside of the root directory: a certificate and its key are
+    /// exchanged together.
+    pub(super) fn lost(&self) -> Vec<PathBuf> {
+        match self.reach.lost().is_empty() {
+            true => Vec::new(),
+            false => vec![self.settings.cert.clone(), self.settings.key.clone()],
         }
     }
 
@@ -103,8 +121,9 @@ fn load(
     provider: &CryptoProvider,
     dialect: Dialect,
     held: Option<&Arc<dyn SigningKey>>,
+    reach: &Reach,
 ) -> Result<CertifiedKey, SetupError> {
-    let read = keys::read(settings, dialect)?;
+    let read = keys::read(settings, dialect, reach)?;
     let belongs = |key: Arc<dyn SigningKey>| {
         let pair = CertifiedKey::new(read.chain.clone(), key);
         match pair.keys_match() {

@@ -9,7 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::SetupError;
 use super::certificate::Facts;
-use super::files::{bad_file, certificates_in, has_section, key_in, read as bytes_of};
+use super::files::{bad_file, certificates_in, has_section, key_in};
+use super::reach::Reach;
 use super::remedy;
 use crate::config::{Dialect, Identity, Secret};
 
@@ -25,16 +26,17 @@ pub(super) struct Read {
 
 /// Reads the files of `settings`.
 /// `dialect`: of the file that names them.
-pub(super) fn read(settings: &Identity, dialect: Dialect) -> Result<Read, SetupError> {
+pub(super) fn read(settings: &Identity, dialect: Dialect, reach: &Reach) -> Result<Read, SetupError> {
     let Identity { cert, key, passphrase } = settings;
-    let bytes = bytes_of(cert)?;
+    let bytes = reach.read(cert)?;
+    let other = || key_of(reach.read(key)?, key, passphrase.as_ref(), dialect);
     if is_der(&bytes) && Facts::parse(&CertificateDer::from(bytes.as_slice())).is_err() {
         let (chain, own) = pkcs12(&bytes, cert, passphrase.as_ref(), dialect)?;
-        let key = if key == cert { Ok(own) } else { key_of(key, passphrase.as_ref(), dialect) };
+        let key = if key == cert { Ok(own) } else { other() };
         return Ok(Read { chain, key });
     }
     let chain = certificates_in(&bytes, cert)?;
-    Ok(Read { chain, key: key_of(key, passphrase.as_ref(), dialect) })
+    Ok(Read { chain, key: other() })
 }
 
 /// Whether a file is DER: it starts with a SEQUENCE, which no PEM does.
@@ -42,8 +44,12 @@ fn is_der(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x30)
 }
 
-fn key_of(path: &Path, passphrase: Option<&Secret>, dialect: Dialect) -> Result<PrivateKeyDer<'static>, SetupError> {
-    let bytes = bytes_of(path)?;
+fn key_of(
+    bytes: Vec<u8>,
+    path: &Path,
+    passphrase: Option<&Secret>,
+    dialect: Dialect,
+) -> Result<PrivateKeyDer<'static>, SetupError> {
     if is_der(&bytes) {
         return pkcs12(&bytes, path, passphrase, dialect).map(|(_, key)| key);
     }

@@ -1,7 +1,7 @@
 //! The peers of one side: what is trusted now, and who was admitted by it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,10 +16,11 @@ use super::certificate::sha256;
 use super::fingerprint::Watch;
 use super::judge::{Judge, Of};
 use super::names::Wanted;
+use super::reach::Reach;
 use super::refresh::{Refreshed, Withdrawn};
 use super::refusal::{Reason, Refusal};
 use super::rules::Rules;
-use super::store::{Store, fingerprint};
+use super::store::{Previous, Store, fingerprint, paths};
 use crate::config::PeerRules;
 
 /// How many verdicts are remembered that no session needs.
@@ -29,6 +30,7 @@ const MOST_REMEMBERED: usize = 1024;
 pub(super) struct Peers {
     of: Of,
     settings: PeerRules,
+    reach: Reach,
     pub(super) rules: Rules,
     algorithms: WebPkiSupportedAlgorithms,
     store: ArcSwap<Store>,
@@ -148,15 +150,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Peers {
-    /// Reads the files of `settings`.
-    pub(super) fn new(of: Of, settings: &PeerRules, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, SetupError> {
+    /// Reads the files of `settings`. `root`: the root directory that is entered before the first look.
+    pub(super) fn new(
+        of: Of,
+        settings: &PeerRules,
+        algorithms: WebPkiSupportedAlgorithms,
+        root: Option<&Path>,
+    ) -> Result<Self, SetupError> {
         let rules = Rules::new(settings)?;
+        let mut reach = Reach::new(root, paths(settings));
         // Before the reading: a change meanwhile is then seen by the next look.
-        let seen = fingerprint(settings);
-        let store = Store::load(settings, None)?;
+        let seen = fingerprint(settings, &reach);
+        let store = Store::load(settings, None, &reach)?;
+        reach.enter();
         Ok(Self {
             of,
             settings: settings.clone(),
+            reach,
             rules,
             algorithms,
             store: ArcSwap::from_pointee(store),
@@ -209,12 +219,12 @@ impl Peers {
     /// Looks whether the files have changed (or takes it that they have, with `anew`), reads them, and judges again whom that or
     /// the passing of time may concern. What cannot be read changes nothing.
     pub(super) fn refresh(&self, anew: bool, result: &mut Refreshed) {
-        let print = fingerprint(&self.settings);
+        let print = fingerprint(&self.settings, &self.reach);
         let changed = lock(&self.watch).settled(print, anew);
         let mut fresh = false;
         if anew || !changed.is_empty() {
-            let previous = self.store.load_full();
-            match Store::load(&self.settings, Some(&previous).filter(|_| !anew).map(AsRef::as_ref)) {
+            let previous = Previous { store: &self.store.load_full(), is_anew: anew };
+            match Store::load(&self.settings, Some(previous), &self.reach) {
                 Ok(store) => {
                     result.reloaded.extend(if anew { self.paths() } else { changed });
                     result.skipped.extend(store.skipped.iter().cloned());
@@ -228,11 +238,12 @@ impl Peers {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        let ca = match &self.settings.ca {
-            Some(crate::config::CaStore::Paths(paths)) => paths.clone(),
-            _ => Vec::new(),
-        };
-        ca.into_iter().chain(self.settings.crl.iter().cloned()).collect()
+        paths(&self.settings).filter(|path| !self.reach.is_lost(path)).map(Path::to_owned).collect()
+    }
+
+    /// The files and directories that are not read again, since they lie outside of the root directory.
+    pub(super) fn lost(&self) -> Vec<PathBuf> {
+        self.reach.lost()
     }
 
     /// Judges again whom the passing of time may concern.

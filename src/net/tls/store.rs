@@ -14,8 +14,9 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::SetupError;
 use super::certificate::{Facts, sha256};
 use super::dn::Dn;
-use super::files::{bad_file, certificates, crls, denied, hashed_files};
+use super::files::{bad_file, certificates_in, crls_in, denied};
 use super::fingerprint::{Fingerprint, Mark, mark};
+use super::reach::Reach;
 use super::remedy;
 use crate::config::{CaStore, PeerRules};
 
@@ -80,32 +81,64 @@ pub(super) struct Store {
     pub(super) words: String,
 }
 
+/// What was trusted before.
+#[derive(Clone, Copy)]
+pub(super) struct Previous<'a> {
+    pub(super) store: &'a Store,
+    /// Everything is to be read again, changed or not.
+    pub(super) is_anew: bool,
+}
+
+/// Where the system's certificates stand among paths.
+const SYSTEMS: &str = "the system's store";
+
+/// Every path of `rules`.
+pub(super) fn paths(rules: &PeerRules) -> impl Iterator<Item = &Path> {
+    let ca = match &rules.ca {
+        Some(CaStore::Paths(paths)) => paths.as_slice(),
+        Some(CaStore::System) | None => &[],
+    };
+    let system = matches!(rules.ca, Some(CaStore::System)).then_some(Path::new(SYSTEMS));
+    system.into_iter().chain(ca.iter().chain(&rules.crl).map(PathBuf::as_path))
+}
+
 /// The marks of every file that `rules` lead to.
-pub(super) fn fingerprint(rules: &PeerRules) -> Fingerprint {
+pub(super) fn fingerprint(rules: &PeerRules, reach: &Reach) -> Fingerprint {
     let mut print = Fingerprint::default();
     match &rules.ca {
         None => {}
+        Some(CaStore::System) if reach.leads_out(Path::new(SYSTEMS)) => {}
         Some(CaStore::System) => {
             let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from);
-            set.chain(SYSTEM.iter().map(PathBuf::from)).for_each(|path| print.add(&path, ""));
+            set.chain(SYSTEM.iter().map(PathBuf::from)).for_each(|path| print.add(&path, "", reach));
         }
-        Some(CaStore::Paths(paths)) => paths.iter().for_each(|path| print.add(path, "")),
+        Some(CaStore::Paths(paths)) => paths.iter().for_each(|path| print.add(path, "", reach)),
     }
-    rules.crl.iter().for_each(|path| print.add(path, "r"));
+    rules.crl.iter().for_each(|path| print.add(path, "r", reach));
     print
 }
 
 impl Store {
     /// Reads all files that `rules` lead to, but for CRLs that `previous` has from files unchanged since. What cannot be used is skipped and named, unless nothing is left then.
-    pub(super) fn load(rules: &PeerRules, previous: Option<&Self>) -> Result<Self, SetupError> {
+    /// Of what is not within reach `previous` is kept.
+    pub(super) fn load(rules: &PeerRules, previous: Option<Previous<'_>>, reach: &Reach) -> Result<Self, SetupError> {
+        let before = previous.map(|previous| previous.store);
         let mut store = Self::default();
         match &rules.ca {
             None => {}
-            Some(CaStore::System) => store.load_system()?,
+            Some(CaStore::System) => match before.filter(|_| reach.is_lost(Path::new(SYSTEMS))) {
+                Some(before) => store.keep(before, |file| file.is_none()),
+                None => store.load_system()?,
+            },
             Some(CaStore::Paths(paths)) => {
                 store.words = paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
-                for path in paths {
-                    store.load_path(path)?;
+                // What stays comes first: of two files with one certificate the one that goes must not take it along.
+                let (stays, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| reach.leads_out(path));
+                for path in stays.into_iter().chain(others) {
+                    match before.filter(|_| reach.is_lost(path)) {
+                        Some(before) => store.keep(before, |file| file.is_some_and(|file| is_of(file, path))),
+                        None => store.load_path(path, reach)?,
+                    }
                 }
             }
         }
@@ -121,10 +154,13 @@ impl Store {
             return Err(bad_file(&path, format!("holds no certificate of a CA that could be trusted{only}")));
         }
         for path in &rules.crl {
-            store.load_crls(path, previous)?;
+            match before.filter(|_| reach.is_lost(path)) {
+                Some(before) => store.keep_crls(before, path),
+                None => store.load_crls(path, previous.filter(|p| !p.is_anew).map(|p| p.store), reach)?,
+            }
         }
         if rules.chain && rules.crl.is_empty() {
-            store.overlooked(rules);
+            store.overlooked(rules, reach);
         }
         store.crls.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
         Ok(store)
@@ -132,10 +168,10 @@ impl Store {
 
     /// Names a directory of CAs that has CRLs as well where nobody is to look at them: fetch-crl and stunnel's manual put both
     /// into one, and a revoked certificate is let in all the same.
-    fn overlooked(&mut self, rules: &PeerRules) {
+    fn overlooked(&mut self, rules: &PeerRules, reach: &Reach) {
         let Some(CaStore::Paths(paths)) = &rules.ca else { return };
-        for path in paths.iter().filter(|path| path.is_dir()) {
-            let lists = hashed_files(path, "r").unwrap_or_default();
+        for path in paths.iter().filter(|path| !reach.is_lost(path) && reach.here(path).is_dir()) {
+            let lists = reach.files(path, "r").unwrap_or_default();
             if let Some(name) = lists.first().and_then(|list| list.file_name()) {
                 let more = if lists.len() > 1 { ", …" } else { "" };
                 let what = format!(
@@ -190,12 +226,28 @@ impl Store {
         Ok(())
     }
 
-    fn load_path(&mut self, path: &Path) -> Result<(), SetupError> {
-        let files = hashed_files(path, "").map_err(|e| bad_file(path, denied(&e)))?;
+    /// Takes the certificates of these files over.
+    fn keep(&mut self, before: &Self, of: impl Fn(Option<&Path>) -> bool) {
+        for member in before.members.iter().filter(|member| of(member.file.as_deref())) {
+            // It could be used before.
+            let _ = self.add(member.der.clone(), member.file.clone());
+        }
+    }
+
+    /// Takes the CRLs of a path over.
+    fn keep_crls(&mut self, before: &Self, path: &Path) {
+        for (file, read) in before.crl_files.iter().filter(|(file, _)| is_of(file, path)) {
+            self.crls.extend(read.crls.iter().cloned());
+            self.crl_files.insert(file.clone(), read.clone());
+        }
+    }
+
+    fn load_path(&mut self, path: &Path, reach: &Reach) -> Result<(), SetupError> {
+        let files = reach.files(path, "").map_err(|e| bad_file(path, denied(&e)))?;
         let directory = files.as_slice() != [path];
         let before = self.members.len();
         for file in &files {
-            match certificates(file) {
+            match reach.read(file).and_then(|bytes| certificates_in(&bytes, file)) {
                 Ok(found) => {
                     for (i, der) in found.into_iter().enumerate() {
                         if let Err(what) = self.add(der, Some(file.clone())) {
@@ -224,19 +276,19 @@ impl Store {
         Ok(())
     }
 
-    fn load_crls(&mut self, path: &Path, previous: Option<&Self>) -> Result<(), SetupError> {
-        let files = hashed_files(path, "r").map_err(|e| bad_file(path, denied(&e)))?;
+    fn load_crls(&mut self, path: &Path, previous: Option<&Self>, reach: &Reach) -> Result<(), SetupError> {
+        let files = reach.files(path, "r").map_err(|e| bad_file(path, denied(&e)))?;
         let directory = files.as_slice() != [path];
         let before = self.crls.len();
         let skipped = self.skipped.len();
         for file in &files {
             let read = match previous.and_then(|store| store.crl_files.get(file)) {
                 // CRLs are the one thing here that is large.
-                Some(read) if read.mark.is_ok() && read.mark == mark(file) => read.clone(),
-                _ => match CrlFile::read(file) {
+                Some(read) if read.mark.is_ok() && read.mark == mark(&reach.here(file)) => read.clone(),
+                _ => match CrlFile::read(file, reach) {
                     Err(e) if !directory => return Err(e),
                     Err(SetupError::File { what, .. }) => {
-                        CrlFile { mark: mark(file), crls: Vec::new(), skipped: vec![what] }
+                        CrlFile { mark: mark(&reach.here(file)), crls: Vec::new(), skipped: vec![what] }
                     }
                     Err(e) => return Err(e),
                     Ok(read) => read,
@@ -273,10 +325,10 @@ struct CrlFile {
 }
 
 impl CrlFile {
-    fn read(file: &Path) -> Result<Self, SetupError> {
+    fn read(file: &Path, reach: &Reach) -> Result<Self, SetupError> {
         // Before the reading: a change meanwhile is then seen by the next look.
-        let mut read = Self { mark: mark(file), crls: Vec::new(), skipped: Vec::new() };
-        for (i, der) in crls(file)?.iter().enumerate() {
+        let mut read = Self { mark: mark(&reach.here(file)), crls: Vec::new(), skipped: Vec::new() };
+        for (i, der) in crls_in(&reach.read(file)?, file)?.iter().enumerate() {
             match Crl::parse(der, file) {
                 Ok(crl) => read.crls.push(Arc::new(crl)),
                 Err(what) => read.skipped.push(format!("CRL {}: {what}", i + 1)),
@@ -319,6 +371,11 @@ impl Crl {
         // Each that fits the key: which one it says that it is does not matter where one of them finds it good.
         algorithms.all.iter().any(|with| issuer.verify_signature(*with, &self.signed, &self.signature).is_ok())
     }
+}
+
+/// Whether a file is what `path` leads to, or one of that directory.
+fn is_of(file: &Path, path: &Path) -> bool {
+    file == path || file.parent() == Some(path)
 }
 
 /// Of subject and public key together.

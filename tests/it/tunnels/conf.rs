@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use super::{Site, dial, local};
 use crate::fakes::LONG;
 use crate::harness::galeway::binary;
-use crate::harness::process::Process;
+use crate::harness::process::{Process, Signal};
 use crate::harness::{ports, until};
 use crate::targets::Target;
 
 /// A `galeway stunnel` with this file; what it says is in `stderr`.
 pub(super) struct Stunnel {
-    _process: Process,
+    process: Process,
     said: PathBuf,
 }
 
@@ -25,7 +25,7 @@ impl Stunnel {
         let to = fs::File::create(&said).unwrap();
         let mut command = Command::new(binary());
         command.arg("stunnel").arg(site.path("stunnel.conf")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(to);
-        let stunnel = Self { _process: Process::spawn(&mut command), said };
+        let stunnel = Self { process: Process::spawn(&mut command), said };
         stunnel.wait("Accepting new connections", 1);
         stunnel
     }
@@ -38,6 +38,10 @@ impl Stunnel {
 
     pub(super) fn said(&self) -> String {
         fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
     }
 }
 

@@ -21,7 +21,7 @@ const ENDED: Duration = secs(5);
 const SLACK: Duration = secs(1);
 
 /// A session that says something and hears it again, over and over, until it fails or is stopped.
-struct Stream {
+pub(super) struct Stream {
     from: Option<SocketAddr>,
     rounds: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ struct Stream {
 
 impl Stream {
     #[track_caller]
-    fn new(site: &Site, accept: SocketAddr, identity: &Identity) -> Self {
+    pub(super) fn new(site: &Site, accept: SocketAddr, identity: &Identity) -> Self {
         let mut client = dial(accept, site.client(Some(identity))).unwrap();
         let from = client.sock.local_addr().ok();
         let (rounds, stop, failed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default(), Arc::default());
@@ -57,14 +57,14 @@ impl Stream {
 
     /// Bytes still go both ways, and this is not the first time that it was asked.
     #[track_caller]
-    fn goes_on(&self) {
+    pub(super) fn goes_on(&self) {
         let before = self.rounds.load(Ordering::SeqCst);
         until(LONG, "further bytes", || (self.rounds.load(Ordering::SeqCst) > before + 3).then_some(()));
     }
 
     /// Waits for its end and returns when it came.
     #[track_caller]
-    fn ended(&self) -> Instant {
+    pub(super) fn ended(&self) -> Instant {
         until(LONG, "the session's end", || *self.failed.lock().unwrap())
     }
 }
@@ -85,14 +85,14 @@ fn server_end(site: &Site, crl: &str) -> (SocketAddr, Galeway) {
 }
 
 /// Whether someone with this certificate is let in now, and heard.
-fn is_let_in(site: &Site, accept: SocketAddr, identity: &Identity) -> bool {
+pub(super) fn is_let_in(site: &Site, accept: SocketAddr, identity: &Identity) -> bool {
     let Ok(mut client) = dial(accept, site.client(Some(identity))) else { return false };
     client.write_all(b"x").and_then(|()| client.read_exact(&mut [0])).is_ok()
 }
 
 /// Waits for a line of the log that holds all of these.
 #[track_caller]
-fn logged(galeway: &Galeway, words: &[&str]) -> String {
+pub(super) fn logged(galeway: &Galeway, words: &[&str]) -> String {
     until(LONG, &format!("{words:?} in the log"), || {
         galeway.log().lines().find(|line| words.iter().all(|w| line.contains(w))).map(str::to_owned)
     })
@@ -100,7 +100,7 @@ fn logged(galeway: &Galeway, words: &[&str]) -> String {
 
 /// The session of the first ends within the time since `since`, by the rules; the second's bytes go on.
 #[track_caller]
-fn one_ends(galeway: &Galeway, since: Instant, gone: &Stream, stays: &Stream, words: &str) {
+pub(super) fn one_ends(galeway: &Galeway, since: Instant, gone: &Stream, stays: &Stream, words: &str) {
     let took = gone.ended() - since;
     stays.goes_on();
     let event = access(galeway, gone.from);

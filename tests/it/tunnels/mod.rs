@@ -6,6 +6,7 @@
 //! | `starts` | targets that fail after the connect: not a byte of the local peer goes to them |
 //! | `live` | files that change, and certificates that expire, under running sessions |
 //! | `conf` | files of stunnel, and their log |
+//! | `jail` | the same inside a chroot |
 //! | `links` | how a link ends, and that its end is told as what it was |
 //! | `vanish` | the network behind it goes silent |
 //!
@@ -14,6 +15,7 @@
 
 mod certificates;
 mod conf;
+mod jail;
 mod links;
 mod live;
 mod starts;

@@ -54,7 +54,7 @@ fn knows(what: Account, name: &str) -> bool {
 }
 
 fn world() -> World<'static> {
-    World { directory: PathBuf::from("/start"), lookup: &lookup, knows: &knows }
+    World { directory: PathBuf::from("/start"), lookup: &lookup, knows: &knows, inside: false }
 }
 
 /// A file that is fine and calls for no warning.

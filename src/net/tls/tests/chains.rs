@@ -10,7 +10,8 @@ use super::*;
 use crate::config::Pin;
 
 pub(super) fn peers(of: Of, rules: &PeerRules) -> Peers {
-    Peers::new(of, rules, rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms).unwrap()
+    Peers::new(of, rules, rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms, None)
+        .unwrap()
 }
 
 pub(super) fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
@@ -383,6 +384,7 @@ fn each_list_has_to_hold_the_peer_and_a_refusal_offers_what_to_paste() {
         Of::Clients,
         &unreadable,
         rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms,
+        None,
     )
     .unwrap_err();
     assert_eq!(error.to_string(), "allow_subjects: \"db1\" is no subject: \"db1\" has no \"TYPE=\"");

@@ -173,7 +173,9 @@ fn a_hashed_directory_is_read_by_its_hashed_names_alone() {
     assert_eq!(store.skipped[1].1, "holds no certificate in PEM form");
     assert_eq!(client(&chain_to(&r.dir.path("cas")), &r.good).unwrap(), 3);
     r.dir.write("unhashed/root.pem", &r.root.pem);
-    let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed")), None).unwrap_err().to_string();
+    let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed")), None, &Default::default())
+        .unwrap_err()
+        .to_string();
     says(&error, &["unhashed: holds no certificate under a hashed name like 5f15c80c.0: run `openssl rehash` on it"]);
 }
 

@@ -116,7 +116,9 @@ fn what_a_file_holds_instead_is_named() {
         let error = build(cert.clone(), dir.path(file), None).unwrap_err();
         assert_eq!(error, format!("{}: {what}", dir.path(file).display()));
     }
-    let ca = super::super::store::Store::load(&chain_to(&dir.path("trusted.pem")), None).unwrap_err().to_string();
+    let ca = super::super::store::Store::load(&chain_to(&dir.path("trusted.pem")), None, &Default::default())
+        .unwrap_err()
+        .to_string();
     assert!(ca.contains("but a TRUSTED CERTIFICATE of OpenSSL"), "{ca}");
     let v1 = build("tests/it/peer/keys/v1.pem".into(), "tests/it/peer/keys/v1-key.pem".into(), None).unwrap_err();
     assert!(v1.contains("is of X.509 version 1: have it issued anew as version 3"), "{v1}");
