@@ -1,8 +1,10 @@
 //! Certificates, keys, CAs and CRLs of running services: read again when they change, and told of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -22,6 +24,32 @@ const SLOW: Duration = Duration::from_secs(5);
 /// Of peers without a current CRL at most so often.
 const REMIND: Duration = Duration::from_secs(600);
 
+/// What of the files does not count, as it was told: services share directories of CAs, and each file is told of once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LeftOut(Arc<Mutex<HashMap<(PathBuf, String), Seen>>>);
+
+/// How often everything was to be read anew until then; inode, and the time at which that changed.
+type Seen = (u64, Option<(u64, i64, i64)>);
+
+impl LeftOut {
+    /// Whether this is to be told: the file was not told of, or has changed since, or all are read anew by `turn`. What is said of a
+    /// directory is about the service as well, and always told. Blocks.
+    fn is_news(&self, file: &Path, why: &str, turn: u64) -> bool {
+        let meta = std::fs::metadata(file).ok();
+        if meta.as_ref().is_some_and(Metadata::is_dir) {
+            return true;
+        }
+        let seen = (turn, meta.map(|m| (m.ino(), m.ctime(), m.ctime_nsec())));
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert((file.to_owned(), why.to_owned()), seen) != Some(seen)
+    }
+
+    /// What is mended is told of again where it breaks again.
+    fn forget(&self, mended: &[PathBuf]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(file, _), _| !mended.contains(file));
+    }
+}
+
 /// One service's TLS.
 #[derive(Debug, Clone)]
 pub(super) struct Secured {
@@ -29,6 +57,7 @@ pub(super) struct Secured {
     pub(super) metrics: Arc<ServiceMetrics>,
     pub(super) accepting: Option<Arc<Acceptor>>,
     pub(super) connecting: Option<Arc<Connector>>,
+    left_out: LeftOut,
 }
 
 impl Secured {
@@ -39,6 +68,7 @@ impl Secured {
         metrics: &Arc<ServiceMetrics>,
         tolerant: bool,
         root: Option<&Path>,
+        told: &LeftOut,
     ) -> Result<Self, StartError> {
         let error = |key, peer: Option<&config::PeerRules>| {
             let key = peer.map_or(key, |peer| peer.dialect.side(key));
@@ -49,8 +79,8 @@ impl Secured {
         let accepting = of_clients.map(acceptor).transpose().map_err(error("tls", of_clients.map(|tls| &tls.peer)))?;
         let connecting = of_servers.map(|tls| Connector::inside(tls, root)).transpose();
         let connecting = connecting.map_err(error("connect_tls", of_servers.map(|tls| &tls.peer)))?;
-        let (service, metrics) = (Arc::clone(&settings.name), Arc::clone(metrics));
-        let secured = Self { service, metrics, accepting, connecting };
+        let (service, metrics, left_out) = (Arc::clone(&settings.name), Arc::clone(metrics), told.clone());
+        let secured = Self { service, metrics, accepting, connecting, left_out };
         secured.publish();
         secured.tell_left_out();
         Ok(secured)
@@ -60,7 +90,9 @@ impl Secured {
     fn tell_left_out(&self) {
         let policies = self.accepting.iter().map(|a| a.describe()).chain(self.connecting.iter().map(|c| c.describe()));
         for (file, why) in policies.filter_map(|policy| policy.trust).flat_map(|trust| trust.skipped) {
-            left_out(&self.service, &file, &why);
+            if self.left_out.is_news(&file, &why, 0) {
+                left_out(&self.service, &file, &why);
+            }
         }
     }
 
@@ -69,12 +101,16 @@ impl Secured {
         self.accepting.is_some() || self.connecting.is_some()
     }
 
-    fn look(&self, anew: bool) -> Refreshed {
+    /// `turn`: how often everything was to be read anew until now.
+    fn look(&self, anew: bool, turn: u64) -> Refreshed {
         let accepting = self.accepting.as_ref().map(|a| if anew { a.reload() } else { a.refresh() });
         let connecting = self.connecting.as_ref().map(|c| if anew { c.reload() } else { c.refresh() });
-        let all = both(accepting, connecting);
+        let mut all = both(accepting, connecting);
         if !all.reloaded.is_empty() {
             self.publish();
+            let mended = all.reloaded.iter().filter(|file| !all.skipped.iter().any(|(bad, _)| bad == *file));
+            self.left_out.forget(&mended.cloned().collect::<Vec<_>>());
+            all.skipped.retain(|(file, why)| self.left_out.is_news(file, why, turn));
         }
         all
     }
@@ -159,9 +195,9 @@ pub(super) async fn look_after(secured: Secured, mut again: watch::Receiver<u64>
         if anew {
             secured.tell_outside();
         }
-        let files = secured.clone();
+        let (files, turn) = (secured.clone(), *again.borrow());
         // This thread checks the nodes.
-        let mut look = tokio::task::spawn_blocking(move || files.look(anew));
+        let mut look = tokio::task::spawn_blocking(move || files.look(anew, turn));
         let mut slow = false;
         let looked = loop {
             if let Ok(looked) = tokio::time::timeout(SLOW, &mut look).await {
@@ -178,5 +214,32 @@ pub(super) async fn look_after(secured: Secured, mut again: watch::Receiver<u64>
             Err(_) => tracing::error!(service = %secured.service,
                 "a look at the certificates ended by a fault of ours: the old are kept"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_does_not_count_is_told_of_once_until_it_changes() {
+        let dir = std::env::temp_dir().join(format!("galeway-left-out-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("5f15c80c.0");
+        std::fs::write(&file, "x").unwrap();
+        let (one, mut news) = (LeftOut::default(), Vec::new());
+        let other = one.clone();
+        news.push(one.is_news(&file, "why", 0));
+        news.push(other.is_news(&file, "why", 0));
+        news.push(other.is_news(&file, "another", 0));
+        assert_eq!(news, [true, false, true]);
+        assert!(other.is_news(&file, "why", 1) && !one.is_news(&file, "why", 1), "SIGHUP tells all again, once");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "yy").unwrap();
+        assert!(one.is_news(&file, "why", 1) && !other.is_news(&file, "why", 1));
+        one.forget(std::slice::from_ref(&file));
+        assert!(one.is_news(&file, "why", 1), "mended meanwhile");
+        assert!(one.is_news(&dir, "why", 1) && other.is_news(&dir, "why", 1), "each service's own");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::certificates::Secured;
+use super::certificates::{LeftOut, Secured};
 use super::control::Control;
 use super::handle::{Handle, Shared};
 use super::services::{Builder, Built};
@@ -133,6 +133,7 @@ impl Instance {
             stopping: &stopping,
             pools,
             launch: tunnels,
+            left_out: LeftOut::default(),
             // Of a later instance the root is the one that it was made in.
             root: config.process.chroot.as_deref().filter(|_| sockets.shared_with.is_none()),
             log: log.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::StartError;
-use super::certificates::Secured;
+use super::certificates::{LeftOut, Secured};
 use crate::admin::ServiceView;
 use crate::config::stunnel::{Launch, ServiceExtras};
 use crate::config::{self, Target};
@@ -27,6 +27,8 @@ pub(super) struct Builder<'a> {
     pub(super) launch: Option<&'a Launch>,
     /// The root directory from soon on, where that changes.
     pub(super) root: Option<&'a Path>,
+    /// Shared by all services.
+    pub(super) left_out: LeftOut,
     /// Numbers the connections of all services together.
     pub(super) log: TunnelLog,
     pub(super) built: Built,
@@ -109,8 +111,13 @@ impl Builder<'_> {
             }
         };
         let metrics = Arc::new(ServiceMetrics::new(self.registry, Arc::clone(&settings.name)));
-        let secured =
-            Secured::new(settings, &metrics, known.is_some_and(|known| !known.redirect.is_empty()), self.root)?;
+        let secured = Secured::new(
+            settings,
+            &metrics,
+            known.is_some_and(|known| !known.redirect.is_empty()),
+            self.root,
+            &self.left_out,
+        )?;
         self.built.views.push(ServiceView {
             name: Arc::clone(&settings.name),
             accept: accepting.iter().map(|l| l.local().clone()).collect(),

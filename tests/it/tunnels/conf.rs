@@ -74,3 +74,32 @@ fn a_redirected_client_is_told_of_by_the_name_of_its_section() {
     stunnel.wait("Service [server] connected remote server from ", 1);
     assert!(!stunnel.said().contains("Service [server/"), "{}", stunnel.said());
 }
+
+#[test]
+fn a_certificate_that_does_not_count_is_told_once_for_all_services_and_again_when_it_changes() {
+    let site = Site::new();
+    fs::create_dir(site.path("certs")).unwrap();
+    site.put("certs/00000001.0", &site.ca.pem());
+    site.put("certs/00000002.0", "no certificate\n");
+    let mut text = head(&site) + &format!("verifyChain = yes\nCApath = {}\n", site.path("certs").display());
+    for name in ["one", "two", "three"] {
+        let (accept, connect) = (local(ports::free()), local(ports::free()));
+        text += &format!("[{name}]\naccept = {accept}\nconnect = {connect}\n");
+    }
+    site.put("stunnel.conf", &text);
+    let stunnel = Stunnel::start(&site);
+    let bad = site.path("certs/00000002.0").display().to_string();
+    let told = || {
+        let of_it = |line: &&str| line.contains("does not count") && line.contains(&bad);
+        stunnel.said().lines().filter(of_it).count()
+    };
+    assert_eq!(told(), 1, "{}", stunnel.said());
+    // Another file changes, which each of the services reads all of them again for.
+    site.put("certs/00000003.0", &site.ca.pem());
+    stunnel.wait("certs/00000003.0", 3);
+    assert_eq!(told(), 1, "{}", stunnel.said());
+    site.put("certs/00000002.0", "still no certificate\n");
+    until(LONG, "the changed file", || (told() == 2).then_some(()));
+    stunnel.wait("read again", 6);
+    assert_eq!(told(), 2, "{}", stunnel.said());
+}
