@@ -125,6 +125,8 @@ impl Instance {
             listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         }
         let mut unbound = Vec::new();
+        // Of a later instance the root is the one that it was made in.
+        let root = config.process.chroot.as_deref().filter(|_| sockets.shared_with.is_none());
         // The numbers of connections go on over a reload.
         let log = sockets.shared_with.map(|other| other.log).unwrap_or_default();
         let mut builder = Builder {
@@ -134,8 +136,7 @@ impl Instance {
             pools,
             launch: tunnels,
             left_out: LeftOut::default(),
-            // Of a later instance the root is the one that it was made in.
-            root: config.process.chroot.as_deref().filter(|_| sockets.shared_with.is_none()),
+            root,
             log: log.clone(),
             built: Built::default(),
         };
