@@ -64,12 +64,13 @@ fn main() {
     let monitor = FakeNode::start("bench");
     let node = server();
     let dir = Dir::new();
-    let pair = [galeway(&dir.0, node, monitor.addr()), haproxy(&dir.0, node)];
+    let (galeway, haproxy) = (galeway(&dir.0, node, monitor.addr()), haproxy(&dir.0, node));
+    let pair = [&galeway, &haproxy];
     println!("{:32} {:>10} {:>10}", "", pair[0].name, pair[1].name);
-    compare("CPU per new connection", "us", 1e6, &pair, |b| round(b, 8, new_connections));
-    compare("CPU per round trip, 32 clients", "us", 1e6, &pair, |b| round(b, 1, round_trips));
-    compare("  each of them a thread", "us", 1e6, &pair, |b| round(b, CLIENTS, round_trips_of_a_thread));
-    compare("CPU per GB to the client", "s", 1e9, &pair, |b| round(b, 2, download));
-    compare("CPU per GB from the client", "s", 1e9, &pair, |b| round(b, 2, upload));
-    compare_once("memory per idle connection", "bytes", &pair, |b| idle_memory(b, IDLE));
+    compare("CPU per new connection", "us", 1e6, pair, |b| round(b, 8, new_connections));
+    compare("CPU per round trip, 32 clients", "us", 1e6, pair, |b| round(b, 1, round_trips));
+    compare("  each of them a thread", "us", 1e6, pair, |b| round(b, CLIENTS, round_trips_of_a_thread));
+    compare("CPU per GB to the client", "s", 1e9, pair, |b| round(b, 2, download));
+    compare("CPU per GB from the client", "s", 1e9, pair, |b| round(b, 2, upload));
+    compare_once("memory per idle connection", "bytes", pair, |b| idle_memory(b, IDLE));
 }

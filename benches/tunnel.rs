@@ -40,25 +40,24 @@ fn certificates(dir: &Path) {
     openssl("x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 10 -extfile ext");
 }
 
-fn galeway(dir: &Path, node: SocketAddr) -> Contestant {
+fn galeway(dir: &Path, node: SocketAddr, name: &'static str, is_tls: bool) -> Contestant {
     let (near, far) = (free(), free());
     let process = "[admin]\nlisten = \"\"\n[process]\nworkers = 2\naccess_log = false\nstate_dir = \"\"\n";
-    let server = format!(
-        "[service.s]\naccept = \"{far}\"\nconnect = \"{node}\"\n\
-         tls = {{ cert = \"cert.pem\", key = \"key.pem\", client_ca = \"ca.pem\" }}\n{process}"
-    );
-    let client = format!(
-        "[service.s]\naccept = \"{near}\"\nconnect = \"{far}\"\n\
-         connect_tls = {{ ca = \"ca.pem\", cert = \"cert.pem\", key = \"key.pem\" }}\n{process}"
-    );
-    let end = |name: &str, text: String| {
-        let file = dir.join(name);
+    let service = |accept: SocketAddr, connect: SocketAddr, tls: &str| {
+        let tls = if is_tls { tls } else { "" };
+        format!("[service.s]\naccept = \"{accept}\"\nconnect = \"{connect}\"\n{tls}\n{process}")
+    };
+    let identity = "cert = \"cert.pem\", key = \"key.pem\"";
+    let server = service(far, node, &format!("tls = {{ {identity}, client_ca = \"ca.pem\" }}"));
+    let client = service(near, far, &format!("connect_tls = {{ {identity}, ca = \"ca.pem\" }}"));
+    let end = |part: &str, text: String| {
+        let file = dir.join(format!("{name}-{part}.toml"));
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_galeway"));
         command.arg("run").arg("-c").arg(file);
         command
     };
-    Contestant::start("galeway", vec![end("server.toml", server), end("client.toml", client)], near)
+    Contestant::start(name, vec![end("server", server), end("client", client)], near)
 }
 
 fn stunnel(dir: &Path, node: SocketAddr) -> Contestant {
@@ -80,12 +79,20 @@ fn main() {
     let node = server();
     let dir = Dir::new();
     certificates(&dir.0);
-    let pair = [galeway(&dir.0, node), stunnel(&dir.0, node)];
+    let [tls, plain] =
+        [("galeway", true), ("without", false)].map(|(name, is_tls)| galeway(&dir.0, node, name, is_tls));
+    let stunnel = stunnel(&dir.0, node);
+    let (pair, floor) = ([&tls, &stunnel], [&plain, &stunnel]);
     println!("{:32} {:>10} {:>10}", "", pair[0].name, pair[1].name);
-    compare("CPU per round trip, 32 clients", "us", 1e6, &pair, |b| round(b, 1, round_trips));
-    compare("  each of them a thread", "us", 1e6, &pair, |b| round(b, CLIENTS, round_trips_of_a_thread));
-    compare("CPU per GB to the client", "s", 1e9, &pair, |b| round(b, 2, download));
-    compare("CPU per GB from the client", "s", 1e9, &pair, |b| round(b, 2, upload));
-    compare("CPU per new connection", "us", 1e6, &pair, |b| round(b, 8, new_connections));
-    compare_once("memory per idle connection", "bytes", &pair, |b| idle_memory(b, IDLE));
+    compare("CPU per round trip, 32 clients", "us", 1e6, pair, |b| round(b, 1, round_trips));
+    compare("  each of them a thread", "us", 1e6, pair, |b| round(b, CLIENTS, round_trips_of_a_thread));
+    compare("CPU per GB to the client", "s", 1e9, pair, |b| round(b, 2, download));
+    compare("CPU per GB from the client", "s", 1e9, pair, |b| round(b, 2, upload));
+    // Two relays that pass everything on as it is: what is left of the ratio if TLS costs nothing.
+    compare("without TLS: per round trip", "us", 1e6, floor, |b| round(b, 1, round_trips));
+    compare("without TLS: per GB to the client", "s", 1e9, floor, |b| round(b, 2, download));
+    compare("without TLS: per GB from it", "s", 1e9, floor, |b| round(b, 2, upload));
+    compare("without TLS: per new connection", "us", 1e6, floor, |b| round(b, 8, new_connections));
+    compare("CPU per new connection", "us", 1e6, pair, |b| round(b, 8, new_connections));
+    compare_once("memory per idle connection", "bytes", pair, |b| idle_memory(b, IDLE));
 }

@@ -27,7 +27,11 @@ fn greeting() -> Vec<u8> {
     packet
 }
 
-/// What the first byte after the greeting asks a server for.
+/// A client's first packet, which asks a server for one of these: as a login's its sequence number is 1.
+const fn ask(what: u8) -> [u8; 5] {
+    [1, 0, 0, 1, what]
+}
+
 const QUIT: u8 = b'q';
 const ECHO: u8 = b'e';
 /// An echo by a thread of its own.
@@ -44,7 +48,9 @@ async fn serve(mut client: tokio::net::TcpStream) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     client.write_all(&greeting()).await?;
     let mut buf = vec![0; CHUNK];
-    match client.read_u8().await? {
+    let mut asked = ask(0);
+    client.read_exact(&mut asked).await?;
+    match asked[4] {
         ECHO => loop {
             client.read_exact(&mut buf[..MESSAGE]).await?;
             client.write_all(&buf[..MESSAGE]).await?;
@@ -177,7 +183,7 @@ pub(crate) fn round(b: &Contestant, threads: usize, work: impl Fn(SocketAddr, &A
 pub(crate) fn new_connections(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {
         let mut c = connect(addr).unwrap();
-        c.write_all(&[QUIT]).unwrap();
+        c.write_all(&ask(QUIT)).unwrap();
         // The server closes first, as MySQL does after COM_QUIT.
         let _ = c.read(&mut [0]);
         done.fetch_add(1, Ordering::Relaxed);
@@ -190,7 +196,7 @@ pub(crate) fn round_trips(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64)
         let stream = connect(addr).unwrap();
         stream.set_nonblocking(true).unwrap();
         let mut c = tokio::net::TcpStream::from_std(stream).unwrap();
-        c.write_all(&[ECHO]).await.unwrap();
+        c.write_all(&ask(ECHO)).await.unwrap();
         let mut buf = [7; MESSAGE];
         while !stop.load(Ordering::Relaxed) {
             c.write_all(&buf).await.unwrap();
@@ -204,7 +210,7 @@ pub(crate) fn round_trips(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64)
 /// A client with a thread of its own, as its server has: each message wakes a thread, and whoever sends it pays for that.
 pub(crate) fn round_trips_of_a_thread(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
     let mut c = connect(addr).unwrap();
-    c.write_all(&[ECHO_OF_A_THREAD]).unwrap();
+    c.write_all(&ask(ECHO_OF_A_THREAD)).unwrap();
     let mut buf = [7; MESSAGE];
     while !stop.load(Ordering::Relaxed) {
         c.write_all(&buf).unwrap();
@@ -215,7 +221,7 @@ pub(crate) fn round_trips_of_a_thread(addr: SocketAddr, stop: &AtomicBool, done:
 
 pub(crate) fn download(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
     let mut c = connect(addr).unwrap();
-    c.write_all(&[SOURCE]).unwrap();
+    c.write_all(&ask(SOURCE)).unwrap();
     let mut buf = vec![0; CHUNK];
     while !stop.load(Ordering::Relaxed) {
         let n = c.read(&mut buf).unwrap();
@@ -225,7 +231,7 @@ pub(crate) fn download(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
 
 pub(crate) fn upload(addr: SocketAddr, stop: &AtomicBool, done: &AtomicU64) {
     let mut c = connect(addr).unwrap();
-    c.write_all(&[SINK]).unwrap();
+    c.write_all(&ask(SINK)).unwrap();
     let buf = vec![0; CHUNK];
     while !stop.load(Ordering::Relaxed) {
         c.write_all(&buf).unwrap();
@@ -239,7 +245,7 @@ pub(crate) fn idle_memory(b: &Contestant, most: usize) -> f64 {
         (0..n)
             .map(|_| {
                 let mut c = connect(b.addr).unwrap();
-                c.write_all(&[ECHO]).unwrap();
+                c.write_all(&ask(ECHO)).unwrap();
                 c.write_all(&[0; MESSAGE]).unwrap();
                 c.read_exact(&mut [0; MESSAGE]).unwrap();
                 c
@@ -269,7 +275,7 @@ pub(crate) fn compare(
     what: &str,
     unit: &str,
     scale: f64,
-    pair: &[Contestant; 2],
+    pair: [&Contestant; 2],
     measure: impl Fn(&Contestant) -> f64,
 ) {
     if !is_wanted(what) {
@@ -277,7 +283,7 @@ pub(crate) fn compare(
     }
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (a, b) = (measure(&pair[0]) * scale, measure(&pair[1]) * scale);
+        let (a, b) = (measure(pair[0]) * scale, measure(pair[1]) * scale);
         ours.push(a);
         theirs.push(b);
         ratios.push(a / b);
@@ -286,9 +292,9 @@ pub(crate) fn compare(
 }
 
 /// Of what is no different the second time.
-pub(crate) fn compare_once(what: &str, unit: &str, pair: &[Contestant; 2], measure: impl Fn(&Contestant) -> f64) {
+pub(crate) fn compare_once(what: &str, unit: &str, pair: [&Contestant; 2], measure: impl Fn(&Contestant) -> f64) {
     if is_wanted(what) {
-        let [ours, theirs] = pair.each_ref().map(measure);
+        let [ours, theirs] = pair.map(measure);
         println!("{what:32} {ours:>10.0} {theirs:>10.0} {unit:14} ratio {:.2}", ours / theirs);
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::Wire;
 
-/// Bytes read at once. 32 kB cost the least CPU per byte of the sizes measured (docs/DESIGN.md, "Figures").
-const CHUNK: usize = 32 * 1024;
+/// Bytes read at once: four records of TLS, each handed on by one call (docs/DESIGN.md, "Figures").
+const CHUNK: usize = 64 * 1024;
 
 thread_local! {
     /// Lent to whichever relay of this thread is being polled; never held across an await.

@@ -42,8 +42,8 @@ const RECORD: usize = 16 * 1024;
 /// (RFC 8446 5.2); TLS 1.2's AEAD suites need less.
 const OVERHEAD: usize = 5 + 256;
 
-/// Read at once: two whole records, and the start of a third.
-const SCRATCH: usize = 2 * (RECORD + OVERHEAD) + 1024;
+/// Read at once: four whole records, and the start of a fifth.
+const SCRATCH: usize = 4 * (RECORD + OVERHEAD) + 1024;
 
 /// A handshake's flight may not be larger than this before it is complete: certificate chains are some kB.
 const HANDSHAKE_MOST: usize = 64 * 1024;
@@ -54,11 +54,11 @@ const FROM_SERVER: usize = HANDSHAKE_MOST + RECORD;
 
 /// The same of a client. Its longest message is the ClientHello of a TLS 1.2 renegotiation, which is declined; and a client may be
 /// a stranger.
-const FROM_CLIENT: usize = SCRATCH;
+const FROM_CLIENT: usize = 2 * (RECORD + OVERHEAD);
 
 /// A reader's turn is over after so many reads that brought it no plaintext. tokio's own bound is 128 of a socket's, of which each
 /// may bring a thousand key updates or hundreds of tickets: some milliseconds of work, with this thread's other connections waiting.
-const FRUITLESS: u32 = 4;
+const FRUITLESS: u32 = 2;
 
 thread_local! {
     /// Ciphertext from the socket. Lent to whichever connection of this thread is polled; never held across an await.
@@ -369,7 +369,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         let this = &mut *self;
         // Bounds what is kept: nothing more is taken before the last is gone.
         ready!(this.poll_unsent(cx))?;
-        let bytes = bytes.get(..2 * RECORD).unwrap_or(bytes);
+        let bytes = bytes.get(..4 * RECORD).unwrap_or(bytes);
         this.send(cx, |w, room| w.encrypt(bytes, room))?;
         Poll::Ready(Ok(bytes.len()))
     }
