@@ -280,7 +280,8 @@ impl Share {
 }
 
 fn no_turn(waited: Duration) -> Failure {
-    let why = format!("no turn for the TLS handshake within {} ms (max_handshakes)", waited.as_millis());
+    let why =
+        format!("no turn for the TLS handshake within {} ms: as many are under way as may be", waited.as_millis());
     Failure::Local(io::Error::new(io::ErrorKind::ResourceBusy, why))
 }
 
@@ -298,7 +299,8 @@ impl Dial<'_> {
             (Some(connector), Stream::Plain(socket)) => {
                 let host = node.address.host().map_or("", |host| &host.host);
                 let asked = Instant::now();
-                let turn = timeout_at(share.until, connector.turn()).await.map_err(|_| no_turn(asked.elapsed()))?;
+                let turn =
+                    timeout_at(share.until, connector.turn()).await.map_err(|_| share.used_up(asked.elapsed()))?;
                 let waited = turn.waited();
                 let opening = Box::pin(secure::connect(self.service, connector, turn, host, socket, self.line));
                 match timeout_at(share.until, opening).await {

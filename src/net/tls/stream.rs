@@ -289,6 +289,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 }
                 self.is_ended |= looked.ended;
                 match sent {
+                    // The peer has closed behind its orderly end. What cannot be sent any more is the writer's to hear of.
+                    Err(_) if self.is_ended => {}
                     Err(e) if any => self.broken = Some(Box::new(e)),
                     Err(e) => return Poll::Ready(Err(e)),
                     Ok(()) => {}

@@ -184,6 +184,23 @@ fn an_end_without_close_notify_is_a_truncation_and_one_with_it_is_none() {
 }
 
 #[test]
+fn an_orderly_end_stays_one_where_the_peer_takes_no_more() {
+    run(async {
+        let (ours, theirs) = our_server(4096, BOTH);
+        let (mut ours, mut theirs) = tokio::join!(ours, theirs);
+        // More than the pipe takes: some of it waits to be sent.
+        assert!(ours.write(&bytes(60_000, 0)).await.unwrap() > 4096);
+        theirs.write_all(b"last words").await.unwrap();
+        theirs.shutdown().await.unwrap();
+        drop(theirs);
+        let mut buf = [0; 64];
+        assert_eq!(ours.read(&mut buf).await.unwrap(), 10);
+        assert_eq!(ours.read(&mut buf).await.unwrap(), 0);
+        assert_eq!(ours.flush().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
 fn keys_are_changed_in_the_middle_and_no_byte_is_lost() {
     run(async {
         let (server, client) = configs(BOTH);

@@ -124,7 +124,7 @@ fn a_message_that_does_not_end_is_refused_in_words_of_its_own() {
         ours.shutdown().await.unwrap();
 
         let (mut ours, mut pipe, mut forger) = forging_client().await;
-        pipe.write_all(&forger.split(&ticket(65_539), 16_384)).await.unwrap();
+        pipe.write_all(&forger.split(&ticket(65_539), 500)).await.unwrap();
         refused(ours.read(&mut [0; 8]).await.unwrap_err());
     });
 }
