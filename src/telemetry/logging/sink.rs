@@ -78,8 +78,8 @@ enum To {
 pub(super) struct Reopen {
     path: PathBuf,
     append: bool,
-    /// None before it is opened.
-    file: Arc<Mutex<Option<File>>>,
+    /// None before it is opened. Locked only to take it out or to put another one in: see [`Self::file`].
+    file: Arc<Mutex<Option<Arc<File>>>>,
 }
 
 /// What could not be written.
@@ -141,8 +141,8 @@ impl Sink {
     fn put(&mut self, line: &[u8]) -> io::Result<()> {
         match &mut self.to {
             To::Stderr => io::stderr().write_all(line),
-            To::File(file) => match file.file().as_mut() {
-                Some(file) => file.write_all(line),
+            To::File(file) => match file.file() {
+                Some(file) => (&*file).write_all(line),
                 None => Err(io::ErrorKind::NotFound.into()),
             },
             To::Datagrams { socket, path } => match socket.send(line) {
@@ -190,11 +190,19 @@ impl Reopen {
             Ok(file)
         });
         let opened = opened.map_err(|source| OpenError::File { path: self.path.clone(), source })?;
-        *self.file() = Some(opened);
+        let before = self.locked().replace(Arc::new(opened));
+        // Closed once nobody holds the lock, for that may wait as well.
+        drop(before);
         Ok(())
     }
 
-    fn file(&self) -> MutexGuard<'_, Option<File>> {
+    /// What is open now. It is written to without the lock: a pipe that is not read any more holds up its writer for good, and
+    /// would hold up whoever opens it again, who has to answer signals.
+    fn file(&self) -> Option<Arc<File>> {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Arc<File>>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -291,8 +299,37 @@ mod tests {
         std::io::Read::read_exact(&mut &reader, &mut bytes).unwrap();
         assert_eq!(&bytes, b"line\n");
         let To::File(file) = &sink.to else { unreachable!("it is a file") };
-        let flags = fcntl_getfl(file.file().as_ref().unwrap()).unwrap();
+        let flags = fcntl_getfl(&*file.file().unwrap()).unwrap();
         assert!(!flags.contains(OFlags::NONBLOCK), "a full pipe loses no line");
+    }
+
+    #[test]
+    fn a_pipe_that_is_not_read_any_more_does_not_hold_up_whoever_opens_the_log_again() {
+        /// More than a pipe of Linux holds (pipe(7): 65,536 bytes).
+        const FLOOD: usize = 1 << 20;
+        let scratch = Scratch::new("stopped");
+        let (path, moved) = (scratch.0.join("log"), scratch.0.join("pipe"));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let mut sink = opened(&path, true);
+        let again = sink.reopen().unwrap();
+        let writer = std::thread::spawn(move || {
+            sink.write_all(&[b'.'; FLOOD]).unwrap();
+            sink
+        });
+        let mut bytes = vec![0; FLOOD];
+        let (first, rest) = bytes.split_first_mut().unwrap();
+        // Now it writes, and waits.
+        std::io::Read::read_exact(&mut &reader, std::slice::from_mut(first)).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        let (done, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(again.again().map_err(|e| e.to_string())));
+        end.recv_timeout(Duration::from_secs(10)).expect("it does not wait for the writer").unwrap();
+        assert!(!writer.is_finished(), "the writer still waits");
+        std::io::Read::read_exact(&mut &reader, rest).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == b'.'), "what was begun is written where it was begun");
+        writer.join().unwrap().write_all(b"line\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\n");
     }
 
     #[test]
