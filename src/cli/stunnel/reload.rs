@@ -1,7 +1,7 @@
 //! What of a reload may wait for a file: reading the configuration, its certificates and keys, and binding its addresses.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot::{self, Receiver};
 
@@ -9,6 +9,9 @@ use super::{tell, tell_bound};
 use crate::config::Config;
 use crate::config::stunnel::{self, Launch, Stunnel};
 use crate::lifecycle::{Instance, Prepared, Shared, Sockets};
+
+/// No file that can be had takes longer to be read: whoever asks once more after that may want to know what hangs.
+const HANGS: Duration = Duration::from_secs(5);
 
 /// A configuration that was read again, with its keys and its addresses.
 pub(super) struct Fresh {
@@ -43,10 +46,7 @@ impl Reloads {
     /// There is no thread to be had.
     pub(super) fn ask(&mut self, shared: Shared) -> Result<(), String> {
         if let Some((since, _)) = &self.under_way {
-            let seconds = since.elapsed().as_secs();
-            tracing::warn!(target: "tunnel", "SIGHUP: {} has been being read for {seconds} s, and is read once more after that; \
-                if it hangs, see whether it or a file that it names is a pipe, or on a server that does not answer",
-                self.file.display());
+            tell_under_way(&self.file, since.elapsed());
             self.again = true;
             return Ok(());
         }
@@ -77,6 +77,17 @@ impl Reloads {
     }
 }
 
+/// Two quick SIGHUPs are no fault.
+fn tell_under_way(file: &Path, taken: Duration) {
+    let (file, seconds) = (file.display(), taken.as_secs());
+    if taken < HANGS {
+        tracing::info!(target: "tunnel", "SIGHUP: {file} is being read, and is read once more after that");
+    } else {
+        tracing::warn!(target: "tunnel", "SIGHUP: reading {file} has taken {seconds} s so far, and it is read once more after \
+            that; if it hangs, see whether it or a file that it names is a pipe, or on a server that does not answer");
+    }
+}
+
 fn read(file: &Path, inside: bool, shared: Shared) -> Result<Fresh, String> {
     tracing::info!(target: "tunnel", "Reading configuration from file {} (SIGHUP)", file.display());
     let loaded = if inside { stunnel::load_inside(file) } else { stunnel::load(file) };
@@ -90,4 +101,57 @@ fn read(file: &Path, inside: bool, shared: Shared) -> Result<Fresh, String> {
     tracing::info!(target: "tunnel", "Configuration successful");
     tell_bound(&prepared);
     Ok(Fresh { config, launch, prepared })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn only_a_reload_that_takes_long_is_warned_of() {
+        let said = |seconds: u64| {
+            let lines = Lines::default();
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                tell_under_way(Path::new("/etc/a.conf"), Duration::from_secs(seconds));
+            });
+            String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        };
+        for seconds in [0, 4] {
+            let said = said(seconds);
+            assert!(
+                said.contains(" INFO ") && said.contains("/etc/a.conf is being read, and is read once more"),
+                "{said}"
+            );
+            assert!(!said.contains("hangs"), "{said}");
+        }
+        let said = said(5);
+        assert!(said.contains(" WARN ") && said.contains("reading /etc/a.conf has taken 5 s so far"), "{said}");
+        assert!(said.contains("is read once more after that; if it hangs, see whether"), "{said}");
+    }
 }
