@@ -27,8 +27,9 @@ const LONGEST: u64 = 32;
 /// Somebody else may make or remove the file between two of our steps; then we look again.
 const ATTEMPTS: u32 = 5;
 
-/// Programs whose file of this kind is not to be taken over while they run.
-const KIN: [&str; 3] = ["galeway", "stunnel", "stunnel4"];
+/// Programs that do not lock their file: it is not taken over while a process of this name has its number. Galeway does, and
+/// its number alone may be another Galeway's by now.
+const UNLOCKING: [&str; 2] = ["stunnel", "stunnel4"];
 
 /// Why there is no such file.
 #[derive(Debug, thiserror::Error)]
@@ -170,8 +171,8 @@ fn there(path: &Path) -> io::Result<There> {
         return Ok(There::Left(None));
     }
     let written = read(&mut file);
-    // Galeway locks its file; others do not. A number alone proves little: it is given to another process some day.
-    if let Some(pid) = written.filter(|pid| is_kin(*pid)) {
+    // A number alone proves little: it is given to another process some day.
+    if let Some(pid) = written.filter(|pid| is_called(*pid, &UNLOCKING)) {
         return Ok(There::Held(Some(pid)));
     }
     if lock(&file)? {
@@ -222,9 +223,10 @@ fn read(file: &mut File) -> Option<i32> {
     text.trim().parse().ok()
 }
 
-fn is_kin(pid: i32) -> bool {
+/// Whether another process of this number runs, under one of these names.
+fn is_called(pid: i32, names: &[&str]) -> bool {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    pid != std::process::id().cast_signed() && runs(pid) && KIN.contains(&name.trim())
+    pid != std::process::id().cast_signed() && runs(pid) && names.contains(&name.trim())
 }
 
 fn runs(pid: i32) -> bool {
@@ -240,6 +242,8 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     struct Scratch(PathBuf);
@@ -284,6 +288,50 @@ mod tests {
         first.write().unwrap();
         let said = PidFile::claim(&scratch.file()).unwrap_err().to_string();
         assert!(said.contains(&format!("belongs to process {}", std::process::id())), "{said}");
+    }
+
+    /// A process of this name that waits for the end of its input.
+    struct Called(std::process::Child);
+
+    impl Called {
+        fn new(scratch: &Scratch, name: &str) -> Self {
+            let program = scratch.0.join(name);
+            std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
+            let mut command = std::process::Command::new(program);
+            let child = command.args(["-c", "read line"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+            let comm = || std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+            // It has its name a little after it is spawned.
+            let end = Instant::now() + Duration::from_secs(10);
+            while comm().trim() != name {
+                assert!(Instant::now() < end, "{}", comm());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Self(child)
+        }
+
+        /// Its number, left in the file, which nobody locks.
+        fn left(&self, scratch: &Scratch) {
+            std::fs::write(scratch.file(), format!("{}\n", self.0.id())).unwrap();
+        }
+    }
+
+    impl Drop for Called {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_another_galeways_by_now_does_not_stop_a_start_but_a_stunnels_does() {
+        let scratch = Scratch::new("reused");
+        let galeway = Called::new(&scratch, "galeway");
+        galeway.left(&scratch);
+        drop(PidFile::claim(&scratch.file()).unwrap());
+        let stunnel = Called::new(&scratch, "stunnel4");
+        stunnel.left(&scratch);
+        let said = PidFile::claim(&scratch.file()).unwrap_err().to_string();
+        assert!(said.contains(&format!("belongs to process {}", stunnel.0.id())), "{said}");
     }
 
     #[test]
