@@ -3,7 +3,8 @@
 //! As stunnel does, we unlink what was left behind and make a file anew: nothing is ever written through a link, soft or hard,
 //! that somebody has laid at its place. One that a running process has is not taken. As proof of that counts only what no
 //! other user can make up: the file's owner, and a lock for writing, for which a descriptor for writing is needed. Whoever
-//! can only read the file can lock it against writers, and it says nothing.
+//! can only read the file can lock it against writers, and it says nothing. Where there are no such locks to be had (some
+//! file systems and sandboxes) the number has to do, of a process that is called as we are: as good as stunnel's file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -30,6 +31,9 @@ const ATTEMPTS: u32 = 5;
 /// Programs that do not lock their file: it is not taken over while a process of this name has its number. Galeway does, and
 /// its number alone may be another Galeway's by now.
 const UNLOCKING: [&str; 2] = ["stunnel", "stunnel4"];
+
+/// What we are called, for where there are no locks.
+const OURS: [&str; 1] = ["galeway"];
 
 /// Why there is no such file.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +82,17 @@ impl PidFile {
     ///
     /// Apart from [`Self::write`]: what is wrong has to be said before the process becomes a daemon, and its number is
     /// known after that. The lock outlives the fork.
+    ///
+    /// Where there are no locks it does without, and warns: of two that are started at once one may then lose its file, or
+    /// fail in [`Self::write`].
     pub fn claim(path: &Path) -> Result<Self, PidError> {
+        Self::claim_by(path, |file, asked| fcntl(file, asked))
+    }
+
+    fn claim_by(path: &Path, ask: Ask) -> Result<Self, PidError> {
         let unwritable = |source| PidError::Unwritable { path: path.to_owned(), source };
         for _ in 0..ATTEMPTS {
-            match there(path).map_err(unwritable)? {
+            match there(path, ask).map_err(unwritable)? {
                 There::Nothing => {}
                 There::Held(pid) => return Err(PidError::Taken { path: path.to_owned(), pid }),
                 There::Changing => continue,
@@ -98,8 +109,13 @@ impl PidFile {
                 opened => opened.map_err(unwritable)?,
             };
             // Another one that is started now may have taken it for one that was left behind.
-            if !lock(&file).map_err(unwritable)? || !is_at(&file, path) {
+            let lock = lock(&file, ask);
+            if lock == Lock::Refused || !is_at(&file, path) {
                 continue;
+            }
+            if let Lock::Unknown(error) = lock {
+                tracing::warn!(file = %path.display(), %error, "the pid file cannot be locked here: should another Galeway be \
+                    started with it, only the number in it will tell that this one runs");
             }
             file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(unwritable)?;
             return Ok(Self { path: path.to_owned(), file });
@@ -141,7 +157,7 @@ enum There {
 }
 
 /// Looks there. An error: what is there never was a pid file.
-fn there(path: &Path) -> io::Result<There> {
+fn there(path: &Path, ask: Ask) -> io::Result<There> {
     let there = match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
         there => there?.file_type(),
@@ -175,12 +191,19 @@ fn there(path: &Path) -> io::Result<There> {
     if let Some(pid) = written.filter(|pid| is_called(*pid, &UNLOCKING)) {
         return Ok(There::Held(Some(pid)));
     }
-    if lock(&file)? {
-        return Ok(There::Left(Some(file)));
+    let by_number =
+        || written.filter(|pid| is_called(*pid, &OURS)).map_or(There::Left(None), |pid| There::Held(Some(pid)));
+    match lock(&file, ask) {
+        Lock::Ours => return Ok(There::Left(Some(file))),
+        Lock::Unknown(_) => return Ok(by_number()),
+        Lock::Refused => {}
     }
-    // Asked as a reader: other readers' locks are none then.
+    // Asked as a reader: other readers' locks are none then. It may have been refused for a descriptor that only reads, before
+    // anybody looked whether there are locks.
     let mut other = whole(libc::F_RDLCK);
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut other))?;
+    if ask(&file, FcntlArg::F_OFD_GETLK(&mut other)).is_err() {
+        return Ok(by_number());
+    }
     match i32::from(other.l_type) {
         libc::F_WRLCK => Ok(There::Held(written.filter(|pid| runs(*pid)))),
         // A reader's. Or one that wanted to replace the file as we do, and has done it.
@@ -189,13 +212,25 @@ fn there(path: &Path) -> io::Result<There> {
     }
 }
 
-/// Locks it, against others that want the same. False: it cannot be had.
-fn lock(file: &File) -> io::Result<bool> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
-        Ok(_) => Ok(true),
-        // EBADF: it could be opened for reading only.
-        Err(Errno::EAGAIN | Errno::EACCES | Errno::EBADF) => Ok(false),
-        Err(e) => Err(e.into()),
+/// fcntl(2), or a test's.
+type Ask = fn(&File, FcntlArg<'_>) -> nix::Result<i32>;
+
+/// What became of a wish for a lock.
+#[derive(Debug, PartialEq, Eq)]
+enum Lock {
+    Ours,
+    /// Somebody else has one, or the file could be opened for reading only.
+    Refused,
+    /// There are none here: ENOLCK, EINVAL, EOPNOTSUPP and ENOSYS of file systems, EPERM of sandboxes.
+    Unknown(Errno),
+}
+
+/// Locks it, against others that want the same. That it fails is no reason not to start.
+fn lock(file: &File, ask: Ask) -> Lock {
+    match ask(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+        Ok(_) => Lock::Ours,
+        Err(Errno::EAGAIN | Errno::EACCES | Errno::EBADF) => Lock::Refused,
+        Err(e) => Lock::Unknown(e),
     }
 }
 

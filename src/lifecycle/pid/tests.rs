@@ -93,6 +93,38 @@ fn a_number_that_is_another_galeways_by_now_does_not_stop_a_start_but_a_stunnels
 }
 
 #[test]
+fn where_there_are_no_locks_a_start_does_without_and_a_galeways_number_counts() {
+    let none: [Ask; 5] = [
+        |_, _| Err(Errno::ENOLCK),
+        |_, _| Err(Errno::EINVAL),
+        |_, _| Err(Errno::EOPNOTSUPP),
+        |_, _| Err(Errno::ENOSYS),
+        // As a descriptor that only reads is answered.
+        |file, asked| match asked {
+            FcntlArg::F_OFD_SETLK(_) if file.metadata().is_ok_and(|about| about.len() > 0) => Err(Errno::EBADF),
+            _ => Err(Errno::ENOLCK),
+        },
+    ];
+    for (case, ask) in none.into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("lockless-{case}"));
+        let claim = || PidFile::claim_by(&scratch.file(), ask);
+        for left in ["", "1\n", "999999999\n"] {
+            std::fs::write(scratch.file(), left).unwrap();
+            let mut pid = claim().unwrap();
+            pid.write().unwrap();
+            let text = std::fs::read_to_string(scratch.file()).unwrap();
+            assert_eq!(text, format!("{}\n", std::process::id()));
+        }
+        let galeway = Called::new(&scratch, "galeway");
+        galeway.left(&scratch);
+        let said = claim().unwrap_err().to_string();
+        assert!(said.contains(&format!("belongs to process {}", galeway.0.id())), "{said}");
+        drop(galeway);
+        claim().expect("it has ended");
+    }
+}
+
+#[test]
 fn one_that_somebody_put_in_its_place_stays() {
     let scratch = Scratch::new("place");
     let pid = PidFile::claim(&scratch.file()).unwrap();
