@@ -126,10 +126,14 @@ impl Store {
         let mut store = Self::default();
         match &rules.ca {
             None => {}
-            Some(CaStore::System) => match before.filter(|_| reach.is_lost(Path::new(SYSTEMS))) {
-                Some(before) => store.keep(before, |file| file.is_none()),
-                None => store.load_system()?,
-            },
+            Some(CaStore::System) => {
+                // Of what is kept as well: refusals name it.
+                store.words = SYSTEMS.into();
+                match before.filter(|_| reach.is_lost(Path::new(SYSTEMS))) {
+                    Some(before) => store.keep(before, |file| file.is_none()),
+                    None => store.load_system()?,
+                }
+            }
             Some(CaStore::Paths(paths)) => {
                 store.words = paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
                 // What stays comes first: of two files with one certificate the one that goes must not take it along.
@@ -213,7 +217,6 @@ impl Store {
     }
 
     fn load_system(&mut self) -> Result<(), SetupError> {
-        self.words = "the system's store".into();
         let system = rustls_native_certs::load_native_certs();
         for der in system.certs {
             // System stores hold odd old certificates; those that cannot be read are no anchors.

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::judge::Of;
-use super::chains::{chain, peers};
+use super::super::judge::{Judge, Of};
+use super::super::reach::Reach;
+use super::super::rules::Rules;
+use super::super::store::{Previous, Store, paths};
+use super::chains::{chain, peers, says};
 use super::*;
 
 /// A server end, a client's certificate admitted by it, and the files behind both.
@@ -276,4 +279,22 @@ fn what_a_peer_sends_along_without_need_makes_no_verdict_of_its_own() {
     assert!(!admit(&[&pair.pem, &again]).same(&first));
     assert_eq!(peers.remembered(), 2);
     assert_eq!(peers.admit(&chain(&pair.pem), None).unwrap_err().reason(), Reason::UnknownCa);
+}
+
+#[test]
+fn the_systems_store_has_its_name_in_refusals_after_a_reload_inside_a_chroot_too() {
+    let (dir, ca) = (Dir::new(), Ca::root("ca"));
+    let rules = PeerRules { ca: Some(CaStore::System), ..chain_to(&dir.path("ca.pem")) };
+    let mut reach = Reach::new(Some(&dir.0), paths(&rules));
+    // As from the system, which need not have one here.
+    let mut before = Store::load(&chain_to(&dir.write("ca.pem", &ca.pem)), None, &reach).unwrap();
+    before.members.iter_mut().for_each(|member| member.file = None);
+    reach.enter();
+    let after = Store::load(&rules, Some(Previous { store: &before, is_anew: true }), &reach).unwrap();
+    assert_eq!((after.words.as_str(), after.anchors.len()), ("the system's store", 1));
+    let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+    let judge = Judge { of: Of::Servers, rules: &Rules::new(&rules).unwrap(), store: &after, algorithms: &algorithms };
+    let refusal =
+        judge.judge(&chain(&Ca::root("other").issue("db1").pem), None, super::super::peers::now()).unwrap_err();
+    says(refusal.what(), &["its issuer /O=Galeway/CN=other is not in the system's store"]);
 }
