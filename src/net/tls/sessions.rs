@@ -28,8 +28,10 @@ impl Sessions {
     /// The session, if whoever began it is let in by what is trusted now.
     fn open(&self, kept: &[u8]) -> Option<Vec<u8>> {
         let (chain, session) = parse(kept)?;
+        // A client may offer several, and rustls takes the first that it can resume: nothing of one before that counts.
+        Slot::resume(None);
         if !chain.is_empty() {
-            Slot::resume(self.peers.admit(&chain, None).ok()?);
+            Slot::resume(Some(self.peers.admit(&chain, None).ok()?));
         }
         Some(session.to_vec())
     }

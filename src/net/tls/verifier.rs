@@ -49,9 +49,9 @@ impl Slot {
         let _ = SLOT.try_with(|slot| slot.asked.store(true, Ordering::Relaxed));
     }
 
-    /// A session of this client's is offered again.
-    pub(super) fn resume(began: Admitted) {
-        let _ = SLOT.try_with(|slot| *slot.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(began));
+    /// A session of this client's is offered again; `None`: one without a certificate. The last one offered counts.
+    pub(super) fn resume(began: Option<Admitted>) {
+        let _ = SLOT.try_with(|slot| *slot.offered.lock().unwrap_or_else(PoisonError::into_inner) = began);
     }
 
     /// Whose session is to be kept: the client's of a full handshake, else the one who began it.
@@ -142,6 +142,8 @@ impl ServerCertVerifier for Verifier {
 impl ClientCertVerifier for Verifier {
     /// No CA is named to clients, as stunnel names none of a directory: they show the certificate they have.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // rustls asks in full handshakes alone: no session that was offered is resumed, and a client that shows nothing now is nobody.
+        Slot::resume(None);
         &[]
     }
 

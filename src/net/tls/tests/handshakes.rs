@@ -2,9 +2,14 @@
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::server::StoresServerSessions as _;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::chains::chain;
+use super::super::judge::Of;
+use super::super::sessions::Sessions;
+use super::super::verifier::{SLOT, Slot, Verifier};
+use super::chains::{chain, peers};
 use super::*;
 use crate::config::{CipherSuite, Group};
 
@@ -257,6 +262,40 @@ async fn a_client_that_is_no_longer_let_in_hears_so_by_an_alert_where_it_would_r
         assert!(server.contains("its issuer /O=Galeway/CN=ca is not in"), "{server}");
         assert_eq!(client, "the peer rejected our certificate (alert unknown_ca): its log says why");
     }
+}
+
+#[test]
+fn a_session_is_kept_with_the_certificate_of_the_one_that_was_resumed_alone() {
+    let (dir, ca) = (Dir::new(), Ca::root("ca"));
+    let peers = Arc::new(peers(Of::Clients, &chain_to(&dir.write("ca.pem", &ca.pem))));
+    let admitted = peers.admit(&chain(&ca.issue("client").pem), None).unwrap();
+    let sessions = Sessions::new(8, Arc::clone(&peers));
+    // Each in a handshake of its own, as rustls calls it.
+    let handshake = |of_it: &dyn Fn()| SLOT.sync_scope(Slot::new(None, false), of_it);
+    let put = |key: u8, began: Option<&Admitted>| {
+        handshake(&|| {
+            Slot::resume(began.cloned());
+            assert!(sessions.put(vec![key], vec![key; 3]));
+        });
+    };
+    put(1, Some(&admitted));
+    put(2, None);
+    put(3, Some(&admitted));
+    handshake(&|| {
+        assert_eq!(sessions.take(&[1]).unwrap(), [1; 3]);
+        assert!(Slot::shown().is_some_and(|shown| shown.same(&admitted)));
+        // The first could not be resumed, say for another server name.
+        assert_eq!(sessions.take(&[2]).unwrap(), [2; 3]);
+        assert!(Slot::shown().is_none());
+    });
+    handshake(&|| {
+        assert!(sessions.take(&[3]).is_some());
+        // Neither could this one, and the client is asked for a certificate.
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+        let verifier = Verifier { peers: Arc::clone(&peers), algorithms, mandatory: false };
+        assert!(ClientCertVerifier::root_hint_subjects(&verifier).is_empty());
+        assert!(Slot::shown().is_none());
+    });
 }
 
 #[tokio::test]
