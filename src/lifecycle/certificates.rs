@@ -122,16 +122,28 @@ impl Secured {
 
     /// Names the files that stay as they are because they lie outside of the root directory.
     fn tell_outside(&self) {
-        let accepting = self.accepting.iter().flat_map(|a| a.outside());
-        let outside: BTreeSet<PathBuf> = accepting.chain(self.connecting.iter().flat_map(|c| c.outside())).collect();
-        if !outside.is_empty() {
-            let service = &*self.service;
-            let files = outside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let accepting = self.accepting.as_ref().map(|a| a.outside()).unwrap_or_default();
+        let outside = accepting.and(self.connecting.as_ref().map(|c| c.outside()).unwrap_or_default());
+        let (service, files) = (&*self.service, listed(&outside.files));
+        if !outside.files.is_empty() {
+            let with = match outside.with.is_empty() {
+                true => String::new(),
+                false => {
+                    format!("; with them: {}, since a certificate and its key count together", listed(&outside.with))
+                }
+            };
             tracing::warn!(
                 service,
                 files,
                 "lie outside of the chroot or lead out of it, and are not read again: a change of \
-                them needs a restart"
+                them needs a restart{with}"
+            );
+        }
+        if outside.system {
+            tracing::warn!(
+                service,
+                "the system's store of certificates is not read again inside the chroot: a change of \
+                it needs a restart"
             );
         }
     }
@@ -173,6 +185,10 @@ fn both(one: Option<Refreshed>, other: Option<Refreshed>) -> Refreshed {
     all.withdrawn.extend(other.withdrawn);
     all.unknown.extend(other.unknown);
     all
+}
+
+fn listed(files: &BTreeSet<PathBuf>) -> String {
+    files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn left_out(service: &str, file: &Path, why: &str) {

@@ -52,7 +52,7 @@ pub use connector::{Connected, Connector};
 pub use handshake::{Agreed, HandshakeError};
 pub use monitor::ClientTls;
 pub use policy::{Dated, Policy, Trust};
-pub use refresh::{Refreshed, Withdrawn};
+pub use refresh::{Outside, Refreshed, Withdrawn};
 pub use refusal::{Reason, Refusal};
 pub use stream::{Broken, TlsStream, Truncated, is_tls_error};
 pub use turns::Turn;

@@ -18,7 +18,7 @@ use super::judge::Of;
 use super::peers::Peers;
 use super::policy::Policy;
 use super::provider::{provider, versions};
-use super::refresh::Refreshed;
+use super::refresh::{Outside, Refreshed};
 use super::refusal::{Reason, Refusal};
 use super::remedy;
 use super::sessions::Sessions;
@@ -282,9 +282,9 @@ impl Acceptor {
         result
     }
 
-    /// Files and directories that lie outside of the new root directory, and so are never read again.
-    pub fn outside(&self) -> Vec<PathBuf> {
-        self.shown.lost().into_iter().chain(self.peers.iter().flat_map(|peers| peers.lost())).collect()
+    /// What is never read again, since it lies outside of the new root directory.
+    pub fn outside(&self) -> Outside {
+        self.shown.outside().and(self.peers.as_ref().map(|peers| peers.outside()).unwrap_or_default())
     }
 
     /// What is in force now.

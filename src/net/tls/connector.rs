@@ -19,7 +19,7 @@ use super::names::Wanted;
 use super::peers::Peers;
 use super::policy::Policy;
 use super::provider::{provider, versions};
-use super::refresh::Refreshed;
+use super::refresh::{Outside, Refreshed};
 use super::stream::TlsStream;
 use super::turns::{Turn, Turns};
 use super::verifier::{SLOT, Slot, Verifier};
@@ -193,8 +193,8 @@ impl Connector {
     }
 
     /// As [`super::Acceptor::outside`].
-    pub fn outside(&self) -> Vec<PathBuf> {
-        self.shown.iter().flat_map(|shown| shown.lost()).chain(self.peers.lost()).collect()
+    pub fn outside(&self) -> Outside {
+        self.shown.as_ref().map(|shown| shown.outside()).unwrap_or_default().and(self.peers.outside())
     }
 
     /// What is in force now.

@@ -1,5 +1,6 @@
 //! What we show: a certificate and its key, exchanged while connections run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +19,7 @@ use super::files::bad_file;
 use super::fingerprint::{Fingerprint, Watch};
 use super::keys;
 use super::reach::Reach;
-use super::refresh::Refreshed;
+use super::refresh::{Outside, Refreshed};
 use super::verifier::Slot;
 use crate::config::{Dialect, Identity};
 
@@ -70,7 +71,7 @@ impl Shown {
 
     /// Reads the files again if they have changed, or with `anew`.
     pub(super) fn refresh(&self, anew: bool, result: &mut Refreshed) {
-        if !self.lost().is_empty() {
+        if !self.reach.lost().is_empty() {
             return;
         }
         let print = fingerprint(&self.settings, &self.reach);
@@ -94,13 +95,12 @@ impl Shown {
         }
     }
 
-    /// The files that are not read again, since one of them lies outside of the root directory: a certificate and its key are
-    /// exchanged together.
-    pub(super) fn lost(&self) -> Vec<PathBuf> {
-        match self.reach.lost().is_empty() {
-            true => Vec::new(),
-            false => vec![self.settings.cert.clone(), self.settings.key.clone()],
-        }
+    /// What is not read again: both files, where one of them lies outside of the root directory.
+    pub(super) fn outside(&self) -> Outside {
+        let files: BTreeSet<_> = self.reach.lost().into_iter().collect();
+        let both = [&self.settings.cert, &self.settings.key].into_iter().cloned();
+        let with = both.filter(|file| !files.is_empty() && !files.contains(file)).collect();
+        Outside { files, with, system: false }
     }
 
     /// The certificates shown now, our own first.

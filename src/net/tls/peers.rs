@@ -1,6 +1,6 @@
 //! The peers of one side: what is trusted now, and who was admitted by it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use super::fingerprint::Watch;
 use super::judge::{Judge, Of};
 use super::names::Wanted;
 use super::reach::Reach;
-use super::refresh::{Refreshed, Withdrawn};
+use super::refresh::{Outside, Refreshed, Withdrawn};
 use super::refusal::{Reason, Refusal};
 use super::rules::Rules;
-use super::store::{Previous, Store, fingerprint, paths};
+use super::store::{Previous, Store, fingerprint, is_systems, paths};
 use crate::config::PeerRules;
 
 /// How many verdicts are remembered that no session needs.
@@ -241,9 +241,10 @@ impl Peers {
         paths(&self.settings).filter(|path| !self.reach.is_lost(path)).map(Path::to_owned).collect()
     }
 
-    /// The files and directories that are not read again, since they lie outside of the root directory.
-    pub(super) fn lost(&self) -> Vec<PathBuf> {
-        self.reach.lost()
+    /// What is not read again, since it lies outside of the root directory.
+    pub(super) fn outside(&self) -> Outside {
+        let (system, files): (BTreeSet<_>, _) = self.reach.lost().into_iter().partition(|path| is_systems(path));
+        Outside { files, with: BTreeSet::new(), system: !system.is_empty() }
     }
 
     /// Judges again whom the passing of time may concern.
@@ -299,6 +300,7 @@ impl Peers {
 mod tests {
     use super::super::judge::Judged;
     use super::*;
+    use crate::config::CaStore;
 
     impl Peers {
         /// How many verdicts are remembered.
@@ -307,6 +309,23 @@ mod tests {
             assert_eq!(register.count, register.verdicts.values().map(Vec::len).sum::<usize>());
             register.count
         }
+    }
+
+    #[test]
+    fn the_systems_store_is_no_file_that_lies_outside() {
+        let settings = PeerRules { ca: Some(CaStore::System), crl: vec!["/out/crl.pem".into()], ..<_>::default() };
+        let peers = Peers {
+            of: Of::Servers,
+            reach: Reach::new(Some(&std::env::temp_dir()), paths(&settings)),
+            rules: Rules::new(&settings).unwrap(),
+            settings,
+            algorithms: rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms,
+            store: ArcSwap::default(),
+            register: Mutex::default(),
+            watch: Mutex::new(Watch::new(<_>::default())),
+        };
+        let files = [PathBuf::from("/out/crl.pem")].into();
+        assert_eq!(peers.outside(), Outside { files, with: BTreeSet::new(), system: true });
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a look at the files found.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::SetupError;
@@ -26,6 +27,27 @@ pub struct Withdrawn {
     pub subject: String,
     /// What is wrong with its certificate now.
     pub words: String,
+}
+
+/// What is not read again once the root directory has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Files and directories that lie outside of the new root directory or lead out of it.
+    pub files: BTreeSet<PathBuf>,
+    /// Files inside that stay with one of those: a certificate and its key are exchanged together.
+    pub with: BTreeSet<PathBuf>,
+    /// The certificates of the operating system stay too.
+    pub system: bool,
+}
+
+impl Outside {
+    /// What stays of either.
+    pub fn and(mut self, other: Self) -> Self {
+        self.files.extend(other.files);
+        self.with.extend(other.with);
+        self.system |= other.system;
+        self
+    }
 }
 
 impl Refreshed {

@@ -92,6 +92,11 @@ pub(super) struct Previous<'a> {
 /// Where the system's certificates stand among paths.
 const SYSTEMS: &str = "the system's store";
 
+/// Whether one of [`paths`] stands for them.
+pub(super) fn is_systems(path: &Path) -> bool {
+    path == Path::new(SYSTEMS)
+}
+
 /// Every path of `rules`.
 pub(super) fn paths(rules: &PeerRules) -> impl Iterator<Item = &Path> {
     let ca = match &rules.ca {

@@ -53,6 +53,13 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
     };
     let s = section("s", "jail/certs", &site.line("crl", "jail/certs"));
     let t = section("t", "jail/linked.pem", "");
+    // Of a certificate and its key one alone.
+    site.put("jail/shown.pem", &site.server.certificate_pem);
+    section("u", "jail/certs", "");
+    let text = match text.rsplit_once(&site.line("cert", "server.pem")) {
+        Some((before, behind)) => before.to_owned() + &site.line("cert", "jail/shown.pem") + behind,
+        None => panic!("no certificate in {text}"),
+    };
     let mut galeway = galeway(&format!("{text}[process]\nuser = \"nobody\"\nchroot = \"{jail}\"\n"));
     let outside = |names: &[&str]| {
         let mut paths: Vec<_> = names.iter().map(|name| site.path(name).display().to_string()).collect();
@@ -65,6 +72,8 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
     {
         logged(&galeway, &[named[0], named[1], &format!("\"service\":\"{service}\""), &outside(names)]);
     }
+    let with = format!("needs a restart; with them: {jail}/shown.pem, since a certificate and its key count together");
+    logged(&galeway, &[named[0], &with, "\"service\":\"u\"", &outside(&["server.key"])]);
     let unread = galeway.log().matches("cannot be read any more").count();
     assert_eq!(unread, 1, "only what the link in the jail leads to: {}", galeway.log());
 
@@ -94,7 +103,7 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
     let before = galeway.log().matches(named[0]).count();
     site.keep("server", &site.ca.issue("renewed", &[NAME]));
     galeway.signal(Signal::HUP);
-    until(LONG, "the names once more", || (galeway.log().matches(named[0]).count() >= before + 2).then_some(()));
+    until(LONG, "the names once more", || (galeway.log().matches(named[0]).count() >= before + 3).then_some(()));
     logged(&galeway, &["read again", &format!("{jail}/certs\"")]);
     let client = dial(s, site.client(Some(&two))).unwrap();
     assert_eq!(client.conn.peer_certificates().unwrap()[0], site.server.certificate);

@@ -282,6 +282,21 @@ fn what_a_peer_sends_along_without_need_makes_no_verdict_of_its_own() {
 }
 
 #[test]
+fn only_what_leads_out_of_the_chroot_is_outside_and_what_stays_with_it_is_told_apart() {
+    let (dir, ca) = (Dir::new(), Ca::root("ca"));
+    let (shown, jail) = (identity(&dir, "jail/server", &ca.issue("db1")), dir.path("jail"));
+    let out = dir.write("server.key", std::fs::read(&shown.key).unwrap());
+    let (inside, rules) = (shown.cert.clone(), chain_to(&dir.write("jail/ca.pem", &ca.pem)));
+    let outside = |identity: &Identity| {
+        let accept = accepting(identity.clone(), ClientAuth::Require, rules.clone());
+        Acceptor::inside(&accept, false, Some(&jail)).unwrap().outside()
+    };
+    assert_eq!(outside(&shown), Outside::default());
+    let (files, with) = ([out.clone()].into(), [inside].into());
+    assert_eq!(outside(&Identity { key: out, ..shown }), Outside { files, with, system: false });
+}
+
+#[test]
 fn the_systems_store_has_its_name_in_refusals_after_a_reload_inside_a_chroot_too() {
     let (dir, ca) = (Dir::new(), Ca::root("ca"));
     let rules = PeerRules { ca: Some(CaStore::System), ..chain_to(&dir.path("ca.pem")) };
