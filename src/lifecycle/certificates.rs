@@ -1,8 +1,6 @@
 //! Certificates, keys, CAs and CRLs of running services: read again when they change, and told of.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +9,7 @@ use tokio::sync::watch;
 
 use super::StartError;
 use crate::config;
-use crate::net::tls::{Acceptor, Connector, Refreshed};
+use crate::net::tls::{Acceptor, Connector, Mark, Refreshed, Skipped};
 use crate::telemetry::{Seldom, ServiceMetrics};
 
 /// How often the files are looked at, and the time. A revoked peer's sessions end within twice this. A look is a `stat` a
@@ -28,20 +26,17 @@ const REMIND: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Default)]
 pub(super) struct LeftOut(Arc<Mutex<HashMap<(PathBuf, String), Seen>>>);
 
-/// How often everything was to be read anew until then; inode, and the time at which that changed.
-type Seen = (u64, Option<(u64, i64, i64)>);
+/// How often everything was to be read anew until then, and the file as it was read.
+type Seen = (u64, Mark);
 
 impl LeftOut {
     /// Whether this is to be told: the file was not told of, or has changed since, or all are read anew by `turn`. What is said of a
-    /// directory is about the service as well, and always told. Blocks.
-    fn is_news(&self, file: &Path, why: &str, turn: u64) -> bool {
-        let meta = std::fs::metadata(file).ok();
-        if meta.as_ref().is_some_and(Metadata::is_dir) {
-            return true;
-        }
-        let seen = (turn, meta.map(|m| (m.ino(), m.ctime(), m.ctime_nsec())));
+    /// directory is about the service as well, and always told.
+    fn is_news(&self, skipped: &Skipped, turn: u64) -> bool {
+        // Not looked at here: inside a chroot the path as it is written leads nowhere.
+        let Some(mark) = skipped.mark else { return true };
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert((file.to_owned(), why.to_owned()), seen) != Some(seen)
+        told.insert((skipped.file.clone(), skipped.why.clone()), (turn, mark)) != Some((turn, mark))
     }
 
     /// What is mended is told of again where it breaks again.
@@ -89,9 +84,9 @@ impl Secured {
     /// One bad CRL among hundreds of files keeps its CA's peers out, whom nothing else tells why.
     fn tell_left_out(&self) {
         let policies = self.accepting.iter().map(|a| a.describe()).chain(self.connecting.iter().map(|c| c.describe()));
-        for (file, why) in policies.filter_map(|policy| policy.trust).flat_map(|trust| trust.skipped) {
-            if self.left_out.is_news(&file, &why, 0) {
-                left_out(&self.service, &file, &why);
+        for skipped in policies.filter_map(|policy| policy.trust).flat_map(|trust| trust.skipped) {
+            if self.left_out.is_news(&skipped, 0) {
+                left_out(&self.service, &skipped);
             }
         }
     }
@@ -108,9 +103,9 @@ impl Secured {
         let mut all = both(accepting, connecting);
         if !all.reloaded.is_empty() {
             self.publish();
-            let mended = all.reloaded.iter().filter(|file| !all.skipped.iter().any(|(bad, _)| bad == *file));
+            let mended = all.reloaded.iter().filter(|file| !all.skipped.iter().any(|bad| bad.file == **file));
             self.left_out.forget(&mended.cloned().collect::<Vec<_>>());
-            all.skipped.retain(|(file, why)| self.left_out.is_news(file, why, turn));
+            all.skipped.retain(|skipped| self.left_out.is_news(skipped, turn));
         }
         all
     }
@@ -159,8 +154,8 @@ impl Secured {
         for file in &found.reloaded {
             tracing::info!(service, file = %file.display(), "read again: in force for new sessions, and running ones were judged by it");
         }
-        for (file, why) in &found.skipped {
-            left_out(service, file, why);
+        for skipped in &found.skipped {
+            left_out(service, skipped);
         }
         for why in &found.failed {
             tracing::warn!(service, "not read again: {why}");
@@ -191,8 +186,8 @@ fn listed(files: &BTreeSet<PathBuf>) -> String {
     files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn left_out(service: &str, file: &Path, why: &str) {
-    tracing::warn!(service, file = %file.display(), why, "does not count");
+fn left_out(service: &str, skipped: &Skipped) {
+    tracing::warn!(service, file = %skipped.file.display(), why = skipped.why, "does not count");
 }
 
 /// Looks after one service for ever. `again`: everything is to be read anew, changed or not.
@@ -239,23 +234,23 @@ mod tests {
 
     #[test]
     fn a_file_that_does_not_count_is_told_of_once_until_it_changes() {
-        let dir = std::env::temp_dir().join(format!("galeway-left-out-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join("5f15c80c.0");
-        std::fs::write(&file, "x").unwrap();
+        // No such file is there: what is found at a path may be another inside a chroot.
+        let (file, mark) = (PathBuf::from("/jail/certs/5f15c80c.0"), Ok((1, 2, 3, 4, 4)));
+        let bad = |why: &str, mark| Skipped { file: file.clone(), why: why.into(), mark };
         let (one, mut news) = (LeftOut::default(), Vec::new());
         let other = one.clone();
-        news.push(one.is_news(&file, "why", 0));
-        news.push(other.is_news(&file, "why", 0));
-        news.push(other.is_news(&file, "another", 0));
+        news.push(one.is_news(&bad("why", Some(mark)), 0));
+        news.push(other.is_news(&bad("why", Some(mark)), 0));
+        news.push(other.is_news(&bad("another", Some(mark)), 0));
         assert_eq!(news, [true, false, true]);
-        assert!(other.is_news(&file, "why", 1) && !one.is_news(&file, "why", 1), "SIGHUP tells all again, once");
-        std::fs::remove_file(&file).unwrap();
-        std::fs::write(&file, "yy").unwrap();
-        assert!(one.is_news(&file, "why", 1) && !other.is_news(&file, "why", 1));
+        let again = bad("why", Some(mark));
+        assert!(other.is_news(&again, 1) && !one.is_news(&again, 1), "SIGHUP tells all again, once");
+        // The inode of the one before, within one tick of the clock.
+        let longer = bad("why", Some(Ok((1, 2, 5, 4, 4))));
+        assert!(one.is_news(&longer, 1) && !other.is_news(&longer, 1));
         one.forget(std::slice::from_ref(&file));
-        assert!(one.is_news(&file, "why", 1), "mended meanwhile");
-        assert!(one.is_news(&dir, "why", 1) && other.is_news(&dir, "why", 1), "each service's own");
-        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(one.is_news(&longer, 1), "mended meanwhile");
+        let directory = bad("why", None);
+        assert!(one.is_news(&directory, 1) && other.is_news(&directory, 1), "each service's own");
     }
 }

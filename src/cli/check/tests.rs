@@ -11,7 +11,7 @@ use crate::config::{
     Admin, Balance, CaStore, ClientAuth, Cluster, Config, CrlScope, Dialect, Identity, Monitor, NodeSpec, PeerRules,
     Pin, Place, Process, Role, Secret, Service, Target, TlsAccept, TlsConnect, TlsVersion,
 };
-use crate::net::tls::{Dated, Policy, Trust};
+use crate::net::tls::{Dated, Policy, Skipped, Trust};
 
 /// 2026-11-21 16:00 UTC.
 const NOW: i64 = 1_795_276_800;
@@ -345,7 +345,8 @@ fn lists_that_are_overdue_and_files_that_do_not_count_are_warned_of() {
     let mut policy = trust(1);
     let trust = policy.trust.as_mut().unwrap();
     trust.crls = vec![dated("/CN=CA", "/cas/1.r0", NOW - 1), dated("/CN=CB", "/cas/2.r0", NOW + 1)];
-    trust.skipped = (0..7).map(|at| (PathBuf::from(format!("/cas/{at}.0")), "it is empty".to_owned())).collect();
+    let skipped = |at| Skipped { file: format!("/cas/{at}.0").into(), why: "it is empty".into(), mark: None };
+    trust.skipped = (0..7).map(skipped).collect();
     let found = said(&end, &facts(Some(policy), None), Dialect::Toml);
     let crl = "warning: /cas/1.r0: the revocation list of /CN=CA ended on 2026-11-21: its certificates are refused until there \
                is a new one";

@@ -218,8 +218,8 @@ fn of_files(policy: &Policy, now: i64, said: &mut Vec<Remark>) {
             place(crl)
         ));
     }
-    for (file, why) in trust.skipped.iter().take(NAMED) {
-        warn(format!("{}: left out: {why}", file.display()));
+    for skipped in trust.skipped.iter().take(NAMED) {
+        warn(format!("{}: left out: {}", skipped.file.display(), skipped.why));
     }
     if let Some(more) = trust.skipped.len().checked_sub(NAMED).filter(|more| *more > 0) {
         warn(format!("{}: {more} more are left out", trust.store));

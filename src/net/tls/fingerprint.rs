@@ -9,7 +9,7 @@ use super::reach::Reach;
 
 /// Of one file: device, inode, size, and the times in nanoseconds at which content and inode changed. A symlink is followed,
 /// so one that is swapped (Kubernetes) shows as another inode; the change time shows a rewrite that keeps the rest.
-pub(super) type Mark = Result<(u64, u64, u64, i128, i128), io::ErrorKind>;
+pub type Mark = Result<(u64, u64, u64, i128, i128), io::ErrorKind>;
 
 /// Of all files that some paths lead to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

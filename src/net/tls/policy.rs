@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::certificate::Facts;
 use super::identity::Shown;
 use super::peers::Peers;
+use super::refresh::Skipped;
 use super::store::Crl;
 
 /// What is in force on one side.
@@ -30,7 +31,7 @@ pub struct Trust {
     /// CRLs, by their issuer's subject; the moment is that at which the next is due.
     pub crls: Vec<Dated>,
     /// Files, or parts of them, that do not count, and why.
-    pub skipped: Vec<(PathBuf, String)>,
+    pub skipped: Vec<Skipped>,
 }
 
 /// A certificate or CRL, and when it ends.

@@ -154,6 +154,13 @@ mod tests {
 
     use super::*;
 
+    impl Reach {
+        /// As inside a chroot, in which `written` is found as `here`.
+        pub(in super::super) fn entered(written: &Path, here: &Path) -> Self {
+            Self { inside: [(written.to_owned(), Some(here.to_owned()))].into(), entered: true }
+        }
+    }
+
     fn fresh(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("galeway-reach-{}-{name}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::SetupError;
+use super::fingerprint::Mark;
 
 /// What a look at the files found, and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,11 +14,22 @@ pub struct Refreshed {
     /// What could not be read, and why: the old is kept.
     pub failed: Vec<String>,
     /// Files among those reloaded that do not count, and why.
-    pub skipped: Vec<(PathBuf, String)>,
+    pub skipped: Vec<Skipped>,
     /// Peers that were admitted and no longer are; their sessions have been told.
     pub withdrawn: Vec<Withdrawn>,
     /// Peers whose sessions stay although no current CRL speaks about them; new sessions are refused in these words.
     pub unknown: Vec<String>,
+}
+
+/// A file or directory, or a part of it, that does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// As it is written, which inside a chroot may not be where it is found.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+    /// Of the file, right before it was read. `None` = a directory, of which something is said that its files do not show.
+    pub mark: Option<Mark>,
 }
 
 /// A peer that is no longer good.

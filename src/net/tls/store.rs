@@ -17,6 +17,7 @@ use super::dn::Dn;
 use super::files::{bad_file, certificates_in, crls_in, denied};
 use super::fingerprint::{Fingerprint, Mark, mark};
 use super::reach::Reach;
+use super::refresh::Skipped;
 use super::remedy;
 use crate::config::{CaStore, PeerRules};
 
@@ -76,7 +77,7 @@ pub(super) struct Store {
     /// Where they are from.
     crl_files: HashMap<PathBuf, CrlFile>,
     /// Files, or certificates of them, that could not be used, and why.
-    pub(super) skipped: Vec<(PathBuf, String)>,
+    pub(super) skipped: Vec<Skipped>,
     /// Where it is from, for messages: `"/etc/ca.pem"`.
     pub(super) words: String,
 }
@@ -189,7 +190,7 @@ impl Store {
                     remedy::crl_of(rules.dialect, &path.display().to_string())
                 );
                 // In front: of many files that do not count only the first are told.
-                self.skipped.insert(0, (path.clone(), what));
+                self.skipped.insert(0, Skipped { file: path.clone(), why: what, mark: None });
             }
         }
     }
@@ -255,21 +256,24 @@ impl Store {
         let directory = files.as_slice() != [path];
         let before = self.members.len();
         for file in &files {
+            // Before the reading: a change meanwhile is then told as one.
+            let mark = mark(&reach.here(file));
+            let skipped = |why| Skipped { file: file.clone(), why, mark: Some(mark) };
             match reach.read(file).and_then(|bytes| certificates_in(&bytes, file)) {
                 Ok(found) => {
                     for (i, der) in found.into_iter().enumerate() {
                         if let Err(what) = self.add(der, Some(file.clone())) {
-                            self.skipped.push((file.clone(), format!("certificate {}: {what}", i + 1)));
+                            self.skipped.push(skipped(format!("certificate {}: {what}", i + 1)));
                         }
                     }
                 }
                 Err(e) if !directory => return Err(e),
-                Err(SetupError::File { path, what }) => self.skipped.push((path, what)),
-                Err(e) => self.skipped.push((file.clone(), e.to_string())),
+                Err(SetupError::File { what, .. }) => self.skipped.push(skipped(what)),
+                Err(e) => self.skipped.push(skipped(e.to_string())),
             }
         }
         if self.members.len() == before {
-            let first = self.skipped.first().map(|(file, what)| format!(" ({}: {what})", file.display()));
+            let first = self.skipped.first().map(|first| format!(" ({}: {})", first.file.display(), first.why));
             let first = first.unwrap_or_default();
             let what = match directory {
                 true => format!(
@@ -303,7 +307,8 @@ impl Store {
                 },
             };
             self.crls.extend(read.crls.iter().cloned());
-            self.skipped.extend(read.skipped.iter().map(|what| (file.clone(), what.clone())));
+            let skipped = |why: &String| Skipped { file: file.clone(), why: why.clone(), mark: Some(read.mark) };
+            self.skipped.extend(read.skipped.iter().map(skipped));
             self.crl_files.insert(file.clone(), read);
         }
         if self.crls.len() > before {
@@ -311,10 +316,10 @@ impl Store {
         }
         // A directory may fill later; until then every peer is refused, and told so.
         match self.skipped.get(skipped) {
-            Some((file, what)) if !directory => Err(bad_file(file, what)),
+            Some(first) if !directory => Err(bad_file(&first.file, &first.why)),
             _ if files.is_empty() => {
                 let what = "holds no CRL under a hashed name like 5f15c80c.r0, so no peer is let in (run `openssl rehash` on it)";
-                self.skipped.push((path.to_owned(), what.to_owned()));
+                self.skipped.push(Skipped { file: path.to_owned(), why: what.to_owned(), mark: None });
                 Ok(())
             }
             _ => Ok(()),

@@ -43,6 +43,8 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
     let site = jailed();
     let (one, two) = (site.issue("one"), site.issue("two"));
     symlink("../ca.pem", site.path("jail/linked.pem")).unwrap();
+    site.put("jail/certs/00000009.0", "no certificate\n");
+    let bad = site.path("jail/certs/00000009.0").display().to_string();
     let jail = site.path("jail").display().to_string();
     let mut text = String::new();
     let mut section = |name: &str, ca: &str, lines: &str| {
@@ -84,6 +86,15 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
     let words = format!("it is revoked by the CRL in {jail}/certs");
     one_ends(&galeway, since, &gone, &stays, &words);
 
+    // Told at the start, outside of the chroot, and not once more because its directory was read again inside.
+    let told = || {
+        let of_it = |line: &&str| line.contains("does not count") && line.contains(&bad);
+        galeway.log().lines().filter(of_it).count()
+    };
+    assert_eq!(told(), 1, "{}", galeway.log());
+    site.put("jail/certs/00000009.0", "still no certificate\n");
+    until(LONG, "the changed file", || (told() == 2).then_some(()));
+
     // A CA that comes, and goes.
     let other = Authority::new("other");
     let three = other.issue("three", &["three"]);
@@ -98,6 +109,8 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
     fs::remove_file(&file).unwrap();
     until(LONG, "the end of the CA that is gone", || (end() == 0.0).then_some(()));
     assert!(!is_let_in(&site, s, &three) && is_let_in(&site, s, &two));
+
+    assert_eq!(told(), 2, "{}", galeway.log());
 
     // What lies outside stays, also when it is asked for, and nobody loses by that.
     let before = galeway.log().matches(named[0]).count();

@@ -1,6 +1,8 @@
 //! Revocation, and directories under hashed names.
 
 use super::super::judge::Of;
+use super::super::reach::Reach;
+use super::super::store::Store;
 use super::chains::{chain, client, peers, says};
 use super::*;
 use crate::config::CrlScope;
@@ -53,7 +55,10 @@ fn a_revoked_certificate_is_refused_wherever_the_crl_lies() {
     r.dir.write("cas/0a1b2c3d.r0", &crl);
     let without = chain_to(&r.dir.path("cas"));
     assert_eq!(client(&without, &r.bad.pem).unwrap(), 3);
-    let skipped = |rules: &PeerRules| peers(Of::Clients, rules).store().skipped.clone();
+    let skipped = |rules: &PeerRules| {
+        let said = |said: &Skipped| (said.file.clone(), said.why.clone());
+        peers(Of::Clients, rules).store().skipped.iter().map(said).collect::<Vec<_>>()
+    };
     let path = r.dir.path("cas");
     let words = "its CRLs (0a1b2c3d.r0) are not looked at, so certificates that they revoke are let in: write ";
     let to_write = format!("{words}crl = \"{}\"", path.display());
@@ -109,7 +114,7 @@ fn without_a_current_crl_of_its_issuer_nobody_is_let_in() {
     std::fs::create_dir(r.dir.path("empty")).unwrap();
     let empty = r.rules(CrlScope::Leaf, &["empty"]);
     let store = peers(Of::Clients, &empty).store();
-    says(&store.skipped[0].1, &["holds no CRL under a hashed name like 5f15c80c.r0, so no peer is let in"]);
+    says(&store.skipped[0].why, &["holds no CRL under a hashed name like 5f15c80c.r0, so no peer is let in"]);
     assert_eq!(client(&empty, &r.good).unwrap_err().reason(), Reason::NoRevocationStatus);
 }
 
@@ -127,7 +132,7 @@ fn a_crl_of_the_first_version_is_told_with_what_to_do() {
     let r = revocation();
     r.dir.write("crls/00000000.r0", FIRST_VERSION);
     let store = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crls"])).store();
-    says(&store.skipped[0].1, &["CRL 1: it is of version 1, which is not taken: have it issued as version 2"]);
+    says(&store.skipped[0].why, &["CRL 1: it is of version 1, which is not taken: have it issued as version 2"]);
 }
 
 #[test]
@@ -143,11 +148,11 @@ fn a_crl_that_cannot_be_read_is_named_and_the_others_count() {
         assert_eq!(client(&rules, &r.good).unwrap(), 3);
         assert_eq!(client(&rules, &r.bad.pem).unwrap_err().reason(), Reason::Revoked);
         let store = peers(Of::Clients, &rules).store();
-        says(&store.skipped[0].1, &["CRL 1: it cannot be read"]);
+        says(&store.skipped[0].why, &["CRL 1: it cannot be read"]);
     }
     let store = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crls"])).store();
-    assert!(store.skipped[1].0.ends_with("crls/11111111.r0"));
-    assert_eq!(store.skipped[1].1, "holds no CRL in PEM form");
+    assert!(store.skipped[1].file.ends_with("crls/11111111.r0"));
+    assert_eq!(store.skipped[1].why, "holds no CRL in PEM form");
 }
 
 #[test]
@@ -168,9 +173,9 @@ fn a_hashed_directory_is_read_by_its_hashed_names_alone() {
     }
     let store = peers(Of::Clients, &chain_to(&r.dir.path("cas"))).store();
     assert_eq!((store.anchors.len(), store.members.len(), store.skipped.len()), (1, 1, 2));
-    assert!(store.skipped[0].1.starts_with("its CRLs (0a1b2c3d.r0) are not looked at"));
-    assert!(store.skipped[1].0.ends_with("cas/0a1b2c3d.1"));
-    assert_eq!(store.skipped[1].1, "holds no certificate in PEM form");
+    assert!(store.skipped[0].why.starts_with("its CRLs (0a1b2c3d.r0) are not looked at"));
+    assert!(store.skipped[1].file.ends_with("cas/0a1b2c3d.1"));
+    assert_eq!(store.skipped[1].why, "holds no certificate in PEM form");
     assert_eq!(client(&chain_to(&r.dir.path("cas")), &r.good).unwrap(), 3);
     r.dir.write("unhashed/root.pem", &r.root.pem);
     let error = super::super::store::Store::load(&chain_to(&r.dir.path("unhashed")), None, &Default::default())
@@ -191,7 +196,8 @@ fn crls_are_read_again_where_their_own_file_has_changed_alone() {
     peers.refresh(false, &mut result);
     peers.refresh(false, &mut result);
     assert_eq!(result.reloaded, [r.dir.path("crls/22222222.r0")]);
-    assert_eq!(result.skipped, [(r.dir.path("crls/11111111.r0"), "holds no CRL in PEM form".to_owned())]);
+    let [half] = result.skipped.as_slice() else { panic!("{result:?}") };
+    assert_eq!((&half.file, half.why.as_str()), (&r.dir.path("crls/11111111.r0"), "holds no CRL in PEM form"));
     let after = peers.store();
     assert_eq!((before.crls.len(), after.crls.len()), (1, 2));
     assert!(after.crls.iter().any(|crl| Arc::ptr_eq(crl, &before.crls[0])));
@@ -274,4 +280,28 @@ fn a_verdict_is_good_until_the_next_crl_counts() {
     r.dir.write("crl.pem", before);
     let peers = peers(Of::Clients, &r.rules(CrlScope::Leaf, &["crl.pem"]));
     assert!(peers.judge(&peers.store()).judge(&chain(&r.good), None, now).unwrap().good_until > now);
+}
+
+#[test]
+fn what_does_not_count_inside_a_chroot_is_marked_as_it_is_found_there() {
+    let r = revocation();
+    let jail = PathBuf::from("/no/such/jail/certs");
+    r.dir.write("here/00000001.0", &r.root.pem);
+    r.dir.write("here/00000002.r0", r.root.crl(&[], 4000));
+    let reach = Reach::entered(&jail, &r.dir.path("here"));
+    let skipped = |rules: &PeerRules| Store::load(rules, None, &reach).unwrap().skipped;
+    let without = chain_to(&jail);
+    let with = PeerRules { crl: vec![jail.clone()], ..without.clone() };
+    let mut marks = Vec::new();
+    for text in ["none", "still none"] {
+        r.dir.write("here/00000003.0", text);
+        r.dir.write("here/00000003.r0", text);
+        let found = skipped(&with);
+        assert_eq!(found, skipped(&with), "the same as long as nothing changes");
+        let files: Vec<_> = found.iter().map(|bad| bad.file.clone()).collect();
+        assert_eq!(files, [jail.join("00000003.0"), jail.join("00000003.r0")]);
+        marks.extend(found.iter().map(|bad| bad.mark.unwrap().unwrap()));
+        assert_eq!(skipped(&without)[0].mark, None, "of the directory itself");
+    }
+    assert!(marks[0] != marks[2] && marks[1] != marks[3], "{marks:?}");
 }
