@@ -129,7 +129,8 @@ impl Search<'_> {
         let mut pause = PAUSE_FIRST;
         loop {
             let Turn { pool, index, place } = self.turn().await?;
-            let round = self.round(&pool, index, place).await;
+            // Boxed: a client that waits, for a slot or in the line, is most of a search's life and does not pay for this.
+            let round = Box::pin(self.round(&pool, index, place)).await;
             match round {
                 Round::Found(established) => return Ok((established, slot)),
                 // Nobody failed: there is a new snapshot, and perhaps a better node.
