@@ -18,6 +18,9 @@ fn nodes() -> Vec<FakeNode> {
     (1..=3).map(node).collect()
 }
 
+/// No connect to a scripted node takes longer.
+const ON_THE_WAY: Duration = Duration::from_millis(50);
+
 #[test]
 fn a_drained_node_gets_nobody_new_and_old_sessions_finish_or_end_at_their_time() {
     let nodes = nodes();
@@ -43,6 +46,7 @@ fn a_drained_node_gets_nobody_new_and_old_sessions_finish_or_end_at_their_time()
     assert!((DRAIN - Duration::from_millis(500)..DRAIN + secs(3)).contains(&lived), "{lived:?}");
     assert_eq!(galeway.node("n1")["connections"]["active"], 0);
 
+    let asked = Instant::now();
     galeway.set_node("n1", "ready");
     let ready = Instant::now();
     let weight = || galeway.node("n1")["reason"].as_str().unwrap().to_owned();
@@ -54,13 +58,13 @@ fn a_drained_node_gets_nobody_new_and_old_sessions_finish_or_end_at_their_time()
     assert_eq!(report.failed_connects(), Vec::<String>::new());
     assert_eq!(report.broken(), []);
 
-    // Who was on the way when it was drained may have started before.
+    // Who is on the way when a command is carried out may have started before it, and that is before the command returns.
     let on_n1 = |from: Instant, to: Instant| {
         let within = report.iterations.iter().filter(|i| i.start >= from && i.start < to);
         let names: Vec<&str> = within.filter_map(|i| i.outcome.as_deref().ok()).collect();
         (names.iter().filter(|name| **name == "n1").count(), names.len())
     };
-    let (meanwhile, all) = on_n1(drained + Duration::from_millis(50), ready);
+    let (meanwhile, all) = on_n1(drained + ON_THE_WAY, asked - ON_THE_WAY);
     assert_eq!(meanwhile, 0, "of {all} nobody new");
     let (after, all) = on_n1(whole, Instant::now());
     assert!((all / 4..=all / 2).contains(&after), "{after} of {all} with its whole share");

@@ -115,6 +115,9 @@ impl Sayer {
             move || {
                 for mut stream in listener.incoming().flatten() {
                     if stop.load(Ordering::Relaxed) {
+                        // Closing would not do: a process that another test is just starting holds a copy until its exec, and
+                        // clients would go on being taken, and reset then.
+                        let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
                         return;
                     }
                     met.fetch_add(1, Ordering::Relaxed);
