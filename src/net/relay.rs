@@ -11,13 +11,14 @@ mod flow;
 mod tests;
 mod watch;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::stream::Stream;
@@ -98,10 +99,8 @@ pub fn relay<'a, C: Wire, N: Wire, M: Meter>(
     to_client: Box<[u8]>,
     timers: &'a Timers,
     meter: &'a M,
-) -> impl Future<Output = End> + use<'a, C, N, M> {
-    // The relay yields by itself after TURN bytes. Without this, tokio's budget would end a turn earlier with a
-    // Pending that looks like a peer that takes nothing, and every such turn would copy a buffer aside.
-    tokio::task::coop::unconstrained(Relay {
+) -> Relay<'a, C, N, M> {
+    Relay {
         client,
         node,
         up: Flow::new(Box::default()),
@@ -114,10 +113,11 @@ pub fn relay<'a, C: Wire, N: Wire, M: Meter>(
         client_acks: AckWatch::new(),
         node_acks: AckWatch::new(),
         timer: None,
-    })
+    }
 }
 
-struct Relay<'a, C, N, M> {
+/// A relay under way; see [`relay`].
+pub struct Relay<'a, C, N, M> {
     client: &'a mut C,
     node: &'a mut N,
     /// Client to node.
@@ -141,24 +141,34 @@ impl<C: Wire, N: Wire, M: Meter> Future for Relay<'_, C, N, M> {
     type Output = End;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
-        let this = &mut *self;
-        let open = this.open();
-        let moved = match this.poll_bytes(cx) {
-            Ok(moved) => moved,
-            Err(end) => return Poll::Ready(end),
-        };
-        if let Some(end) = this.end() {
-            return Poll::Ready(end);
-        }
-        // An end of data after an idle hour gives the other side its whole time.
-        if moved > 0 || this.open() != open {
-            this.last_sign = Instant::now();
-        }
-        this.poll_timers(cx)
+        // The relay yields by itself after TURN bytes. Without this, tokio's budget would end a turn earlier with a
+        // Pending that looks like a peer that takes nothing, and every such turn would copy a buffer aside.
+        pin!(unconstrained(poll_fn(|cx| self.turn(cx)))).poll(cx)
     }
 }
 
 impl<C: Wire, N: Wire, M: Meter> Relay<'_, C, N, M> {
+    /// The client's stream, to be asked about between polls.
+    pub fn client(&self) -> &C {
+        self.client
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let open = self.open();
+        let moved = match self.poll_bytes(cx) {
+            Ok(moved) => moved,
+            Err(end) => return Poll::Ready(end),
+        };
+        if let Some(end) = self.end() {
+            return Poll::Ready(end);
+        }
+        // An end of data after an idle hour gives the other side its whole time.
+        if moved > 0 || self.open() != open {
+            self.last_sign = Instant::now();
+        }
+        self.poll_timers(cx)
+    }
+
     /// Which directions may still bring bytes.
     fn open(&self) -> [bool; 2] {
         [&self.up, &self.down].map(|flow| flow.phase == Phase::Open)

@@ -5,6 +5,7 @@
 //! node that nobody may use.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -18,6 +19,10 @@ pub enum Cause {
     Verdict(Reason),
     /// Galeway stops.
     Shutdown,
+    /// The session's service is gone from the configuration.
+    Retired,
+    /// The address that the client connected to has left this host.
+    AddressLost(IpAddr),
 }
 
 impl fmt::Display for Cause {
@@ -25,6 +30,8 @@ impl fmt::Display for Cause {
         match self {
             Self::Verdict(reason) => reason.fmt(f),
             Self::Shutdown => f.write_str("galeway stops"),
+            Self::Retired => f.write_str("its service is gone from the configuration"),
+            Self::AddressLost(ip) => write!(f, "{ip} has left this host"),
         }
     }
 }
@@ -95,6 +102,11 @@ impl KillSwitch {
         self.orders.send_modify(|o| o.drain = None);
     }
 
+    /// Wakes every session that holds a lease, to look again at what may end it; no order is new.
+    pub fn nudge(&self) {
+        self.orders.send_modify(|_| {});
+    }
+
     /// To be taken before a session connects. `writes`: it is there because the node is the writer.
     pub fn lease(&self, writes: bool) -> Lease {
         let orders = self.orders.subscribe();
@@ -141,7 +153,7 @@ impl Lease {
         }
     }
 
-    /// Waits for a new order. Never returns once the node is gone and its last order was heard.
+    /// Waits for a new order, or a nudge. Never returns once the node is gone and its last order was heard.
     pub async fn changed(&mut self) {
         if self.orders.changed().await.is_err() {
             std::future::pending::<()>().await;

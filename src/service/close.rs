@@ -50,7 +50,9 @@ pub(super) async fn close(fate: Fate, client: Stream, node: Stream, places: impl
             drop(node);
             drop(places);
         }
-        Fate::Relay(End::Broken(Side::Client, _) | End::Vanished(Side::Client) | End::Stalled(Side::Client)) => {
+        // Where our address is lost, no end of ours reaches the client, and the node is well: to it this is a client that went.
+        Fate::Relay(End::Broken(Side::Client, _) | End::Vanished(Side::Client) | End::Stalled(Side::Client))
+        | Fate::Killed(Cause::AddressLost(_)) => {
             how.abort(client);
             pass_on_abort(node, how).await;
             drop(places);
@@ -125,6 +127,7 @@ async fn taken(stream: &Stream) -> bool {
 pub(super) fn close_reason(fate: &Fate) -> CloseReason {
     match fate {
         Fate::Killed(Cause::Shutdown) | Fate::Drained(Cause::Shutdown) => CloseReason::Shutdown,
+        Fate::Killed(Cause::AddressLost(_)) | Fate::Drained(Cause::AddressLost(_)) => CloseReason::AddressLost,
         Fate::Killed(_) => CloseReason::Killed,
         Fate::Drained(_) => CloseReason::Drained,
         Fate::Withdrawn(..) => CloseReason::Certificate,

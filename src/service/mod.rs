@@ -9,6 +9,7 @@
 
 mod attempt;
 mod close;
+mod endings;
 mod queue;
 mod record;
 mod refuse;
@@ -33,6 +34,7 @@ use crate::pool::PoolCell;
 use crate::telemetry::ServiceMetrics;
 
 use crate::net::tls::{Acceptor, Connector};
+use endings::Endings;
 use queue::Queue;
 use sources::Sources;
 pub use tunnel::{Tunnel, TunnelLog};
@@ -70,6 +72,8 @@ pub struct Service {
     sources: Arc<Sources>,
     /// True once Galeway stops: who still waits for a node is turned away.
     stopping: watch::Receiver<bool>,
+    /// What ends its sessions apart from their nodes.
+    endings: Endings,
 }
 
 /// Clients of one service that are turned away in an orderly way at once; further ones are cut. Whoever is refused stands
@@ -173,6 +177,7 @@ impl Service {
             queue: Arc::default(),
             sources: Arc::default(),
             stopping,
+            endings: Endings::default(),
         }
     }
 }

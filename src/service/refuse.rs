@@ -85,6 +85,11 @@ fn answer(service: &Service, settings: &Settings, nothing: &Nothing) -> Answer {
             )
         }
         (Rejection::Shutdown, _) => error(NO_NODE, "galeway: stopping".to_owned()),
+        (Rejection::Retired, _) => error(NO_NODE, "galeway: this service is gone from the configuration".to_owned()),
+        // It is connected to another host now: no word of ours reaches it.
+        (Rejection::AddressLost, _) => {
+            Answer::Silence("the address that it connected to has left this host".to_owned())
+        }
         (Rejection::ClientGone, _) => Answer::Silence("the client left".to_owned()),
         // Whoever is not meant to be here is told nothing.
         (Rejection::Denied | Rejection::BadHeader | Rejection::SlowHeader | Rejection::Tls, _) => {

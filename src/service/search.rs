@@ -82,6 +82,7 @@ pub(super) async fn search(
         found = search.run() => found,
         () = gone(stream, settings.protocol) => Err(Rejection::ClientGone),
         _ = stopping.wait_for(|s| *s) => Err(Rejection::Shutdown),
+        why = service.endings.turn_away(stream, &accepted) => Err(why),
     };
     let Search { trail, passed_on, .. } = search;
     match outcome {

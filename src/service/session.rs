@@ -1,5 +1,6 @@
 //! One session, from accept to close.
 
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::Service;
 use super::attempt::Established;
 use super::close::{Closing, Fate, close, close_reason, detail};
+use super::endings::local_ip;
 use super::record::{Bytes, Record, Withdrawn};
 use super::refuse::refuse;
 use super::search::{Found, Nothing, search};
@@ -18,7 +20,7 @@ use super::vetted::Vetted;
 use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
 use crate::net::{End, Peer, Side, Stream, Timers, relay};
-use crate::pool::{Lease, Node, Order};
+use crate::pool::{Cause, Lease, Node, Order};
 use crate::telemetry::{CloseReason, Rejection};
 
 /// A client's end of data is held back from a MySQL server for this long: it closes by itself after COM_QUIT, and so
@@ -92,7 +94,10 @@ async fn begin(
     match found {
         Ok(found) => Ok((stream, found)),
         Err(nothing) => {
-            if !matches!(nothing.rejection, Rejection::ClientGone | Rejection::Shutdown) {
+            if !matches!(
+                nothing.rejection,
+                Rejection::ClientGone | Rejection::Retired | Rejection::AddressLost | Rejection::Shutdown
+            ) {
                 record.line.no_target();
             }
             Err((Some(stream), nothing))
@@ -119,11 +124,11 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
         let withdrawn = record.withdrawn();
         let mut client = Vetted::new(&mut client, settings.protocol == Protocol::Mysql);
         let relay = pin!(relay(&mut client, &mut stream, greeting, &timers, &record.meter));
-        fate(relay, &mut lease, withdrawn).await
+        fate(relay, |relay| local_ip(relay.client().stream()), &mut lease, record, withdrawn).await
     };
     handshake.judge(&record.meter);
     let reason = close_reason(&fate);
-    if matches!(reason, CloseReason::Killed | CloseReason::Drained) {
+    if matches!(reason, CloseReason::Killed | CloseReason::Drained | CloseReason::AddressLost) {
         node.count_killed();
     }
     record.detail = detail(&fate);
@@ -136,48 +141,73 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
     Box::pin(close(fate, client, stream, places, how)).await;
 }
 
-/// Relays until the relay ends by itself or an order ends it.
-async fn fate(
-    mut relay: Pin<&mut impl Future<Output = End>>,
-    lease: &mut Lease,
+/// Relays until the relay ends by itself or an order ends it. `local`: the address of ours that its client connected to.
+///
+/// Not an `async fn`: that would hold its arguments twice over, in every session.
+pub(super) fn fate<'a, R: Future<Output = End>>(
+    mut relay: Pin<&'a mut R>,
+    local: impl Fn(&R) -> Option<IpAddr> + 'a,
+    lease: &'a mut Lease,
+    record: &'a Record,
     mut withdrawn: Option<Withdrawn>,
-) -> Fate {
-    // Its share of a kill that is spread over a time. Nothing takes that back, and a later kill may only hasten it.
-    let mut doomed: Option<Instant> = None;
-    loop {
-        let mut end: Option<(Pin<Box<Sleep>>, Box<Fate>)> = match lease.order() {
-            Order::Live => None,
-            Order::End(cause, Duration::ZERO) => return Fate::Killed(cause),
-            Order::End(cause, spread) => {
-                let share = Instant::now() + spread.mul_f64(fastrand::f64());
-                let at = *doomed.insert(doomed.map_or(share, |at| at.min(share)));
-                Some((Box::pin(sleep_until(at)), Box::new(Fate::Killed(cause))))
-            }
-            Order::EndAt(at, cause) => Some((Box::pin(sleep_until(at.into())), Box::new(Fate::Drained(cause)))),
-        };
-        let due = async {
-            match &mut end {
-                Some((sleep, _)) => sleep.as_mut().await,
-                None => std::future::pending().await,
-            }
-        };
-        let gone = async {
-            match &mut withdrawn {
-                Some(withdrawn) => withdrawn.as_mut().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            end = relay.as_mut() => return Fate::Relay(end),
-            () = lease.changed() => {}
-            (side, why) = gone => return Fate::Withdrawn(side, why),
-            () = due => {
-                if let Some((_, fate)) = end {
-                    return *fate;
+) -> impl Future<Output = Fate> + 'a {
+    async move {
+        // Its share of a kill that is spread over a time. Nothing takes that back, and a later kill may only hasten it.
+        let mut doomed: Option<Instant> = None;
+        loop {
+            // The lease first: its news counts as heard from here on, so that a nudge for what the service is told later is new.
+            let orders = [lease.order(), record.service.endings.order(|| local(&relay), record.accepted.into())];
+            let mut end = match first(orders, &mut doomed) {
+                Ok(end) => end,
+                Err(cause) => return Fate::Killed(cause),
+            };
+            let due = async {
+                match &mut end {
+                    Some((sleep, _)) => sleep.as_mut().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let gone = async {
+                match &mut withdrawn {
+                    Some(withdrawn) => withdrawn.as_mut().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                end = relay.as_mut() => return Fate::Relay(end),
+                () = lease.changed() => {}
+                (side, why) = gone => return Fate::Withdrawn(side, why),
+                () = due => {
+                    if let Some((_, fate)) = end {
+                        return *fate;
+                    }
                 }
             }
         }
     }
+}
+
+/// When the first of these orders ends the session, and how.
+type Due = (Pin<Box<Sleep>>, Box<Fate>);
+
+/// The earlier of two orders; an error where one ends the session at once. `doomed`: see [`fate`].
+fn first(orders: [Order; 2], doomed: &mut Option<Instant>) -> Result<Option<Due>, Cause> {
+    let mut first: Option<(Instant, Fate)> = None;
+    for order in orders {
+        let (at, fate) = match order {
+            Order::Live => continue,
+            Order::End(cause, Duration::ZERO) => return Err(cause),
+            Order::End(cause, spread) => {
+                let share = Instant::now() + spread.mul_f64(fastrand::f64());
+                (*doomed.insert(doomed.map_or(share, |at| at.min(share))), Fate::Killed(cause))
+            }
+            Order::EndAt(at, cause) => (at.into(), Fate::Drained(cause)),
+        };
+        if first.as_ref().is_none_or(|(before, _)| at < *before) {
+            first = Some((at, fate));
+        }
+    }
+    Ok(first.map(|(at, fate)| (Box::pin(sleep_until(at)), Box::new(fate))))
 }
 
 fn timers(settings: &Settings) -> Timers {

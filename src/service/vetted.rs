@@ -33,6 +33,10 @@ impl<'a> Vetted<'a> {
         Self { stream, left: if first { SEQUENCE + 1 } else { 0 } }
     }
 
+    pub(super) fn stream(&self) -> &Stream {
+        self.stream
+    }
+
     /// Looks at bytes as they come.
     fn look(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.left == 0 {

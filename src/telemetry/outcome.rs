@@ -98,6 +98,8 @@ pub enum CloseReason {
     Killed,
     /// Left over when a drain's time was up.
     Drained,
+    /// The address that the client connected to has left this host.
+    AddressLost,
     /// Galeway stops.
     Shutdown,
     /// A fault of ours ended this one session.
@@ -105,7 +107,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -124,6 +126,7 @@ impl CloseReason {
         Self::HalfClose,
         Self::Killed,
         Self::Drained,
+        Self::AddressLost,
         Self::Shutdown,
         Self::Internal,
     ];
@@ -149,6 +152,7 @@ impl CloseReason {
             Self::HalfClose => "half_close_timeout",
             Self::Killed => "killed",
             Self::Drained => "drained",
+            Self::AddressLost => "address_lost",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal_error",
         }
@@ -175,6 +179,7 @@ impl CloseReason {
             | Self::HalfClose
             | Self::Killed
             | Self::Drained
+            | Self::AddressLost
             | Self::Shutdown
             | Self::Internal => "galeway",
         }
@@ -202,12 +207,16 @@ pub enum Rejection {
     SlowHeader,
     /// It left by itself.
     ClientGone,
+    /// Its service is gone from the configuration.
+    Retired,
+    /// The address that it connected to has left this host.
+    AddressLost,
     /// Galeway stops.
     Shutdown,
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::NoNode,
         Self::QueueFull,
         Self::TooManyConnections,
@@ -217,6 +226,8 @@ impl Rejection {
         Self::Tls,
         Self::SlowHeader,
         Self::ClientGone,
+        Self::Retired,
+        Self::AddressLost,
         Self::Shutdown,
     ];
 
@@ -240,6 +251,8 @@ impl Rejection {
             Self::Tls => "tls_handshake",
             Self::SlowHeader => "first_byte_timeout",
             Self::ClientGone => "client_gone",
+            Self::Retired => "service_gone",
+            Self::AddressLost => "address_lost",
             Self::Shutdown => "shutdown",
         }
     }
