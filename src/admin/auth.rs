@@ -86,7 +86,7 @@ pub(super) fn may_notify(headers: &HeaderMap, peer: Peer, view: &View) -> Result
     no_browser(headers)?;
     match peer {
         Peer::Tcp(address) if is_node(address, view) => Ok(()),
-        _ => may_change(headers, peer, view.token.as_ref()),
+        _ => may_change(headers, peer, view.layout().token.as_ref()),
     }
 }
 
@@ -114,7 +114,10 @@ fn shows(headers: &HeaderMap, token: &Secret) -> bool {
 fn is_node(address: IpAddr, view: &View) -> bool {
     let address = address.to_canonical();
     let of_node = |found: &Endpoint| matches!(found, Endpoint::Tcp(found) if found.ip().to_canonical() == address);
-    view.clusters.iter().any(|cluster| cluster.pool.load().members.iter().any(|m| m.addresses.iter().any(of_node)))
+    view.layout()
+        .clusters
+        .iter()
+        .any(|cluster| cluster.pool.load().members.iter().any(|m| m.addresses.iter().any(of_node)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use hyper::{Request, StatusCode};
 use serde::Deserialize;
 
 use super::auth::{self, Peer};
+use super::reload::ReloadRefusal;
 use super::reply::{Reply, text};
 use super::routes::percent_decoded;
 use super::view::View;
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Route {
     /// `/api/notify`
     Notify,
+    /// `/api/reload`
+    Reload,
     /// `/api/clusters/CLUSTER/nodes/NODE`, as they are meant; `None`: not decodable.
     Node(Option<(String, String)>),
 }
@@ -38,6 +41,9 @@ impl Route {
     pub(super) fn of(path: &str) -> Option<Self> {
         if path == "/api/notify" {
             return Some(Self::Notify);
+        }
+        if path == "/api/reload" {
+            return Some(Self::Reload);
         }
         let mut parts = path.strip_prefix("/api/clusters/")?.split('/');
         let (cluster, nodes, node) = (parts.next()?, parts.next()?, parts.next()?);
@@ -52,7 +58,7 @@ impl Route {
 pub(super) async fn respond(route: Route, request: Request<Incoming>, peer: Peer, view: &View) -> Reply {
     let allowed = match route {
         Route::Notify => auth::may_notify(request.headers(), peer, view),
-        Route::Node(_) => auth::may_change(request.headers(), peer, view.token.as_ref()),
+        Route::Node(_) | Route::Reload => auth::may_change(request.headers(), peer, view.layout().token.as_ref()),
     };
     if let Err(refused) = allowed {
         return refused.reply();
@@ -64,6 +70,7 @@ pub(super) async fn respond(route: Route, request: Request<Incoming>, peer: Peer
     match route {
         // What it says is not looked at: a notice is never believed.
         Route::Notify => notify(view).await,
+        Route::Reload => reload(peer, view).await,
         Route::Node(Some((cluster, node))) => set_state(&cluster, &node, &body, peer, view).await,
         Route::Node(None) => text(StatusCode::BAD_REQUEST, "the path holds a % that stands for nothing\n"),
     }
@@ -99,12 +106,23 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Reply> {
 /// Every cluster looks at its nodes: who sent it may be of several.
 async fn notify(view: &View) -> Reply {
     let mut refused = None;
-    for cluster in &view.clusters {
+    for cluster in &view.layout().clusters {
         if let Err(why) = cluster.commands.give(Command::Look).await {
             refused = Some(answer(Err(why)));
         }
     }
     refused.unwrap_or_else(|| text(StatusCode::ACCEPTED, "looking\n"))
+}
+
+/// The configuration is read again; the body is not looked at.
+async fn reload(peer: Peer, view: &View) -> Reply {
+    tracing::info!(by = %peer, "operator: reload");
+    match view.reloads.ask().await {
+        Ok(done) => text(StatusCode::OK, done),
+        Err(ReloadRefusal::Bad(why)) => text(StatusCode::UNPROCESSABLE_ENTITY, why),
+        Err(refusal @ ReloadRefusal::Late) => text(StatusCode::ACCEPTED, format!("{refusal}\n")),
+        Err(refusal) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{refusal}\n")),
+    }
 }
 
 /// The body of a change of a node's state.
@@ -128,14 +146,15 @@ async fn set_state(cluster: &str, node: &str, body: &[u8], peer: Peer, view: &Vi
     if wish.accept_history && state != AdminState::Ready {
         return bad("accept_history goes with ready only".to_owned());
     }
-    let Some(found) = view.clusters.iter().find(|c| &*c.name == cluster) else {
-        let known: Vec<&str> = view.clusters.iter().map(|c| &*c.name).collect();
+    let layout = view.layout();
+    let Some(found) = layout.clusters.iter().find(|c| &*c.name == cluster) else {
+        let known: Vec<&str> = layout.clusters.iter().map(|c| &*c.name).collect();
         let why = format!("there is no cluster of that name; there is {}\n", known.join(", "));
         return text(StatusCode::NOT_FOUND, why);
     };
     let pool = found.pool.load();
-    let Some(node) = pool.members.iter().map(|m| &m.node.name).find(|name| &***name == node).map(Arc::clone) else {
-        let known: Vec<&str> = pool.members.iter().map(|m| &*m.node.name).collect();
+    let Some(node) = pool.members.iter().map(|m| m.node.name()).find(|name| **name == *node) else {
+        let known: Vec<_> = pool.members.iter().map(|m| m.node.name()).collect();
         let why = format!("cluster {cluster} has no node of that name; it has {}\n", known.join(", "));
         return text(StatusCode::NOT_FOUND, why);
     };
@@ -177,6 +196,7 @@ mod tests {
         assert_eq!(Route::of("/api/clusters/main/nodes/%5B::1%5D:3307"), node("main", "[::1]:3307"));
         assert_eq!(Route::of("/api/clusters/main/nodes/%zz"), Some(Route::Node(None)));
         assert_eq!(Route::of("/api/notify"), Some(Route::Notify));
+        assert_eq!(Route::of("/api/reload"), Some(Route::Reload));
         for other in
             ["/api/clusters/main/nodes", "/api/clusters/main/x/db1", "/api/clusters/main/nodes/db1/x", "/api/notify/"]
         {

@@ -4,12 +4,14 @@
 
 mod auth;
 mod change;
+mod reload;
 mod reply;
 mod routes;
 mod server;
 mod status;
 mod view;
 
+pub use reload::{ReloadDesk, ReloadRequests, Told};
 pub use server::{serve, serve_unix};
 pub use status::status;
-pub use view::{ClusterView, RunState, ServiceView, View};
+pub use view::{ClusterView, Layout, RunState, ServiceView, View};

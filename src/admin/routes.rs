@@ -10,7 +10,7 @@ use super::status::status;
 use super::view::View;
 
 const KNOWN: &str = "known: GET /healthz /readyz[?service=NAME] /metrics /api/status, \
-                     POST /api/clusters/CLUSTER/nodes/NODE /api/notify\n";
+                     POST /api/clusters/CLUSTER/nodes/NODE /api/notify /api/reload\n";
 
 /// Answers one request.
 pub(super) async fn respond(request: Request<Incoming>, peer: Peer, view: &View) -> Reply {
@@ -45,7 +45,8 @@ fn readyz(query: &str, view: &View) -> Reply {
         // A mistyped key must not be taken as a question about all services.
         _ => return text(StatusCode::BAD_REQUEST, "usage: /readyz or /readyz?service=NAME\n"),
     };
-    let asked: Vec<_> = view.services.iter().filter(|s| wanted.as_deref().is_none_or(|w| w == &*s.name)).collect();
+    let layout = view.layout();
+    let asked: Vec<_> = layout.services.iter().filter(|s| wanted.as_deref().is_none_or(|w| w == &*s.name)).collect();
     if asked.is_empty() {
         return text(StatusCode::NOT_FOUND, "no such service\n");
     }

@@ -87,21 +87,22 @@ struct Service {
 /// Takes the picture.
 pub fn status(view: &View) -> Status {
     let now = Instant::now();
+    let layout = view.layout();
     Status {
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
         uptime_seconds: rounded(now.duration_since(view.started)),
-        generation: 1,
+        generation: layout.generation,
         state: view.state().as_str(),
-        clusters: view.clusters.iter().map(|c| cluster(c, view, now)).collect(),
-        services: view.services.iter().map(service).collect(),
+        clusters: layout.clusters.iter().map(|c| cluster(c, view, now)).collect(),
+        services: layout.services.iter().map(|s| service(s)).collect(),
     }
 }
 
 fn cluster(view: &ClusterView, whole: &View, now: Instant) -> Cluster {
     let pool = view.pool.load();
     let standing = &pool.standing;
-    let name = |id: NodeId| pool.members.iter().find(|m| m.node.id == id).map(|m| m.node.name.to_string());
+    let name = |id: NodeId| pool.members.iter().find(|m| m.node.id == id).map(|m| m.node.name().to_string());
     Cluster {
         name: view.name.to_string(),
         verdict: standing.state.as_str(),
@@ -122,7 +123,7 @@ fn node(member: &Member, started: Instant, now: Instant) -> Node {
     });
     let since = report.as_ref().map_or(started, |r| r.since);
     Node {
-        name: node.name.to_string(),
+        name: node.name().to_string(),
         address: node.address.to_string(),
         admin_state: member.admin.as_str(),
         verdict: member.verdict.kind.as_str(),

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::reload::ReloadDesk;
 use crate::config::{Listen, Secret};
 use crate::pool::{Commands, PoolCell, Wanted};
 use crate::telemetry::{Registry, ServiceMetrics};
@@ -38,18 +40,29 @@ pub struct View {
     pub started: Instant,
     /// How far it has come.
     pub state: watch::Sender<RunState>,
-    /// Its clusters, in the order of the configuration.
-    pub clusters: Vec<ClusterView>,
-    /// Its services, in the order of the configuration.
-    pub services: Vec<ServiceView>,
-    /// What a change over TCP has to show; `None` = TCP is read-only.
-    pub token: Option<Secret>,
+    /// What it consists of by its configuration of now.
+    pub layout: ArcSwap<Layout>,
+    /// Where a reload is asked for.
+    pub reloads: ReloadDesk,
     /// Its metrics.
     pub registry: Registry,
 }
 
-/// One cluster.
+/// What an instance consists of, by one configuration.
 #[derive(Debug)]
+pub struct Layout {
+    /// Which configuration, counted from 1.
+    pub generation: u64,
+    /// Its clusters, in the order of the configuration.
+    pub clusters: Vec<ClusterView>,
+    /// Its services, in the order of the configuration.
+    pub services: Vec<Arc<ServiceView>>,
+    /// What a change over TCP has to show; `None` = TCP is read-only.
+    pub token: Option<Secret>,
+}
+
+/// One cluster.
+#[derive(Debug, Clone)]
 pub struct ClusterView {
     /// Its name.
     pub name: Arc<str>,
@@ -79,6 +92,11 @@ pub struct ServiceView {
 }
 
 impl View {
+    /// What the instance consists of now.
+    pub fn layout(&self) -> Arc<Layout> {
+        self.layout.load_full()
+    }
+
     /// How far the instance has come.
     pub fn state(&self) -> RunState {
         *self.state.borrow()
@@ -105,7 +123,7 @@ impl View {
 
     /// The text of `/metrics`.
     pub fn metrics(&self) -> String {
-        for service in &self.services {
+        for service in &self.layout().services {
             service.metrics.publish();
         }
         self.registry.render()

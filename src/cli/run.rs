@@ -1,13 +1,16 @@
 //! `galeway run`.
 
+mod reload;
+
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use tracing::Level;
 
-use super::process::{Signals, Start, Wish, drained, hold_signals, log_panics, own_up, reopen, warn};
+use self::reload::Reloads;
+use super::process::{Signals, Start, Wish, absolute, drained, hold_signals, log_panics, own_up, reopen, warn};
 use super::{Common, FileArg, WRONG, wrong};
+use crate::admin::ReloadRequests;
 use crate::config::{self, LogFormat, LogLevel, LogTo, Process};
 use crate::lifecycle::{Handle, Sockets};
 use crate::net::Inherited;
@@ -54,10 +57,14 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
     if let Some(address) = running.handle.admin_addr() {
         tracing::info!(%address, "admin");
     }
+    let Some(requests) = running.handle.reload_requests() else { return wrong("cannot take wishes for a reload") };
+    let reloads = Reloads::new(absolute(&args.file.file), config.process.chroot.is_some(), running.handle.reloader());
+    let log = &running.log;
+    let runs = Runs { handle: &running.handle, signals: &mut running.signals, log, requests, reloads, common };
     running.runtime.block_on(async {
         tokio::select! {
-            () = serve(&running.handle, &mut running.signals, &running.log, config.process.shutdown_timeout) => {}
-            never = own_up(&running.log) => match never {},
+            () = serve(runs) => {}
+            never = own_up(log) => match never {},
         }
     });
     running.handle.stop();
@@ -67,7 +74,8 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn logging_of(process: &Process, common: Common) -> Logging {
+/// What is told. A flag of the command line counts more than the file.
+fn least_of(process: &Process, common: Common) -> Least {
     let level = match common.log_level.map_or(process.log_level, LogLevel::from) {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -75,6 +83,10 @@ fn logging_of(process: &Process, common: Common) -> Logging {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
+    Least::Native { level, access: process.access_log }
+}
+
+fn logging_of(process: &Process, common: Common) -> Logging {
     let style = match common.log_format.map_or(process.log_format, LogFormat::from) {
         LogFormat::Json => Style::Json,
         LogFormat::Text => Style::Text,
@@ -85,36 +97,46 @@ fn logging_of(process: &Process, common: Common) -> Logging {
         LogTo::Syslog => Output::Syslog { facility: DAEMON, ident: IDENT.into(), style, asked: true },
         LogTo::Journald => Output::Journald { ident: IDENT.into() },
     };
-    Logging { level: Least::Native { level, access: process.access_log }, outputs: vec![output] }
+    Logging { level: least_of(process, common), outputs: vec![output] }
 }
 
-/// Waits for a signal that ends the process; of the others it does what they ask for.
-async fn end(handle: &Handle, signals: &mut Signals, log: &Log) -> &'static str {
+/// Waits for a signal that ends the process; of the others, and of wishes that come over HTTP, it does what they ask for.
+async fn end(running: &mut Runs<'_>) -> &'static str {
     loop {
-        match signals.next().await {
-            Wish::End(signal) => return signal,
-            Wish::Reload => {
-                handle.reread_certificates();
-                tracing::warn!(
-                    "SIGHUP: certificates, keys, CAs and CRLs are read again; a changed configuration needs a \
-                    restart (its reload is not supported yet)"
-                );
-            }
-            Wish::Reopen => reopen(log),
-            Wish::Replace => tracing::warn!("SIGUSR2: upgrade in place is not supported yet; restart instead"),
+        tokio::select! {
+            wish = running.signals.next() => match wish {
+                Wish::End(signal) => return signal,
+                Wish::Reload => running.reloads.ask(None),
+                Wish::Reopen => reopen(running.log),
+                Wish::Replace => tracing::warn!("SIGUSR2: upgrade in place is not supported yet; restart instead"),
+            },
+            asked = running.requests.next() => running.reloads.ask(Some(asked)),
+            () = running.reloads.done() => running.log.set_least(least_of(&running.handle.process(), running.common)),
         }
     }
 }
 
+/// What is waited for.
+struct Runs<'a> {
+    handle: &'a Handle,
+    signals: &'a mut Signals,
+    log: &'a Log,
+    requests: ReloadRequests,
+    reloads: Reloads,
+    common: Common,
+}
+
 /// Runs until a signal, then drains. A second signal ends the drain.
-async fn serve(handle: &Handle, signals: &mut Signals, log: &Log, patience: Duration) {
-    let signal = end(handle, signals, log).await;
+async fn serve(mut running: Runs<'_>) {
+    let signal = end(&mut running).await;
+    let handle = running.handle;
+    let patience = handle.process().shutdown_timeout;
     handle.drain();
     let sessions = || handle.sessions().iter().sum::<usize>();
     tracing::info!(signal, sessions = sessions(), up_to_seconds = patience.as_secs_f64(), "draining");
     tokio::select! {
         () = drained(handle) => {}
-        signal = end(handle, signals, log) => tracing::info!(signal, sessions = sessions(), "second signal: ending at once"),
+        signal = end(&mut running) => tracing::info!(signal, sessions = sessions(), "second signal: ending at once"),
         () = tokio::time::sleep(patience) => {
             tracing::warn!(sessions = sessions(), "shutdown_timeout is over: ending what is left");
         }

@@ -73,12 +73,6 @@ fn no_port(text: &str, host: &str) -> Malformed {
     Malformed::hint(format!("{} has no port", quote(text)), format!("write \"{shown}:3306\""))
 }
 
-/// Whether two addresses are written for the same place: case and a final dot do not matter in a host name.
-pub(super) fn same_place(left: &HostPort, right: &HostPort) -> bool {
-    let plain = |host: &str| host.trim_end_matches('.').to_ascii_lowercase();
-    left.port == right.port && plain(&left.host) == plain(&right.host)
-}
-
 /// An address to listen on: `IP:PORT`, `[IPV6]:PORT` or `localhost:PORT`; the port may be a name. Port 0 lets the kernel
 /// choose.
 pub(super) fn parse_local(text: &str) -> Result<SocketAddr, Malformed> {

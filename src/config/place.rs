@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::address::{Malformed, parse_local, parse_with_port, same_place as same_host};
+use super::address::{Malformed, parse_local, parse_with_port};
 use super::model::{HostPort, Listen, Place};
 use super::source::quote;
 
@@ -106,13 +106,4 @@ pub(super) fn can_hold_socket(path: &Path, asked: bool) -> Result<(), Malformed>
         ));
     }
     Ok(())
-}
-
-/// Whether two are written for the same place.
-pub(super) fn same_place(left: &Place, right: &Place) -> bool {
-    match (left, right) {
-        (Place::Host(left), Place::Host(right)) => same_host(left, right),
-        (Place::Unix(left), Place::Unix(right)) => left == right,
-        _ => false,
-    }
 }

@@ -20,6 +20,7 @@
 //! * the writer serves, or is silent and may come back, and is the same for equal inputs; with failback never it
 //!   changes only when it stops serving.
 
+mod event;
 mod judge;
 mod memory;
 mod orders;
@@ -33,90 +34,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::NodeId;
-use super::agreement::{Proposal, Reading, Record};
+use super::agreement::Record;
 use super::node_state::{Contact, NodeState};
-use super::observation::{Check, Observation};
-use super::reason::Reason;
+use super::observation::Check;
+use super::reason::Departure;
 use super::settings::{Settings, Sort, Spec};
-
 use super::split::Doubt;
-use super::verdict::{AdminState, Change, ClusterState, Verdict};
+use super::verdict::{AdminState, ClusterState, Verdict};
 use super::view::{Components, Membership};
+pub use event::{Configured, Effect, Event, Outcome, Split};
 pub use memory::Memory;
-
-/// What can happen to a cluster.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A node was configured or discovered.
-    Added(NodeId, Spec),
-    /// Its name does not lead to it any more (true), or does again: it drains, and serves again.
-    Leaving(NodeId, bool),
-    /// It is watched no longer.
-    Removed(NodeId),
-    /// What can be discovered has been, for the first time.
-    Discovered,
-    /// A node was checked.
-    Observed(NodeId, Observation),
-    /// The record of the writer was read.
-    Recorded(Reading),
-    /// The operator's wish for a node.
-    Operator(NodeId, AdminState),
-    /// The operator says that the history that this node holds is the one to serve from now on.
-    AcceptHistory(NodeId),
-    /// Time passed: [`Core::deadline`] came.
-    Tick,
-}
-
-/// What the caller is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// A node's verdict changed in kind or reason: log and count it.
-    Changed(Change),
-    /// End the node's sessions now.
-    Kill(NodeId, Reason),
-    /// No new session is coming: end what is left after the drain's time.
-    Drain(NodeId, Reason),
-    /// A drain that was begun is taken back.
-    Resume(NodeId),
-    /// It is no longer the writer: end its sessions of writer services.
-    Demote(NodeId, Reason),
-    /// Check this node at once.
-    Look(NodeId),
-    /// The role of writer went from one node to another, or to none of ours.
-    Writer {
-        /// Who had it.
-        from: Option<NodeId>,
-        /// Who has it.
-        to: Option<NodeId>,
-        /// Why the first one lost it.
-        why: String,
-    },
-    /// Change the cluster's record of the writer, and read it again.
-    Propose(Proposal),
-    /// The alarm: two components are Primary. `None`: it is over.
-    SplitBrain(Option<Split>),
-    /// A history was learned: no other is served from now on.
-    Learned(Box<str>),
-}
-
-/// A split brain, for the alarm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// The nodes of each side.
-    pub sides: Vec<Vec<NodeId>>,
-    /// Which of them is served.
-    pub served: Option<usize>,
-}
-
-/// What one step brought.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    /// What routing rests on differs from before: publish a snapshot.
-    pub publish: bool,
-    /// In the order in which they are to be done, after the publishing: a session picked from the new snapshot
-    /// must not be ended by an order about the old one.
-    pub effects: Vec<Effect>,
-}
 
 /// What has been ordered about a node's established sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +66,8 @@ struct Entry {
     asked_since: Option<Instant>,
     /// The orders to drain are the operator's, or its name's.
     drained: bool,
-    /// Its name does not lead to it any more.
-    leaving: bool,
+    /// It is to be watched no longer.
+    leaving: Option<Departure>,
     /// Its view is out of date.
     stale: Option<Doubt>,
     /// Since when it serves without a break.
@@ -158,7 +85,7 @@ impl Entry {
             asked: false,
             asked_since: None,
             drained: false,
-            leaving: false,
+            leaving: None,
             stale: None,
             serves_since: None,
         }
@@ -166,7 +93,7 @@ impl Entry {
 
     /// Clients may be sent there, as far as the operator and its name are concerned.
     fn is_open(&self) -> bool {
-        self.admin == AdminState::Ready && self.spec.takes_clients && !self.leaving
+        self.admin == AdminState::Ready && self.spec.takes_clients && self.leaving.is_none()
     }
 
     /// What it is, and says of itself, does not keep it from being the writer.
@@ -252,8 +179,7 @@ impl Core {
         match event {
             Event::Added(id, spec) => {
                 outcome.publish = true;
-                self.nodes.entry(id).or_insert_with(|| Entry::new(spec));
-                self.recognise(settings, id);
+                self.add(settings, id, spec);
             }
             Event::Leaving(id, leaving) => {
                 if let Some(entry) = self.nodes.get_mut(&id) {
@@ -302,6 +228,10 @@ impl Core {
                     self.history = Some(history);
                 }
             }
+            Event::Configured(new) => {
+                outcome.publish = true;
+                self.configured(settings, new);
+            }
             Event::Tick => {}
         }
         let fresh = self.settled.is_none();
@@ -321,6 +251,31 @@ impl Core {
         outcome
     }
 
+    fn add(&mut self, settings: &Settings, id: NodeId, spec: Spec) {
+        self.nodes.entry(id).or_insert_with(|| Entry::new(spec));
+        self.recognise(settings, id);
+    }
+
+    fn configured(&mut self, settings: &Settings, new: Configured) {
+        for (id, spec) in new.changed {
+            let Some(entry) = self.nodes.get_mut(&id) else { continue };
+            if entry.spec.sort != spec.sort {
+                // It was asked other questions.
+                entry.state = NodeState::new();
+            }
+            entry.spec = spec;
+            entry.leaving = entry.leaving.filter(|why| *why != Departure::Configuration);
+        }
+        for id in new.gone {
+            if let Some(entry) = self.nodes.get_mut(&id) {
+                entry.leaving = Some(Departure::Configuration);
+            }
+        }
+        for (id, spec) in new.added {
+            self.add(settings, id, spec);
+        }
+    }
+
     /// The verdict of one node; unknown where there is no such node.
     pub fn verdict(&self, id: NodeId) -> Verdict {
         self.nodes.get(&id).map_or_else(Verdict::unknown, |e| e.verdict.clone())
@@ -329,6 +284,11 @@ impl Core {
     /// The operator's wish for a node.
     pub fn admin(&self, id: NodeId) -> AdminState {
         self.nodes.get(&id).map_or(AdminState::Ready, |e| e.admin)
+    }
+
+    /// Whether a node is to be watched no longer, for this reason.
+    pub fn is_leaving(&self, id: NodeId, why: Departure) -> bool {
+        self.nodes.get(&id).is_some_and(|e| e.leaving == Some(why))
     }
 
     /// Since when a node serves without a break.

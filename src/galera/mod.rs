@@ -29,10 +29,10 @@ mod verdict;
 mod view;
 mod writer;
 
-pub use self::core::{Core, Effect, Event, Memory, Outcome, Split};
+pub use self::core::{Configured, Core, Effect, Event, Memory, Outcome, Split};
 pub use fitness::{DonorRule, Fitness};
 pub use observation::{Check, LoginFailure, Observation, Unreachable};
-pub use reason::Reason;
+pub use reason::{Departure, Reason};
 pub use server::ServerStatus;
 pub use settings::{Order, Settings, Sort, Spec};
 pub use status::{Listed, Members, NodeStatus};

@@ -7,6 +7,15 @@ use std::time::Duration;
 use super::observation::{LoginFailure, Unreachable};
 use super::server::Grant;
 
+/// Why a node is to be watched no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// Its name does not lead to it any more.
+    Name,
+    /// The configuration does not name it any more.
+    Configuration,
+}
+
 /// The deciding value of a verdict. `Display` is the short sentence of the status, the log and the ERR packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -64,8 +73,8 @@ pub enum Reason {
     NoReplica,
     /// It takes connections, and more is not asked.
     Open,
-    /// Its name does not lead to it any more.
-    Left,
+    /// It is to be watched no longer.
+    Left(Departure),
     /// It was given as it is, and nobody watches it.
     Given,
     /// A row that every Galera node sends is missing.
@@ -139,7 +148,7 @@ impl Reason {
             Self::ReplicationUnreadable(_) => "replication_unreadable",
             Self::NoReplica => "no_replica",
             Self::Open => "open",
-            Self::Left => "left",
+            Self::Left(_) => "left",
             Self::Given => "given",
             Self::RowMissing(_) | Self::RowStrange(..) => "not_galera",
             Self::Unreachable(_) => "unreachable",
@@ -180,7 +189,7 @@ impl Reason {
             | Self::ReplicationStopped(_)
             | Self::NoReplica
             | Self::SourceLostTooLong
-            | Self::Left => Consequence::Veto,
+            | Self::Left(_) => Consequence::Veto,
             Self::Donor { .. } | Self::DonorLastResort { .. } => Consequence::Donor,
             Self::NotChecked
             | Self::Synced
@@ -262,7 +271,8 @@ impl fmt::Display for Reason {
             Self::ReplicationUnreadable(said) => write!(f, "replication unreadable ({})", told(said)),
             Self::NoReplica => f.write_str("not a replica"),
             Self::Open => f.write_str("takes connections"),
-            Self::Left => f.write_str("its name does not lead here any more"),
+            Self::Left(Departure::Name) => f.write_str("its name does not lead here any more"),
+            Self::Left(Departure::Configuration) => f.write_str("taken out of the configuration"),
             Self::Given => f.write_str("not watched"),
             Self::RowMissing(name) if name.starts_with("wsrep") => write!(f, "not a Galera node ({name} is missing)"),
             Self::RowMissing(name) => write!(f, "the row {name} is missing"),

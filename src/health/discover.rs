@@ -10,6 +10,8 @@
 mod dns;
 mod galera;
 
+pub(super) use galera::inherited;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,7 +86,7 @@ impl Warning {
 /// A node at this address that is like `model` otherwise; `None` where its name is taken.
 fn node_at(watch: &ClusterWatch, address: HostPort, model: &NodeSpec) -> Option<NodeSpec> {
     let named = NodeSpec::new(Place::Host(address));
-    let taken = |name: &str| watch.nodes().iter().any(|n| n.node.name.eq_ignore_ascii_case(name));
+    let taken = |name: &str| watch.nodes().iter().any(|n| n.node.name().eq_ignore_ascii_case(name));
     let name = [Arc::clone(&named.name), named.address.to_string().into()].into_iter().find(|name| !taken(name))?;
     Some(NodeSpec { name, address: named.address, ..model.clone() })
 }
@@ -96,6 +98,6 @@ fn may_be_asked(config: &Cluster, ip: IpAddr) -> bool {
 }
 
 /// Whether its clients are gone, or their time is up.
-fn has_drained(node: &WatchedNode, since: Instant, drain_timeout: Duration) -> bool {
+pub(super) fn has_drained(node: &WatchedNode, since: Instant, drain_timeout: Duration) -> bool {
     node.node.active() == 0 || since.elapsed() > drain_timeout
 }

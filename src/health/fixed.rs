@@ -16,8 +16,8 @@ use super::names::AGAIN;
 use super::resolve::{literal, resolve};
 use crate::config::{Endpoint, NodeSpec, Place, Service};
 use crate::galera::observation::Check;
-use crate::galera::{AdminState, Kind, NodeId, Reason, Verdict};
-use crate::pool::{Member, Node, Pool, PoolCell, Standing, Vacancies};
+use crate::galera::{AdminState, Departure, Kind, NodeId, Reason, Verdict};
+use crate::pool::{Cause, Member, Node, Pool, PoolCell, Standing, Vacancies};
 use crate::telemetry::Seldom;
 
 /// Before a target that failed is tried again, and its name looked up again.
@@ -29,21 +29,43 @@ const WARNING_EVERY: Duration = Duration::from_secs(60);
 /// The targets of one service. Dropping it ends the look-ups.
 #[derive(Debug)]
 pub struct Fixed {
-    all: Arc<Targets>,
+    all: Targets,
     tasks: JoinSet<()>,
 }
 
 /// Where a target is; none while its name was not looked up.
 type Whereabouts = Option<Arc<[Endpoint]>>;
 
+/// The targets of one service: where the next ones begin.
+#[derive(Debug, Clone)]
+pub struct Targets(Arc<Inner>);
+
+impl Targets {
+    /// None of them is a target any more: whoever is there ends at `until`.
+    pub fn drain(&self, until: std::time::Instant) {
+        for (node, _) in &self.0.nodes {
+            node.switch.drain(until, Cause::Verdict(Reason::Left(Departure::Configuration)));
+        }
+    }
+}
+
+impl std::ops::Deref for Targets {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
 #[derive(Debug)]
-struct Targets {
+pub struct Inner {
     service: Arc<str>,
     nodes: Vec<(Arc<Node>, NodeSpec)>,
     places: watch::Sender<Vec<Whereabouts>>,
     /// Names that were asked for.
     asked: watch::Sender<usize>,
     pool: Arc<PoolCell>,
+    vacancies: Arc<Vacancies>,
     lookup: Lookup,
 }
 
@@ -51,28 +73,67 @@ impl Fixed {
     /// The targets of `service`, in their order; [`Self::start`] begins to look their names up.
     pub fn new(service: &Service, targets: &[Place], lookup: &Lookup) -> Self {
         let vacancies: Arc<Vacancies> = Arc::default();
-        let nodes: Vec<_> = (0..)
-            .map(NodeId)
-            .zip(targets)
-            .map(|(id, place)| {
-                let spec = NodeSpec::new(place.clone());
-                let name = place.to_string().into();
-                (Arc::new(Node::new(id, name, place.clone(), Arc::clone(&vacancies))), spec)
-            })
-            .collect();
-        let places: Vec<Whereabouts> =
-            targets.iter().map(|place| literal(place).map(|found| Arc::from([found]))).collect();
-        let pool = Arc::new(PoolCell::new(snapshot(&service.name, &nodes, &places), vacancies));
-        let service = Arc::clone(&service.name);
-        let all = Targets {
-            service,
+        let targets = (0..).map(NodeId).zip(targets).map(|(id, place)| (node(id, place, &vacancies), None)).collect();
+        let (nodes, places) = placed(targets);
+        let pool = Arc::new(PoolCell::new(snapshot(&service.name, &nodes, &places), Arc::clone(&vacancies)));
+        Self::with(service, nodes, places, pool, vacancies, lookup)
+    }
+
+    /// The targets of the same service by a new configuration. Those that stay are the same nodes, with their sessions and counts,
+    /// and lead where they led. In force with [`Self::replace`].
+    pub fn successor(old: &Targets, service: &Service, targets: &[Place], lookup: &Lookup) -> Self {
+        let mut next = (0..).map(NodeId).skip_while(|id| old.nodes.iter().any(|(node, _)| node.id >= *id));
+        let whereabouts = old.places.borrow().clone();
+        let known = old.nodes.iter().zip(whereabouts);
+        let found = |place: &Place| known.clone().find(|((node, _), _)| node.address.is_same(place));
+        let mut all = Vec::new();
+        for place in targets {
+            match found(place) {
+                Some(((node, _), at)) => all.push((Arc::clone(node), at)),
+                None => all.extend(next.next().map(|id| (node(id, place, &old.vacancies), None))),
+            }
+        }
+        let (nodes, places) = placed(all);
+        Self::with(service, nodes, places, Arc::clone(&old.pool), Arc::clone(&old.vacancies), lookup)
+    }
+
+    /// Takes the place of `old`, which [`Self::successor`] was made of. Whoever is on a target that is not among these ends at
+    /// `until`; the names of those targets.
+    pub fn replace(&mut self, old: &Targets, until: std::time::Instant) -> Vec<Arc<str>> {
+        let stays = |node: &Arc<Node>| self.all.nodes.iter().any(|(stays, _)| Arc::ptr_eq(stays, node));
+        let gone: Vec<&Arc<Node>> = old.nodes.iter().map(|(node, _)| node).filter(|node| !stays(node)).collect();
+        // Published first: whoever is picked just now finds its lease, or the snapshot, changed.
+        self.all.publish();
+        for node in &gone {
+            node.switch.drain(until, Cause::Verdict(Reason::Left(Departure::Configuration)));
+        }
+        self.start();
+        gone.into_iter().map(|node| node.name()).collect()
+    }
+
+    /// For the next ones.
+    pub fn targets(&self) -> Targets {
+        self.all.clone()
+    }
+
+    fn with(
+        service: &Service,
+        nodes: Vec<(Arc<Node>, NodeSpec)>,
+        places: Vec<Whereabouts>,
+        pool: Arc<PoolCell>,
+        vacancies: Arc<Vacancies>,
+        lookup: &Lookup,
+    ) -> Self {
+        let all = Inner {
+            service: Arc::clone(&service.name),
             nodes,
             places: watch::Sender::new(places),
             asked: watch::Sender::new(0),
             pool,
+            vacancies,
             lookup: lookup.clone(),
         };
-        Self { all: Arc::new(all), tasks: JoinSet::new() }
+        Self { all: Targets(Arc::new(all)), tasks: JoinSet::new() }
     }
 
     /// Where the service's snapshots are found.
@@ -83,8 +144,8 @@ impl Fixed {
     /// Starts, on the runtime this is called in.
     pub fn start(&mut self) {
         for index in 0..self.all.nodes.len() {
-            let all = Arc::clone(&self.all);
-            self.tasks.spawn(kept_alive(move || run(Arc::clone(&all), index)));
+            let all = self.all.clone();
+            self.tasks.spawn(kept_alive(move || run(all.clone(), index)));
         }
     }
 
@@ -97,8 +158,22 @@ impl Fixed {
     }
 }
 
+fn node(id: NodeId, place: &Place, vacancies: &Arc<Vacancies>) -> Arc<Node> {
+    Arc::new(Node::new(id, place.to_string().into(), place.clone(), Arc::clone(vacancies)))
+}
+
+/// Targets, and where each is: where it was, or by its address.
+fn placed(targets: Vec<(Arc<Node>, Whereabouts)>) -> (Vec<(Arc<Node>, NodeSpec)>, Vec<Whereabouts>) {
+    let placed = |(node, at): (Arc<Node>, Whereabouts)| {
+        let spec = NodeSpec::new(node.address.clone());
+        let at = at.or_else(|| literal(&node.address).map(|found| Arc::from([found])));
+        ((node, spec), at)
+    };
+    targets.into_iter().map(placed).unzip()
+}
+
 /// Keeps one target for as long as the process lives.
-async fn run(all: Arc<Targets>, index: usize) {
+async fn run(all: Targets, index: usize) {
     let Some((node, spec)) = all.nodes.get(index) else { return };
     let is_name = literal(&spec.address).is_none();
     let mut warning = Seldom::new(WARNING_EVERY);
@@ -145,7 +220,7 @@ fn unresolved(known: bool) -> &'static str {
     if known { "where it led last stays" } else { "nobody is sent there until it does" }
 }
 
-impl Targets {
+impl Inner {
     /// Whether it is known where the target is.
     fn is_known(&self, index: usize) -> bool {
         self.places.borrow().get(index).is_some_and(Option::is_some)

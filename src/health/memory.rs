@@ -153,9 +153,9 @@ impl Store {
         Ok(())
     }
 
-    /// Where one cluster's memory is kept.
-    pub(super) fn keeper(&self, cluster: &Arc<str>) -> Keeper {
-        Keeper { shared: Arc::clone(&self.shared), cluster: Arc::clone(cluster) }
+    /// Where clusters' memories are kept.
+    pub fn keepers(&self) -> Keepers {
+        Keepers(Arc::clone(&self.shared))
     }
 
     /// This process stops, and its successor may begin while its last sessions end. Until it does, changes are written
@@ -191,6 +191,16 @@ impl Shared {
     /// What is held is whole after each statement.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives each cluster its own; a cluster may come while the process runs.
+#[derive(Debug, Clone)]
+pub struct Keepers(Arc<Shared>);
+
+impl Keepers {
+    pub(super) fn of(&self, cluster: &Arc<str>) -> Keeper {
+        Keeper { shared: Arc::clone(&self.0), cluster: Arc::clone(cluster) }
     }
 }
 

@@ -36,12 +36,12 @@ use crate::net::tls::SetupError;
 use crate::pool::{CommandQueue, Commands, NodeId, PoolCell};
 use crate::telemetry::Registry;
 
-pub use fixed::Fixed;
+pub use fixed::{Fixed, Targets};
 pub use lookup::{Lookup, LookupError};
-pub use memory::Store;
+pub use memory::{Keepers, Store};
 use roster::Origin;
-pub use rules::{settings, spec};
-pub use watch::ClusterWatch;
+pub use rules::{Fresh, settings, spec};
+pub use watch::{ClusterWatch, Reconfigured};
 
 /// One cluster's monitors. Dropping it ends them.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct Health {
     /// Until [`Self::start`] takes it.
     queue: Option<CommandQueue>,
     tasks: JoinSet<()>,
+    /// Those that the configuration asks for: another one begins them anew.
+    asked_for: JoinSet<()>,
 }
 
 impl Health {
@@ -59,13 +61,13 @@ impl Health {
     pub fn new(
         cluster: &Arc<config::Cluster>,
         registry: &Registry,
-        memory: Option<&Store>,
+        memory: Option<&Keepers>,
         lookup: &Lookup,
     ) -> Result<Self, SetupError> {
-        let keeper = memory.map(|store| store.keeper(&cluster.name));
+        let keeper = memory.map(|keepers| keepers.of(&cluster.name));
         let watch = Arc::new(ClusterWatch::new(cluster, registry, keeper, lookup)?);
         let (commands, queue) = Commands::channel();
-        Ok(Self { watch, commands, queue: Some(queue), tasks: JoinSet::new() })
+        Ok(Self { watch, commands, queue: Some(queue), tasks: JoinSet::new(), asked_for: JoinSet::new() })
     }
 
     /// Where operators' commands for the cluster are given.
@@ -86,19 +88,60 @@ impl Health {
         self.tasks.spawn(kept_alive(move || Arc::clone(&watch).tick()));
         let watch = Arc::clone(&self.watch);
         self.tasks.spawn(kept_alive(move || names::run(Arc::clone(&watch))));
-        if self.watch.rules().config.discovery.by != Discover::Off {
-            let watch = Arc::clone(&self.watch);
-            self.tasks.spawn(kept_alive(move || discover::run(Arc::clone(&watch))));
-        }
+        let watch = Arc::clone(&self.watch);
+        self.tasks.spawn(kept_alive(move || Arc::clone(&watch).see_off()));
         if let Some(queue) = self.queue.take() {
             let watch = Arc::clone(&self.watch);
             let queue = Arc::new(tokio::sync::Mutex::new(queue));
             self.tasks.spawn(kept_alive(move || obey_operators(Arc::clone(&watch), Arc::clone(&queue))));
         }
-        if self.watch.rules().config.writer.login.is_some() {
+        self.begin_what_is_asked_for();
+    }
+
+    fn begin_what_is_asked_for(&mut self) {
+        self.asked_for = JoinSet::new();
+        let config = Arc::clone(&self.watch.rules().config);
+        if config.discovery.by != Discover::Off {
             let watch = Arc::clone(&self.watch);
-            self.tasks.spawn(kept_alive(move || record::run(Arc::clone(&watch))));
+            self.asked_for.spawn(kept_alive(move || discover::run(Arc::clone(&watch))));
         }
+        if config.writer.login.is_some() {
+            let watch = Arc::clone(&self.watch);
+            self.asked_for.spawn(kept_alive(move || record::run(Arc::clone(&watch))));
+        }
+    }
+
+    /// Goes on with another configuration, on the runtime that [`Self::start`] was called in.
+    pub fn reconfigure(&mut self, fresh: Fresh) -> Reconfigured {
+        let old = self.watch.rules();
+        let new = Arc::clone(&fresh.0.config);
+        let report = self.watch.reconfigure(fresh.0);
+        if old.config.discovery != new.discovery || old.config.writer != new.writer {
+            self.begin_what_is_asked_for();
+        }
+        report
+    }
+
+    /// The configuration does not name the cluster any more: its nodes drain. It is watched until [`Self::is_over`].
+    pub fn retire(&mut self) {
+        let rules = self.watch.rules();
+        let empty = config::Cluster {
+            nodes: Vec::new(),
+            discovery: config::Discovery { by: Discover::Off, ..rules.config.discovery.clone() },
+            ..config::Cluster::clone(&rules.config)
+        };
+        self.asked_for = JoinSet::new();
+        self.watch.reconfigure(rules.with(&Arc::new(empty)));
+    }
+
+    /// After [`Self::retire`]: every node has been forgotten.
+    pub fn is_over(&self) -> bool {
+        self.watch.nodes().is_empty()
+    }
+
+    /// None of the cluster's series is shown from now on.
+    pub fn forget(&self) {
+        self.watch.metrics().forget();
     }
 
     /// Names of the nodes that were not checked yet.
@@ -129,8 +172,8 @@ async fn monitor_all(watch: Arc<ClusterWatch>) {
         });
         for node in nodes.iter().filter(|n| n.origin != Origin::Placeholder) {
             of.entry(node.node.id).or_insert_with(|| {
-                let (watch, node) = (Arc::clone(&watch), node.clone());
-                monitors.spawn(kept_alive(move || monitor::run(Arc::clone(&watch), node.clone())))
+                let (watch, id) = (Arc::clone(&watch), node.node.id);
+                monitors.spawn(kept_alive(move || monitor::run(Arc::clone(&watch), id)))
             });
         }
         drop(nodes);

@@ -10,6 +10,7 @@ use super::deadline::within;
 use super::probe::Kept;
 use super::roster::WatchedNode;
 use super::watch::ClusterWatch;
+use crate::galera::NodeId;
 use crate::galera::observation::Check;
 use crate::telemetry::Seldom;
 
@@ -29,7 +30,7 @@ const CUT_SHORT_WARNING_EVERY: Duration = Duration::from_secs(60);
 const JITTER: f64 = 0.1;
 
 /// Checks one node for as long as it is watched.
-pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
+pub(super) async fn run(watch: Arc<ClusterWatch>, id: NodeId) {
     let mut kept: Option<Kept> = None;
     let mut closed = false;
     let mut back_off = None;
@@ -43,6 +44,8 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
     loop {
         let begun = Instant::now();
         let rules = watch.rules();
+        // As the configuration has it now. Of a node that was forgotten the monitor is about to be ended.
+        let Some(node) = watch.watched(id) else { return std::future::pending().await };
         let prober = rules.prober(&node, watch.lookup());
         let moved = node.moved.swap(false, Ordering::Relaxed);
         let is_old = |k: &mut Kept| moved || poor && k.since.elapsed() >= RIGHTS_ANEW;
@@ -84,7 +87,7 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, node: WatchedNode) {
             let lived_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
             if std::mem::replace(&mut cut_short, lived_short) && lived_short {
                 if warning.due(Instant::now().into_std()) {
-                    tracing::warn!(cluster = watch.name(), node = %node.node.name, "the check's connection is closed as \
+                    tracing::warn!(cluster = watch.name(), node = %node.node.name(), "the check's connection is closed as \
                         soon as it has answered: every check is a login (is there a proxy between?)");
                 }
                 // Twice in a row is no crash: dialled as fast as it answers, it would be logged in to without end.

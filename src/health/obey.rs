@@ -20,7 +20,7 @@ impl ClusterWatch {
             Effect::Drain(node, reason) => {
                 let Some(w) = self.watched(node) else { return };
                 let after = sessions.drain_timeout;
-                tracing::info!(cluster, node = %w.node.name, sessions = w.node.established(), reason = %reason,
+                tracing::info!(cluster, node = %w.node.name(), sessions = w.node.established(), reason = %reason,
                     after_seconds = after.as_secs_f64(), "sessions drain");
                 w.node.switch.drain(now + after, Cause::Verdict(reason));
             }
@@ -59,7 +59,7 @@ impl ClusterWatch {
         w.metrics.count_killed(reason.label(), u64::try_from(sessions).unwrap_or(u64::MAX));
         if sessions > 0 {
             let message = if writers { "sessions of writer services end" } else { "sessions end" };
-            tracing::warn!(cluster = self.name(), node = %w.node.name, sessions, reason = %reason,
+            tracing::warn!(cluster = self.name(), node = %w.node.name(), sessions, reason = %reason,
                 within_seconds = spread.as_secs_f64(), "{message}");
         }
         let cause = Cause::Verdict(reason);
@@ -73,9 +73,9 @@ impl ClusterWatch {
             w.metrics.set_eligible(to.kind.serves());
             w.metrics.count_verdict_change(to.reason.label());
             let worked_on = core.admin(change.node) == AdminState::Maintenance;
-            log_change(self.name(), &w.node.name, &change.from, to, worked_on);
+            log_change(self.name(), &w.node.name(), &change.from, to, worked_on);
         } else {
-            tracing::debug!(cluster = self.name(), node = %w.node.name, verdict = to.kind.as_str(), reason = %to.reason,
+            tracing::debug!(cluster = self.name(), node = %w.node.name(), verdict = to.kind.as_str(), reason = %to.reason,
                 "the same verdict in other words");
         }
     }
@@ -145,7 +145,7 @@ impl ClusterWatch {
     }
 
     fn node_name(&self, id: NodeId) -> Arc<str> {
-        self.watched(id).map_or_else(|| "?".into(), |w| Arc::clone(&w.node.name))
+        self.watched(id).map_or_else(|| "?".into(), |w| w.node.name())
     }
 }
 

@@ -14,8 +14,8 @@ impl ClusterWatch {
                 Ok("looking at every node".to_owned())
             }
             Command::SetState { node, state, accept_history } => {
-                let Some(watched) = self.nodes().iter().find(|n| n.node.name == node).cloned() else {
-                    let names: Vec<String> = self.nodes().iter().map(|n| n.node.name.to_string()).collect();
+                let Some(watched) = self.nodes().iter().find(|n| n.node.name() == node).cloned() else {
+                    let names: Vec<String> = self.nodes().iter().map(|n| n.node.name().to_string()).collect();
                     let known = names.join(", ");
                     let cluster = self.name();
                     return Err(Refusal::NoSuchNode(format!("cluster {cluster} has no node {node}; it has {known}")));

@@ -331,7 +331,7 @@ impl Desk {
     }
 
     fn name(&self, id: NodeId) -> Arc<str> {
-        self.watch.watched(id).map_or_else(|| "?".into(), |w| Arc::clone(&w.node.name))
+        self.watch.watched(id).map_or_else(|| "?".into(), |w| w.node.name())
     }
 
     fn user(&self, rules: &Rules) -> String {

@@ -45,6 +45,17 @@ impl WatchedNode {
     }
 }
 
+/// Where a node stands among the others. `seed`: the place of the configured node that it is, or comes from.
+pub(super) fn order(spec: &NodeSpec, origin: &Origin, seed: usize) -> Order {
+    let address = spec.address.host().filter(|_| *origin != Origin::Configured);
+    let ip = address.and_then(|host| host.host.parse::<IpAddr>().ok());
+    let number = ip.map_or(0, |ip| match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    });
+    (u32::try_from(seed).unwrap_or(u32::MAX), number)
+}
+
 /// All of them, in the order of the configuration, then as they were found.
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -75,20 +86,14 @@ impl Roster {
 
     /// Takes a node in. Its number is its own for good. `seed`: the place of the configured node that it is, or comes from.
     pub(super) fn add(&self, spec: NodeSpec, origin: Origin, seed: usize, metrics: &ClusterMetrics) -> WatchedNode {
-        let address = spec.address.host().filter(|_| origin != Origin::Configured);
-        let ip = address.and_then(|host| host.host.parse::<IpAddr>().ok());
-        let number = ip.map_or(0, |ip| match ip {
-            IpAddr::V4(ip) => u128::from(u32::from(ip)),
-            IpAddr::V6(ip) => u128::from(ip),
-        });
         let id = NodeId(self.next.fetch_add(1, Ordering::Relaxed));
         let node = Node::new(id, Arc::clone(&spec.name), spec.address.clone(), Arc::clone(&self.vacancies));
         let node = WatchedNode {
+            order: order(&spec, &origin, seed),
             node: Arc::new(node),
             metrics: Arc::new(metrics.node(Arc::clone(&spec.name))),
             spec: Arc::new(spec),
             origin,
-            order: (u32::try_from(seed).unwrap_or(u32::MAX), number),
             moved: Arc::default(),
         };
         // In an order that does not depend on who was found first: `first`, and the writer where nothing else decides, must be
@@ -98,6 +103,18 @@ impl Roster {
             nodes.sort_by_key(|n| (n.order, n.node.id));
         });
         node
+    }
+
+    /// Another state of nodes that are known: what is said of them, where they stand, how they are counted.
+    pub(super) fn replace(&self, with: &[WatchedNode]) {
+        self.change(|nodes| {
+            for node in nodes.iter_mut() {
+                if let Some(new) = with.iter().find(|new| new.node.id == node.node.id) {
+                    *node = new.clone();
+                }
+            }
+            nodes.sort_by_key(|n| (n.order, n.node.id));
+        });
     }
 
     pub(super) fn remove(&self, id: NodeId) {

@@ -18,9 +18,28 @@ pub(super) struct Rules {
     pub(super) core: Settings,
 }
 
+/// What a cluster is to be watched by from a reload on. Whatever can be wrong with it was found when it was made.
+#[derive(Debug)]
+pub struct Fresh(pub(super) Rules);
+
+impl Fresh {
+    /// Reads the monitor's certificates.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn new(config: &Arc<config::Cluster>) -> Result<Self, SetupError> {
+        Rules::new(config).map(Self)
+    }
+}
+
 impl Rules {
     pub(super) fn new(config: &Arc<config::Cluster>) -> Result<Self, SetupError> {
         Ok(Self { config: Arc::clone(config), tls: Prober::tls(&config.monitor)?, core: settings(config) })
+    }
+
+    /// These, for another configuration with the same monitor.
+    pub(super) fn with(&self, config: &Arc<config::Cluster>) -> Self {
+        Self { config: Arc::clone(config), tls: self.tls.clone(), core: settings(config) }
     }
 
     /// A prober of one node.

@@ -11,7 +11,7 @@ use crate::config::{Endpoint, Place};
 use crate::galera;
 use crate::galera::observation::Check;
 use crate::galera::status::Rows;
-use crate::telemetry::Seldom;
+use crate::telemetry::{NodeMetrics, Seldom};
 
 /// At most one warning in this time about a node's checks that were not made.
 const NOT_MADE_WARNING_EVERY: Duration = Duration::from_secs(10);
@@ -76,10 +76,8 @@ impl Seen {
             Check::NoEntry(_) | Check::NotMade(_) => {}
         }
         if let Check::Answered(_) | Check::Unreadable(..) = probed.observation.check {
-            let number = |name: &str| self.rows.get(name).and_then(|v| v.parse::<u64>().ok());
-            metrics.set_state(number("wsrep_local_state"));
-            metrics.set_recv_queue(number("wsrep_local_recv_queue").unwrap_or(0));
-            if let Some(paused) = number("wsrep_flow_control_paused_ns") {
+            self.show(metrics);
+            if let Some(paused) = self.number("wsrep_flow_control_paused_ns") {
                 if let Some((before, at)) = self.paused {
                     let passed = now.saturating_duration_since(at).as_secs_f64() * 1e9;
                     let share = if passed > 0.0 { paused.saturating_sub(before) as f64 / passed } else { 0.0 };
@@ -89,6 +87,16 @@ impl Seen {
             }
         }
         probed.addresses.as_ref().is_some_and(|found| self.found(watched, found))
+    }
+
+    /// Shows what was read last in the metrics.
+    pub(super) fn show(&self, metrics: &NodeMetrics) {
+        metrics.set_state(self.number("wsrep_local_state"));
+        metrics.set_recv_queue(self.number("wsrep_local_recv_queue").unwrap_or(0));
+    }
+
+    fn number(&self, row: &str) -> Option<u64> {
+        self.rows.get(row).and_then(|value| value.parse().ok())
     }
 
     /// Keeps where the node was found. True: it was elsewhere before.

@@ -1,5 +1,7 @@
 //! One cluster's watch: takes observations in, steps the core, publishes, and does what the core orders.
 
+mod reconfigure;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +20,12 @@ use super::seen::{Seen, error_of, failure_label};
 use crate::config::{self, Discover, Endpoint, NodeSpec};
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::Check;
-use crate::galera::{Core, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Reason};
+use crate::galera::{Core, Departure, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Reason};
 use crate::net::tls::SetupError;
 use crate::pool::{Cause, NodeReport, PoolCell, ProbeReport, Vacancies};
 use crate::telemetry::{ClusterMetrics, Registry};
+
+pub use reconfigure::Reconfigured;
 
 /// Nodes that a cluster may have with those that are found: far from what Galera can, and a bound on what a list of names costs.
 const MOST_NODES: usize = 128;
@@ -143,7 +147,7 @@ impl ClusterWatch {
     pub(super) fn unchecked(&self) -> Vec<Arc<str>> {
         let state = self.state();
         let checked = |id| state.seen.get(&id).is_some_and(|s| s.checked);
-        self.nodes().iter().filter(|n| !checked(n.node.id)).map(|n| Arc::clone(&n.node.name)).collect()
+        self.nodes().iter().filter(|n| !checked(n.node.id)).map(|n| n.node.name()).collect()
     }
 
     /// Resolves when a login succeeded while others were being refused: the account may be mended.
@@ -177,7 +181,7 @@ impl ClusterWatch {
         let now = Instant::now();
         let node = self.roster.add(node, origin, seed, &self.metrics);
         let told = spec(&node.spec, node.order, &rules.config.monitor);
-        tracing::info!(cluster = &*self.name, node = %node.node.name, address = %node.spec.address, "node discovered");
+        tracing::info!(cluster = &*self.name, node = %node.node.name(), address = %node.spec.address, "node discovered");
         state.seen.insert(node.node.id, Seen::new(&node.spec.address));
         let outcome = state.core.step(&rules.core, now, Event::Added(node.node.id, told));
         self.perform(&rules, &mut state, outcome, false, now);
@@ -186,15 +190,15 @@ impl ClusterWatch {
     }
 
     /// Forgets a node that is gone for good.
-    pub(super) fn dismiss(&self, node: &WatchedNode) {
+    pub(super) fn dismiss(&self, node: &WatchedNode, why: Departure) {
         let id = node.node.id;
         let mut state = self.state();
         let rules = self.rules();
         let now = Instant::now();
         if node.origin == Origin::Placeholder {
-            tracing::debug!(cluster = &*self.name, name = %node.node.name, "its addresses are known");
+            tracing::debug!(cluster = &*self.name, name = %node.node.name(), "its addresses are known");
         } else {
-            tracing::info!(cluster = &*self.name, node = %node.node.name, "node forgotten");
+            tracing::info!(cluster = &*self.name, node = %node.node.name(), "node forgotten");
         }
         let mut outcome = state.core.step(&rules.core, now, Event::Removed(id));
         // As long as its name is known.
@@ -206,7 +210,7 @@ impl ClusterWatch {
         self.roster.remove(id);
         node.metrics.forget();
         // It has drained. What is left has no owner from now on.
-        node.node.switch.kill(Cause::Verdict(Reason::Left), Duration::ZERO);
+        node.node.switch.kill(Cause::Verdict(Reason::Left(why)), Duration::ZERO);
         self.perform(&rules, &mut state, outcome, false, now);
         self.begun.send_modify(|n| *n = n.wrapping_add(1));
         self.moved.notify_one();
@@ -267,7 +271,7 @@ impl ClusterWatch {
                 && seen.not_made.due(ended)
             {
                 let why = error.as_deref().unwrap_or_default();
-                tracing::warn!(cluster = &*self.name, node = %watched.node.name, why,
+                tracing::warn!(cluster = &*self.name, node = %watched.node.name(), why,
                     "no check: the verdict stays as it was");
             }
             let refused = matches!(check, Check::LoginRefused(_));

@@ -190,7 +190,7 @@ fn left_out(service: &str, skipped: &Skipped) {
     tracing::warn!(service, file = %skipped.file.display(), why = skipped.why, "does not count");
 }
 
-/// Looks after one service for ever. `again`: everything is to be read anew, changed or not.
+/// Looks after one service until it is dropped. `again`: everything is to be read anew, changed or not.
 ///
 /// Each has a task of its own: a file that hangs (on a network's disk) must not hide that another service's peer was revoked.
 pub(super) async fn look_after(secured: Secured, mut again: watch::Receiver<u64>) {

@@ -1,38 +1,101 @@
 //! The control thread.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::certificates::{Secured, look_after};
+use super::reload::{Changes, Reloaded};
+use super::services::Made;
+use super::services::{has_same_tls, tell_targets};
+use super::standing::{Parts, Standing, Unit};
 use crate::admin::{self, RunState, View};
 use crate::health::{Fixed, Health};
-use crate::net::Listener;
-use crate::service::{Service, Workers};
+use crate::net::Listeners;
+use crate::service::{Door, Service, Workers};
 
 /// Histograms are condensed this often; without it they keep every sample.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether what a reload took out has no sessions left.
+const TIDY: Duration = Duration::from_millis(500);
+
 /// What the control thread runs.
 pub(super) struct Control {
-    pub(super) healths: Vec<Health>,
-    pub(super) fixed: Vec<Fixed>,
+    pub(super) healths: BTreeMap<Arc<str>, Health>,
+    /// Until they are started.
+    pub(super) made: Vec<Made>,
+    pub(super) running: BTreeMap<Arc<str>, Running>,
     pub(super) admin: Option<std::net::TcpListener>,
     pub(super) socket: Option<UnixListener>,
     pub(super) view: Arc<View>,
-    pub(super) services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
-    pub(super) secured: Vec<Secured>,
+    pub(super) standing: Standing,
+    pub(super) listeners: Arc<Mutex<Listeners>>,
+    /// New configurations.
+    pub(super) changed: mpsc::Receiver<(Changes, SyncSender<Reloaded>)>,
     /// Certificates are to be read anew.
-    pub(super) reread: watch::Receiver<u64>,
+    pub(super) reread: watch::Sender<u64>,
     pub(super) workers: Arc<Workers>,
-    pub(super) closing: watch::Receiver<bool>,
     pub(super) first_round: Duration,
+}
+
+/// What is done for one service beside serving.
+pub(super) struct Running {
+    pub(super) fixed: Vec<Fixed>,
+    /// Looks after its certificates.
+    pub(super) keepers: JoinSet<()>,
+    /// What is done for sessions that began with other settings, until the last of them has ended.
+    pub(super) former: Vec<(Weak<Service>, JoinSet<()>)>,
 }
 
 impl Control {
     pub(super) async fn run(mut self) {
+        self.serve_admin();
+        for health in self.healths.values_mut() {
+            health.start();
+        }
+        let mut doors: Vec<Arc<Door>> = Vec::new();
+        for mut made in std::mem::take(&mut self.made) {
+            made.fixed.iter_mut().for_each(Fixed::start);
+            doors.extend(made.unit.doors.iter().map(|(_, door)| Arc::clone(door)));
+            let keepers = self.keepers_of(&made.unit.secured);
+            let running = Running { fixed: made.fixed, keepers, former: Vec::new() };
+            self.running.insert(Arc::clone(made.unit.name()), running);
+        }
+        self.first_round().await;
+        // Not kept here: the instance owns the sockets, and closes them when it drains.
+        for door in doors {
+            self.open(&door).await;
+        }
+        // Unless a drain came first.
+        self.view.state.send_if_modified(|s| {
+            let starting = *s == RunState::Starting;
+            if starting {
+                *s = RunState::Running;
+            }
+            starting
+        });
+        let mut upkeep = tokio::time::interval(UPKEEP);
+        let mut tidy = tokio::time::interval(TIDY);
+        loop {
+            tokio::select! {
+                _ = upkeep.tick() => self.view.registry.upkeep(),
+                _ = tidy.tick() => self.tidy(),
+                Some((changes, done)) = self.changed.recv() => {
+                    let reloaded = self.change(changes, Instant::now()).await;
+                    // Who asked may have left: it is in force all the same.
+                    let _ = done.try_send(reloaded);
+                }
+            }
+        }
+    }
+
+    fn serve_admin(&mut self) {
         if let Some(listener) = self.admin.take() {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
@@ -49,52 +112,222 @@ impl Control {
                 Err(e) => tracing::error!(error = %e, "cannot watch the admin socket: it answers nothing"),
             }
         }
-        for secured in std::mem::take(&mut self.secured) {
-            tokio::spawn(look_after(secured, self.reread.clone()));
-        }
-        for health in &mut self.healths {
-            health.start();
-        }
-        for targets in &mut self.fixed {
-            targets.start();
-        }
+    }
+
+    async fn first_round(&self) {
         let rounds = async {
-            for health in &self.healths {
+            for health in self.healths.values() {
                 health.first_round().await;
             }
-            for targets in &self.fixed {
+            for targets in self.running.values().flat_map(|running| &running.fixed) {
                 targets.first_round().await;
             }
         };
         if tokio::time::timeout(self.first_round, rounds).await.is_err() {
-            for (health, cluster) in self.healths.iter().zip(&self.view.clusters) {
+            for (cluster, health) in &self.healths {
                 let unchecked = health.unchecked().join(", ");
                 if !unchecked.is_empty() {
-                    tracing::warn!(cluster = %cluster.name, unchecked,
+                    tracing::warn!(cluster = %cluster, unchecked,
                         "accepting although these nodes were not checked yet: they get nobody until they were");
                 }
             }
         }
-        // Not kept here: the instance owns the sockets, and closes them when it drains.
-        for (service, listeners) in self.services.drain(..) {
-            for listener in listeners {
-                self.workers.attach(&listener, &service, &self.closing).await;
-                let name = &service.settings.load().name;
-                tracing::info!(service = %name, address = %listener.local(), "accepting");
-            }
+    }
+
+    /// Accepts there from now on.
+    async fn open(&self, door: &Arc<Door>) {
+        self.workers.attach(door).await;
+        tracing::info!(service = %door.service().settings.name, address = %door.listener.local(), "accepting");
+    }
+
+    fn keepers_of(&self, secured: &[Secured]) -> JoinSet<()> {
+        let mut keepers = JoinSet::new();
+        for secured in secured {
+            keepers.spawn(look_after(secured.clone(), self.reread.subscribe()));
         }
-        // Unless a drain came first.
-        self.view.state.send_if_modified(|s| {
-            let starting = *s == RunState::Starting;
-            if starting {
-                *s = RunState::Running;
+        keepers
+    }
+
+    /// Brings another configuration into force. Clusters first: a service may go to one that is new.
+    async fn change(&mut self, mut changes: Changes, now: Instant) -> Reloaded {
+        let mut told = Vec::new();
+        self.change_clusters(&mut changes, &mut told);
+        let opened = self.change_services(&mut changes, now, &mut told);
+        let generation = self.publish(&changes);
+        for door in opened {
+            self.open(&door).await;
+        }
+        // Their files may have changed where the configuration did not.
+        self.reread.send_modify(|times| *times += 1);
+        Reloaded { generation, changes: told, needs_restart: changes.needs_restart }
+    }
+
+    fn change_clusters(&mut self, changes: &mut Changes, told: &mut Vec<String>) {
+        for (name, fresh) in changes.kept.drain(..) {
+            let Some(health) = self.healths.get_mut(&name) else { continue };
+            let report = health.reconfigure(fresh);
+            if !report.renamed.is_empty() {
+                for service in self.standing.parts().services() {
+                    if service.settings.target.cluster_name() == Some(&name) {
+                        service.metrics.rename_nodes(&report.renamed);
+                    }
+                }
             }
-            starting
-        });
-        let mut upkeep = tokio::time::interval(UPKEEP);
-        loop {
-            upkeep.tick().await;
-            self.view.registry.upkeep();
+            told.extend(report.sentences(&name));
+        }
+        let names: Vec<Arc<str>> = changes.config.clusters.iter().map(|c| Arc::clone(&c.name)).collect();
+        for (view, mut health) in changes.healths.drain(..) {
+            told.push(format!("cluster {}: new", view.name));
+            health.start();
+            self.healths.insert(Arc::clone(&view.name), health);
+            self.standing.parts().clusters.insert(Arc::clone(&view.name), view);
+        }
+        let before: Vec<Arc<str>> = self.view.layout().clusters.iter().map(|c| Arc::clone(&c.name)).collect();
+        for name in before.iter().filter(|name| !names.contains(name)) {
+            if let Some(health) = self.healths.get_mut(name) {
+                told.push(format!("cluster {name}: gone, its sessions drain"));
+                health.retire();
+            }
         }
     }
+
+    /// The doors where nobody accepted until now.
+    fn change_services(&mut self, changes: &mut Changes, now: Instant, told: &mut Vec<String>) -> Vec<Arc<Door>> {
+        let standing = self.standing.clone();
+        let mut parts = standing.parts();
+        let old = std::mem::take(&mut parts.units);
+        let mut opened = Vec::new();
+        for made in changes.made.drain(..) {
+            let Made { unit, mut fixed } = made;
+            let service = &unit.service;
+            let name = Arc::clone(unit.name());
+            let before = old.iter().find(|old| *old.name() == name);
+            service.move_in();
+            tell_targets(&self.view.registry, &service.settings);
+            self.view.registry.remember_service(&name);
+            let was = self.running.remove(&name);
+            let mut former = Vec::new();
+            let mut keepers = None;
+            match before {
+                None => told.push(format!("service {name}: new, on {}", listed(&unit))),
+                Some(before) => {
+                    parts.gone.push(Arc::downgrade(&before.service));
+                    if before.service.settings != service.settings {
+                        told.push(format!("service {name}: changed"));
+                    }
+                    if before.service.settings.target.cluster_name() != service.settings.target.cluster_name() {
+                        service.metrics.forget_routes();
+                    }
+                    let until = now + parts.drain_timeout(&service.settings);
+                    let mut was = was;
+                    match (&before.targets, fixed.first_mut()) {
+                        (Some(targets), Some(next)) => {
+                            for gone in next.replace(targets, until) {
+                                told.push(format!("service {name}: target {gone} is gone, its sessions drain"));
+                                self.view.registry.forget_route(&name, &gone);
+                            }
+                        }
+                        (Some(targets), None) => targets.drain(until),
+                        (None, _) => fixed.iter_mut().for_each(Fixed::start),
+                    }
+                    if let Some(running) = was.take() {
+                        former = running.former;
+                        if has_same_tls(&before.service.settings, &service.settings) {
+                            keepers = Some(running.keepers);
+                        } else {
+                            former.push((Arc::downgrade(&before.service), running.keepers));
+                        }
+                    }
+                }
+            }
+            if before.is_none() {
+                fixed.iter_mut().for_each(Fixed::start);
+            }
+            let keepers = keepers.unwrap_or_else(|| self.keepers_of(&unit.secured));
+            self.running.insert(Arc::clone(&name), Running { fixed, keepers, former });
+            for (_, door) in &unit.doors {
+                let is_open = old.iter().flat_map(|old| &old.doors).any(|(_, open)| Arc::ptr_eq(open, door));
+                if is_open {
+                    // A socket that cannot be tuned accepts all the same.
+                    let _ = door.listener.keep_alive(service.settings.keepalive);
+                    door.lead_to(service);
+                } else {
+                    opened.push(Arc::clone(door));
+                }
+            }
+            parts.units.push(unit);
+        }
+        changes.keep_sockets();
+        self.close_what_is_gone(&old, &mut parts, now, told);
+        if parts.closed {
+            // A drain came first.
+            parts.close();
+        }
+        opened
+    }
+
+    fn close_what_is_gone(&self, old: &[Unit], parts: &mut Parts, now: Instant, told: &mut Vec<String>) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for unit in old {
+            for (_, door) in &unit.doors {
+                if !parts.units.iter().flat_map(|unit| &unit.doors).any(|(_, open)| Arc::ptr_eq(open, door)) {
+                    tracing::info!(address = %door.listener.local(), "no longer accepting");
+                    door.close();
+                    listeners.let_go(&door.listener);
+                }
+            }
+            if !parts.units.iter().any(|new| new.name() == unit.name()) {
+                told.push(format!("service {}: gone, its sessions drain", unit.name()));
+                unit.service.retire(now + parts.drain_timeout(&unit.service.settings));
+                parts.gone.push(Arc::downgrade(&unit.service));
+            }
+        }
+    }
+
+    /// Shows the new configuration, and keeps it as the one that runs.
+    fn publish(&self, changes: &Changes) -> u64 {
+        let mut parts = self.standing.parts();
+        parts.config = changes.config.clone();
+        parts.generation += 1;
+        let clusters = changes.config.clusters.iter().filter_map(|c| parts.clusters.get(&c.name).cloned());
+        let layout = admin::Layout {
+            generation: parts.generation,
+            clusters: clusters.collect(),
+            services: parts.units.iter().flat_map(|unit| unit.views.clone()).collect(),
+            token: changes.config.admin.token.clone(),
+        };
+        self.view.layout.store(Arc::new(layout));
+        parts.generation
+    }
+
+    /// Lets go of what nobody needs any more.
+    fn tidy(&mut self) {
+        let layout = self.view.layout();
+        let mut parts = self.standing.parts();
+        parts.gone.retain(|service| service.strong_count() > 0);
+        let lives = |name: &Arc<str>, parts: &Parts| {
+            let accepts = parts.units.iter().any(|unit| unit.name() == name);
+            accepts || parts.gone.iter().filter_map(Weak::upgrade).any(|service| service.settings.name == *name)
+        };
+        self.running.retain(|name, running| {
+            running.former.retain(|(service, _)| service.strong_count() > 0);
+            let keep = lives(name, &parts);
+            if !keep {
+                self.view.registry.forget_service(name);
+            }
+            keep
+        });
+        self.healths.retain(|name, health| {
+            let keep = layout.clusters.iter().any(|c| c.name == *name) || !health.is_over();
+            if !keep {
+                health.forget();
+                parts.clusters.remove(name);
+            }
+            keep
+        });
+    }
+}
+
+fn listed(unit: &Unit) -> String {
+    unit.doors.iter().map(|(_, door)| door.listener.local().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::admin::{RunState, View};
+use super::reload::Reloader;
+use super::standing::Standing;
+use crate::admin::{ReloadRequests, RunState, View};
+use crate::config::Process;
 use crate::health::Store;
 use crate::net::{Listeners, SocketFile};
 use crate::pool::Cause;
@@ -23,16 +26,16 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Handle {
     pub(super) view: Arc<View>,
+    pub(super) reloader: Reloader,
+    /// Until somebody takes them.
+    pub(super) reload_requests: Mutex<Option<ReloadRequests>>,
+    pub(super) standing: Standing,
     pub(super) admin_addr: Option<SocketAddr>,
     pub(super) workers: Arc<Workers>,
     /// Apart from the services, which may change while their sockets stay.
     pub(super) listeners: Arc<Mutex<Listeners>>,
-    /// Workers are to stop accepting.
-    pub(super) closing: watch::Sender<bool>,
     /// Who still waits for a node is to be turned away.
     pub(super) stopping: watch::Sender<bool>,
-    /// Certificates are to be read anew.
-    pub(super) reread: watch::Sender<u64>,
     /// The control thread is to end.
     pub(super) end: watch::Sender<bool>,
     pub(super) control: Option<JoinHandle<()>>,
@@ -57,6 +60,21 @@ impl Handle {
         Shared { listeners: Arc::clone(&self.listeners), log: self.log.clone() }
     }
 
+    /// Brings a new configuration into force; on any thread.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Wishes for a reload that come over HTTP. Until they are taken they wait, and `None` after that.
+    pub fn reload_requests(&self) -> Option<ReloadRequests> {
+        self.reload_requests.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What holds for the process by the configuration of now.
+    pub fn process(&self) -> Process {
+        self.standing.parts().config.process.clone()
+    }
+
     /// What the status and the metrics are made of.
     pub fn view(&self) -> &View {
         &self.view
@@ -70,11 +88,6 @@ impl Handle {
     /// Waits until the first round of checks is over and clients are accepted. False: not within `limit`.
     pub fn wait_accepting(&self, limit: Duration) -> bool {
         wait(limit, || self.view.state() != RunState::Starting)
-    }
-
-    /// Reads certificates, keys, CAs and CRLs anew, soon; what is bad changes nothing, and the log tells.
-    pub fn reread_certificates(&self) {
-        self.reread.send_modify(|times| *times += 1);
     }
 
     /// Sessions on each worker, those that wait for a node included.
@@ -91,7 +104,7 @@ impl Handle {
     /// Fails readiness, then stops accepting. Sessions go on.
     pub fn drain(&self) {
         self.view.state.send_replace(RunState::Draining);
-        self.closing.send_replace(true);
+        self.standing.parts().close();
         // Before the addresses: who can listen on them can remember.
         if let Some(memory) = &self.memory {
             memory.hand_over();
@@ -105,7 +118,7 @@ impl Handle {
         wait(LAST_WORDS, || !self.workers.accepting());
         self.stopping.send_replace(true);
         // By the services and not by the clusters: fixed targets belong to none.
-        for service in &self.view.services {
+        for service in self.standing.parts().services() {
             for member in &service.pool.load().members {
                 member.node.switch.kill(Cause::Shutdown, Duration::ZERO);
             }

@@ -8,20 +8,23 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
 
-use super::certificates::{LeftOut, Secured};
+use super::certificates::LeftOut;
 use super::control::Control;
 use super::handle::{Handle, Shared};
-use super::services::{Builder, Built};
-use crate::admin::{ClusterView, RunState, View};
+use super::reload::Reloader;
+use super::services::{Builder, Entrance, Made, tell_targets};
+use super::standing::{Parts, Standing};
+use crate::admin::{ClusterView, Layout, ReloadDesk, ReloadRequests, RunState, View};
 use crate::config::stunnel::Launch;
 use crate::config::{self, AdminSocket, Config, Discover, Listen, SocketAccess};
 use crate::health::memory::OpenError;
-use crate::health::{Fixed, Health, Lookup, Store};
+use crate::health::{Health, Lookup, Store};
 use crate::net::tls::SetupError;
 use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, SocketFile, UnixError, bind_unix};
-use crate::service::{Service, TunnelLog, Workers};
+use crate::service::{TunnelLog, Workers};
 use crate::telemetry::Registry;
 
 /// The first round of checks is bounded by each check's own deadline; this is for the machine's slowness.
@@ -30,8 +33,9 @@ const FIRST_ROUND_SLACK: Duration = Duration::from_secs(2);
 /// Of the admin socket: whoever may open it is an operator.
 const SOCKET_MODE: u32 = 0o660;
 
-/// Threads that may wait for the system's resolver at once.
-const RESOLVER_THREADS: usize = 8;
+/// Threads that may wait for the system's resolver, and for files of certificates that hang, at once. Each service's files are
+/// looked at by one at most; with more services than that some wait for others.
+const BLOCKING_THREADS: usize = 256;
 
 /// Why an instance did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,13 +115,14 @@ impl Instance {
             servers => Lookup::with(servers),
         };
         let memory = config.memory().map(Store::open).transpose()?.flatten();
-        let mut healths = Vec::new();
-        let mut pools = BTreeMap::new();
+        let keepers = memory.as_ref().map(Store::keepers);
+        let mut healths = BTreeMap::new();
+        let mut clusters = Vec::new();
         for cluster in &config.clusters {
-            let health = Health::new(cluster, &registry, memory.as_ref(), &lookup)
+            let health = Health::new(cluster, &registry, keepers.as_ref(), &lookup)
                 .map_err(|source| StartError::Tls { cluster: cluster.name.to_string(), source })?;
-            pools.insert(Arc::clone(&cluster.name), health.pool());
-            healths.push(health);
+            clusters.push(view_of(cluster, &health));
+            healths.insert(Arc::clone(&cluster.name), health);
         }
         let (stopping, _) = watch::channel(false);
         let mut listeners = Listeners::new(sockets.inherited);
@@ -125,26 +130,27 @@ impl Instance {
             listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         }
         let mut unbound = Vec::new();
+        let left_out = LeftOut::default();
         // Of a later instance the root is the one that it was made in.
         let root = config.process.chroot.as_deref().filter(|_| sockets.shared_with.is_none());
         // The numbers of connections go on over a reload.
         let log = sockets.shared_with.map(|other| other.log).unwrap_or_default();
-        let mut builder = Builder {
+        let builder = Builder {
             registry: &registry,
             lookup: &lookup,
             stopping: &stopping,
-            pools,
+            pools: clusters.iter().map(|c| (Arc::clone(&c.name), Arc::clone(&c.pool))).collect(),
             launch: tunnels,
-            left_out: LeftOut::default(),
+            left_out: left_out.clone(),
             root,
             log: log.clone(),
-            built: Built::default(),
         };
+        let mut made = Vec::new();
         for settings in &config.services {
-            let accepting = listen(settings, &mut listeners, sockets.some_suffice, &mut unbound)?;
-            builder.add(settings, accepting)?;
+            let entrances = listen(settings, &mut listeners, sockets.some_suffice, &mut unbound)?;
+            made.extend(builder.make(settings, entrances, None)?);
+            tell_targets(&registry, settings);
         }
-        let Built { services, views, fixed, secured } = builder.built;
         // Held on here, a socket that no service accepts on would let clients in whom nobody serves.
         listeners.unshare();
         for name in listeners.unclaimed() {
@@ -156,17 +162,18 @@ impl Instance {
         }
         let admin = config.admin.listen.map(bind_admin).transpose()?;
         let (socket, socket_file) = config.admin.socket.as_ref().map(bind_socket).transpose()?.flatten().unzip();
-        let clusters = config.clusters.iter().zip(&healths).map(|(c, health)| ClusterView {
-            name: Arc::clone(&c.name),
-            pool: health.pool(),
-            commands: health.commands(),
-        });
+        let (reloads, reload_requests) = ReloadDesk::channel();
+        let layout = Layout {
+            generation: 1,
+            clusters,
+            services: made.iter().flat_map(|made| made.unit.views.clone()).collect(),
+            token: config.admin.token.clone(),
+        };
         let view = Arc::new(View {
             started: Instant::now(),
             state: watch::Sender::new(RunState::Starting),
-            clusters: clusters.collect(),
-            services: views,
-            token: config.admin.token.clone(),
+            layout: ArcSwap::from_pointee(layout),
+            reloads,
             registry,
         });
         let admin_addr = admin.as_ref().and_then(|l| l.local_addr().ok());
@@ -175,13 +182,15 @@ impl Instance {
         let first_round = first_round_limit(config);
         let (admin, admin_socket) = ((admin, admin_addr), (socket, socket_file));
         Ok(Prepared {
+            config: config.clone(),
             healths,
-            fixed,
+            made,
             admin,
             admin_socket,
             view,
-            services,
-            secured,
+            reload_requests,
+            lookup,
+            left_out,
             listeners,
             unbound,
             stopping,
@@ -209,13 +218,15 @@ pub struct Sockets {
 /// kernel's queue.
 #[derive(Debug)]
 pub struct Prepared {
-    healths: Vec<Health>,
-    fixed: Vec<Fixed>,
+    config: Config,
+    healths: BTreeMap<Arc<str>, Health>,
+    made: Vec<Made>,
     admin: (Option<std::net::TcpListener>, Option<SocketAddr>),
     admin_socket: (Option<UnixListener>, Option<SocketFile>),
     view: Arc<View>,
-    services: Vec<(Arc<Service>, Vec<Arc<Listener>>)>,
-    secured: Vec<Secured>,
+    reload_requests: ReloadRequests,
+    lookup: Lookup,
+    left_out: LeftOut,
     listeners: Listeners,
     unbound: Vec<StartError>,
     stopping: watch::Sender<bool>,
@@ -227,8 +238,11 @@ pub struct Prepared {
 
 impl Prepared {
     /// Each service's name and the sockets it is going to accept on.
-    pub fn bound(&self) -> impl Iterator<Item = (Arc<str>, &[Arc<Listener>])> {
-        self.services.iter().map(|(service, all)| (Arc::clone(&service.settings.load().name), all.as_slice()))
+    pub fn bound(&self) -> impl Iterator<Item = (Arc<str>, Vec<Arc<Listener>>)> {
+        self.made.iter().map(|made| {
+            let listeners = made.unit.doors.iter().map(|(_, door)| Arc::clone(&door.listener)).collect();
+            (Arc::clone(made.unit.name()), listeners)
+        })
     }
 
     /// What could not be bound, where some addresses suffice.
@@ -244,29 +258,39 @@ impl Prepared {
         if let Some(memory) = &mut self.memory {
             memory.begin()?;
         }
-        let (closing, _) = watch::channel(false);
         let reread = watch::Sender::new(0);
         let workers = Arc::new(Workers::start(self.workers).map_err(StartError::Threads)?);
         let (admin, admin_addr) = self.admin;
         let (socket, _socket_file) = self.admin_socket;
-        // One that hangs has a thread of its own.
-        let files = self.secured.len();
+        let clusters = self.view.layout().clusters.iter().map(|c| (Arc::clone(&c.name), c.clone())).collect();
+        let standing = Standing::new(Parts {
+            started: self.config.clone(),
+            config: self.config,
+            clusters,
+            units: self.made.iter().map(|made| made.unit.clone()).collect(),
+            gone: Vec::new(),
+            generation: 1,
+            closed: false,
+        });
+        let listeners = Arc::new(Mutex::new(self.listeners));
+        let (changes, changed) = mpsc::channel(1);
         let control = Control {
             healths: self.healths,
-            fixed: self.fixed,
+            made: self.made,
+            running: BTreeMap::new(),
             admin,
             socket,
             view: Arc::clone(&self.view),
-            services: self.services,
-            secured: self.secured,
-            reread: reread.subscribe(),
+            standing: standing.clone(),
+            listeners: Arc::clone(&listeners),
+            changed,
+            reread: reread.clone(),
             workers: Arc::clone(&workers),
-            closing: closing.subscribe(),
             first_round: self.first_round,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(RESOLVER_THREADS + files)
+            .max_blocking_threads(BLOCKING_THREADS)
             .build()
             .map_err(StartError::Threads)?;
         let (end, mut ended) = watch::channel(false);
@@ -283,17 +307,29 @@ impl Prepared {
                 runtime.shutdown_background();
             })
             .map_err(StartError::Threads)?;
-        let listeners = Arc::new(Mutex::new(self.listeners));
         let control = Some(thread);
         let Self { view, stopping, memory, log, .. } = self;
+        let reloader = Reloader {
+            registry: view.registry.clone(),
+            lookup: self.lookup,
+            left_out: self.left_out,
+            stopping: stopping.clone(),
+            listeners: Arc::clone(&listeners),
+            standing: standing.clone(),
+            keepers: memory.as_ref().map(Store::keepers),
+            log: log.clone(),
+            reread,
+            changes,
+        };
         Ok(Handle {
             view,
+            reloader,
+            reload_requests: Mutex::new(Some(self.reload_requests)),
+            standing,
             admin_addr,
             workers,
             listeners,
-            closing,
             stopping,
-            reread,
             end,
             control,
             _socket_file,
@@ -308,7 +344,7 @@ fn listen(
     listeners: &mut Listeners,
     some_suffice: bool,
     unbound: &mut Vec<StartError>,
-) -> Result<Vec<Arc<Listener>>, StartError> {
+) -> Result<Vec<(Listen, Entrance)>, StartError> {
     let binding = Binding { keepalive: settings.keepalive, freebind: settings.freebind, access: &settings.socket };
     let mut all = Vec::new();
     let mut failed = Vec::new();
@@ -316,7 +352,7 @@ fn listen(
         let error =
             |source| StartError::Listen { service: settings.name.to_string(), address: address.clone(), source };
         match listeners.get(address, binding).map_err(error) {
-            Ok(bound) => all.extend(bound),
+            Ok(bound) => all.extend(bound.into_iter().map(|l| (address.clone(), Entrance::New(l)))),
             Err(e) if some_suffice => failed.push(e),
             Err(e) => return Err(e),
         }
@@ -328,6 +364,11 @@ fn listen(
     }
     unbound.append(&mut failed);
     Ok(all)
+}
+
+/// A cluster, for whoever looks at it or commands it.
+pub(super) fn view_of(cluster: &config::Cluster, health: &Health) -> ClusterView {
+    ClusterView { name: Arc::clone(&cluster.name), pool: health.pool(), commands: health.commands() }
 }
 
 fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {

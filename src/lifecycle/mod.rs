@@ -15,10 +15,13 @@ mod handle;
 mod instance;
 mod pid;
 mod privileges;
+mod reload;
 mod services;
+mod standing;
 
 pub use daemon::Null;
 pub use handle::{Handle, Shared};
 pub use instance::{Instance, Prepared, Sockets, StartError};
 pub use pid::{PidError, PidFile};
 pub use privileges::{Plan, PrivilegeError, Unreadable, unreadable};
+pub use reload::{Changes, Reloaded, Reloader};

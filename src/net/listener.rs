@@ -128,7 +128,8 @@ impl Listener {
     }
 
     /// The keepalive of what is accepted from now on.
-    fn keep_alive(&self, keepalive: Option<Duration>) -> io::Result<()> {
+    /// Another TCP keepalive for connections accepted from now on. `None` = off.
+    pub fn keep_alive(&self, keepalive: Option<Duration>) -> io::Result<()> {
         match &self.socket {
             Bound::Tcp(socket) => tune(&SockRef::from(socket), keepalive),
             Bound::Unix(_) => Ok(()),
@@ -263,6 +264,14 @@ impl Listeners {
         };
         self.held.insert(key, bound.clone());
         Ok(bound)
+    }
+
+    /// Nobody accepts there any more: the socket closes once whoever holds it lets go as well.
+    pub fn let_go(&mut self, listener: &Arc<Listener>) {
+        self.held.retain(|_, held| {
+            held.retain(|one| !Arc::ptr_eq(one, listener));
+            !held.is_empty()
+        });
     }
 
     /// Names of inherited sockets that no service accepts on.

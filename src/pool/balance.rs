@@ -253,7 +253,7 @@ fn at_home(among: &Among<'_>, source: u64) -> Option<usize> {
     };
     let mut home: Option<Home> = None;
     for (index, m) in among.iter() {
-        let (share, weight) = (mix(source ^ m.node.key), m.weight);
+        let (share, weight) = (mix(source ^ m.node.key()), m.weight);
         // The score rises with both, and a logarithm costs more than all the rest.
         if home.as_ref().is_some_and(|home| share <= home.share && weight <= home.weight) {
             continue;

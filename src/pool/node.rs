@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::balance::key_of;
@@ -28,12 +28,12 @@ const SUSPICION_MOST: Duration = Duration::from_secs(30);
 pub struct Node {
     /// Identity within the cluster.
     pub id: NodeId,
-    /// Label in messages, API and metrics.
-    pub name: Arc<str>,
+    /// Label in messages, API and metrics, which a reload may change.
+    name: ArcSwap<Arc<str>>,
     /// As configured, or as it was found.
     pub address: Place,
     /// Spreads clients by their address; of its name, so that it is the same everywhere.
-    pub(super) key: u64,
+    key: AtomicU64,
     /// Ends its sessions.
     pub switch: KillSwitch,
     /// Wakes its monitor.
@@ -100,8 +100,8 @@ impl Node {
     pub fn new(id: NodeId, name: Arc<str>, address: Place, vacancies: Arc<Vacancies>) -> Self {
         Self {
             id,
-            key: key_of(name.as_bytes()),
-            name,
+            key: AtomicU64::new(key_of(name.as_bytes())),
+            name: ArcSwap::from_pointee(name),
             address,
             switch: KillSwitch::default(),
             look: Notify::new(),
@@ -118,6 +118,22 @@ impl Node {
             suspicion: Mutex::new(Suspicion::none()),
             vacancies,
         }
+    }
+
+    /// Label in messages, API and metrics.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.load())
+    }
+
+    /// The same node by another name: its sessions and counts stay. Clients that are spread by their address go elsewhere, as they
+    /// do on every balancer that calls it so.
+    pub fn rename(&self, name: Arc<str>) {
+        self.key.store(key_of(name.as_bytes()), Ordering::Relaxed);
+        self.name.store(Arc::new(name));
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_full(&self, most: u32) -> bool {

@@ -171,7 +171,7 @@ impl Pool {
                 AdminState::Ready if wanted.role == Role::Reader => format!("{}, the writer", m.verdict.reason),
                 AdminState::Ready => format!("{}, not the writer", m.verdict.reason),
             };
-            format!("{}: {why}", m.node.name)
+            format!("{}: {why}", m.node.name())
         };
         // Why nobody is the writer comes before why each single node is not.
         let note = self.standing.writer_note.clone().filter(|_| wanted.role == Role::Writer);

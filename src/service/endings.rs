@@ -127,7 +127,7 @@ impl Service {
 
     fn tell(&self, what: impl Fn(&Endings)) {
         for service in self.with_detours() {
-            what(&service.endings);
+            what(&service.house.endings);
             for member in &service.pool.load().members {
                 member.node.switch.nudge();
             }
@@ -278,7 +278,7 @@ mod tests {
             let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let stream = Stream::from(listener.accept().await.unwrap().0);
             let who = Client::new(Peer::Tcp(client.local_addr().unwrap()));
-            let settings = service.settings.load_full();
+            let settings = Arc::clone(&service.settings);
             let now = tokio::time::Instant::now();
             let waiting = search(&service, &settings, &stream, &who, 0, now, Line::default());
             let waiting = meanwhile(timeout(8 * MOMENT, waiting), || event(&service)).await.unwrap();
@@ -294,7 +294,7 @@ mod tests {
             service.address_lost(IpAddr::V4(n.into()), at);
             service.address_lost(IpAddr::V4(n.into()), at);
         }
-        let told = service.endings.told.borrow();
+        let told = service.house.endings.told.borrow();
         assert_eq!(told.lost.len(), REMEMBERED);
         let lost = |n: u32| told.lost_one(|| Some(IpAddr::V4(n.into())), at).is_some();
         assert!(!lost(0) && lost(1));

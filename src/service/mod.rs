@@ -9,6 +9,7 @@
 
 mod attempt;
 mod close;
+mod door;
 mod endings;
 mod queue;
 mod record;
@@ -16,6 +17,7 @@ mod refuse;
 mod search;
 mod secure;
 mod session;
+mod slots;
 mod sources;
 mod trail;
 mod tunnel;
@@ -26,7 +28,6 @@ mod worker;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config;
@@ -34,8 +35,10 @@ use crate::pool::PoolCell;
 use crate::telemetry::ServiceMetrics;
 
 use crate::net::tls::{Acceptor, Connector};
+pub use door::Door;
 use endings::Endings;
 use queue::Queue;
+use slots::Slots;
 use sources::Sources;
 pub use tunnel::{Tunnel, TunnelLog};
 pub use worker::Workers;
@@ -43,20 +46,14 @@ pub use worker::Workers;
 /// What every session of one service shares.
 #[derive(Debug)]
 pub struct Service {
-    /// The current settings; a session reads them once.
-    pub settings: ArcSwap<config::Service>,
+    /// Of the sessions that began with it: other settings are another one's, see [`Self::successor`].
+    pub settings: Arc<config::Service>,
     /// The snapshots of its target.
     pub pool: Arc<PoolCell>,
     /// Its counts.
     pub metrics: Arc<ServiceMetrics>,
-    /// Sessions that may still begin.
-    slots: Arc<Semaphore>,
-    /// Clients that may still be waited for to say who they are.
-    nameless: Semaphore,
-    /// Clients that are turned away and may still be waited for to leave.
-    partings: Semaphore,
-    /// Picks so far.
-    turns: AtomicUsize,
+    /// What it goes on with when its settings change.
+    house: Arc<House>,
     /// TLS with clients; `None` = in clear.
     accepting: Option<Arc<Acceptor>>,
     /// TLS with nodes, likewise.
@@ -66,14 +63,50 @@ pub struct Service {
     /// Present where lines for operators of stunnel are written.
     tunnel: Option<Tunnel>,
     manners: Manners,
+    /// True once Galeway stops: who still waits for a node is turned away.
+    stopping: watch::Receiver<bool>,
+}
+
+/// What a service and its successors, of the same name and other settings, have in common.
+#[derive(Debug)]
+struct House {
+    /// Sessions that may still begin.
+    slots: Slots,
+    /// Clients that may still be waited for to say who they are.
+    nameless: Slots,
+    /// Clients that are turned away and may still be waited for to leave.
+    partings: Semaphore,
+    /// Picks so far.
+    turns: AtomicUsize,
     /// Who waits for a node.
     queue: Arc<Queue>,
     /// How many clients each address has.
     sources: Arc<Sources>,
-    /// True once Galeway stops: who still waits for a node is turned away.
-    stopping: watch::Receiver<bool>,
     /// What ends its sessions apart from their nodes.
     endings: Endings,
+}
+
+impl House {
+    fn new(settings: &config::Service) -> Self {
+        let (slots, nameless) = rooms(settings);
+        Self {
+            slots: Slots::new(slots),
+            nameless: Slots::new(nameless),
+            partings: Semaphore::new(PARTINGS),
+            turns: AtomicUsize::new(0),
+            queue: Arc::default(),
+            sources: Arc::default(),
+            endings: Endings::default(),
+        }
+    }
+}
+
+/// How many clients are served at once, and how many may be on their way in.
+fn rooms(settings: &config::Service) -> (usize, usize) {
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    let (slots, waiting) = (count(settings.max_connections), count(settings.max_queue));
+    // As many as may be served and wait: a whole burst of accepts comes before the first header is read.
+    (slots, slots.saturating_add(waiting))
 }
 
 /// Clients of one service that are turned away in an orderly way at once; further ones are cut. Whoever is refused stands
@@ -143,7 +176,7 @@ impl Service {
     /// The number of a client's pick, for the algorithms. Not that of its arrival: a client that is turned away takes nobody's
     /// turn.
     fn turn(&self) -> usize {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+        self.house.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A service that accepts nothing yet: see [`Workers::attach`].
@@ -154,30 +187,47 @@ impl Service {
         stopping: watch::Receiver<bool>,
         extras: Extras,
     ) -> Self {
-        let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let house = Arc::new(House::new(&settings));
+        Self::within(house, settings, pool, metrics, stopping, extras)
+    }
+
+    /// The same service with other settings: it counts, and lets wait, together with this one, whose sessions go on by the
+    /// settings that they began with. In force with [`Self::move_in`].
+    pub fn successor(&self, settings: Arc<config::Service>, pool: Arc<PoolCell>, extras: Extras) -> Self {
+        let (house, metrics) = (Arc::clone(&self.house), Arc::clone(&self.metrics));
+        Self::within(house, settings, pool, metrics, self.stopping.clone(), extras)
+    }
+
+    /// Its limits count from now on. Within a runtime.
+    pub fn move_in(&self) {
+        let (slots, nameless) = rooms(&self.settings);
+        self.house.slots.resize(slots);
+        self.house.nameless.resize(nameless);
+    }
+
+    fn within(
+        house: Arc<House>,
+        settings: Arc<config::Service>,
+        pool: Arc<PoolCell>,
+        metrics: Arc<ServiceMetrics>,
+        stopping: watch::Receiver<bool>,
+        extras: Extras,
+    ) -> Self {
         let Extras { accepting, connecting, tunnel, manners } = extras;
         if accepting.is_some() || connecting.is_some() {
             metrics.with_tls();
         }
-        let (slots, waiting) = (count(settings.max_connections), count(settings.max_queue));
         Self {
-            settings: ArcSwap::new(settings),
+            settings,
             pool,
             metrics,
-            slots: Arc::new(Semaphore::new(slots)),
-            // As many as may be served and wait: a whole burst of accepts comes before the first header is read.
-            nameless: Semaphore::new(slots.saturating_add(waiting).min(Semaphore::MAX_PERMITS)),
-            partings: Semaphore::new(PARTINGS),
-            turns: AtomicUsize::new(0),
+            house,
             accepting,
             connecting,
             detours: OnceLock::new(),
             tunnel,
             manners,
-            queue: Arc::default(),
-            sources: Arc::default(),
             stopping,
-            endings: Endings::default(),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Record {
         let meter = Bytes { metrics: Arc::clone(&service.metrics), client: AtomicU64::new(0), node: AtomicU64::new(0) };
         let line = service.tunnel.as_ref().map(Tunnel::begin).unwrap_or_default();
         Self {
-            settings: service.settings.load_full(),
+            settings: Arc::clone(&service.settings),
             service,
             line,
             links: [None, None],
@@ -109,11 +109,12 @@ impl Drop for Record {
         let detail = [self.trail.as_str(), self.detail.as_str()];
         let detail = detail.iter().filter(|d| !d.is_empty()).copied().collect::<Vec<_>>().join("; ");
         let via = self.client.via();
+        let node = self.node.as_deref().map(Node::name);
         Access {
             service: &self.settings.name,
             client: &self.client,
             via: via.as_ref().map(|via| via as &dyn std::fmt::Display),
-            node: self.node.as_deref().map(|n| &*n.name),
+            node: node.as_deref(),
             tls: self.links.each_ref().map(|link| link.as_deref().map(Link::shown)),
             duration,
             wait: self.waited,

@@ -40,7 +40,7 @@ pub(super) async fn refuse(mut client: Stream, service: &Service, settings: &Set
             // Whoever opens more than it may is not waited for besides, nor are more than a bounded number of others: refused
             // ones that stay would have descriptors without a limit.
             let parting =
-                service.partings.try_acquire().ok().filter(|_| nothing.rejection != Rejection::TooManyOfSource);
+                service.house.partings.try_acquire().ok().filter(|_| nothing.rejection != Rejection::TooManyOfSource);
             let patience = if parting.is_some() { PARTING } else { Duration::ZERO };
             let written = timeout(patience, client.write_all(&packet)).await;
             if parting.is_some() && matches!(written, Ok(Ok(()))) {

@@ -82,7 +82,7 @@ pub(super) async fn search(
         found = search.run() => found,
         () = gone(stream, settings.protocol) => Err(Rejection::ClientGone),
         _ = stopping.wait_for(|s| *s) => Err(Rejection::Shutdown),
-        why = service.endings.turn_away(stream, &accepted) => Err(why),
+        why = service.house.endings.turn_away(stream, &accepted) => Err(why),
     };
     let Search { trail, passed_on, .. } = search;
     match outcome {
@@ -178,12 +178,14 @@ impl Search<'_> {
 
     /// Waits for one of `max_connections`; who came first is first.
     async fn slot(&mut self) -> Result<OwnedSemaphorePermit, Rejection> {
-        let slots = Arc::clone(&self.service.slots);
-        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+        let service = self.service;
+        let slots = &service.house.slots;
+        if let Some(slot) = slots.try_take() {
             return Ok(slot);
         }
+        let places = slots.places();
         self.enqueue(Rejection::TooManyConnections)?;
-        let slot = timeout_at(self.deadline, slots.acquire_owned()).await;
+        let slot = timeout_at(self.deadline, Arc::clone(places).acquire_owned()).await;
         match slot {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_closed)) => Err(Rejection::Shutdown),
@@ -205,7 +207,7 @@ impl Search<'_> {
             // What the last round learned stands.
             return Err(Rejection::NoNode);
         }
-        if !self.service.queue.is_before(self.ticket)
+        if !self.service.house.queue.is_before(self.ticket)
             && let Some(turn) = self.begin()
         {
             return Ok(turn);
@@ -215,7 +217,7 @@ impl Search<'_> {
         }
         self.passed_on = None;
         self.enqueue(Rejection::QueueFull)?;
-        let place = self.service.queue.join(self.ticket);
+        let place = self.service.house.queue.join(self.ticket);
         let waited = timeout_at(self.deadline, async {
             let mut news = self.service.pool.subscribe();
             let mut vacancies = self.service.pool.vacancies();
@@ -271,7 +273,7 @@ impl Search<'_> {
             }
             self.trail.attempts += 1;
 
-            let route = self.service.metrics.route(&member.node.name);
+            let route = self.service.metrics.route(&member.node.name());
             let started = Instant::now();
             let patience = self.patience(started, is_last);
             // Counted as the client's leaving where this future is dropped.
@@ -296,10 +298,10 @@ impl Search<'_> {
                         self.service.metrics.count_failed();
                     }
                     shortage |= matches!(failure, Failure::Local(_));
-                    tracing::debug!(service = %self.settings.name, node = %member.node.name, error = %failure,
+                    tracing::debug!(service = %self.settings.name, node = %member.node.name(), error = %failure,
                         "attempt failed");
                     withdrawn |= matches!(failure, Failure::Withdrawn);
-                    self.trail.failed(&member.node.name, member.node.id, &failure);
+                    self.trail.failed(&member.node.name(), member.node.id, &failure);
                     if let Failure::Err(e) = failure {
                         codes.push(e);
                     }

@@ -67,7 +67,7 @@ pub(super) async fn accept(
     line: Line,
 ) -> Result<Entered, TurnedAway> {
     // They hold no slot yet: without a bound of their own those that say nothing would have none.
-    let _nameless = service.nameless.try_acquire().map_err(|_| Rejection::TooManyConnections)?;
+    let _nameless = service.house.nameless.try_take().ok_or(Rejection::TooManyConnections)?;
     let mut stopping = service.stopping.clone();
     let begun = Instant::now();
     let mut instead = None;
@@ -89,7 +89,7 @@ pub(super) async fn accept(
             service.metrics.handshake(true, result(&error), begun.elapsed());
             line.refused("SSL_accept", &error);
             if let Some(socket) = io
-                && let Ok(_parting) = service.partings.try_acquire()
+                && let Ok(_parting) = service.house.partings.try_acquire()
             {
                 // The alert tells the client why; a close with bytes unread would overtake it.
                 part(socket.into()).await;

@@ -85,7 +85,7 @@ async fn begin(
         record.links[0] = Some(link);
         if let Some(instead) = instead {
             ticket = usize::try_from(instead.metrics.accepted()).unwrap_or(0);
-            record.settings = instead.settings.load_full();
+            record.settings = Arc::clone(&instead.settings);
             record.service = instead;
         }
     }
@@ -116,7 +116,7 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
     let (settings, metrics) = (Arc::clone(&record.settings), &record.service.metrics);
     active.establish(settings.role() == Role::Writer);
     let in_service = metrics.enter();
-    let route = metrics.route(&node.name).enter();
+    let route = metrics.route(&node.name()).enter();
     let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };
 
     let timers = timers(&settings);
@@ -156,7 +156,7 @@ pub(super) fn fate<'a, R: Future<Output = End>>(
         let mut doomed: Option<Instant> = None;
         loop {
             // The lease first: its news counts as heard from here on, so that a nudge for what the service is told later is new.
-            let orders = [lease.order(), record.service.endings.order(|| local(&relay), record.accepted.into())];
+            let orders = [lease.order(), record.service.house.endings.order(|| local(&relay), record.accepted.into())];
             let mut end = match first(orders, &mut doomed) {
                 Ok(end) => end,
                 Err(cause) => return Fate::Killed(cause),

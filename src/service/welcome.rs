@@ -107,7 +107,7 @@ pub(super) async fn welcome(
     }
     let source = match (settings.max_connections_per_source, ip) {
         (Some(most), Some(ip)) => {
-            let source = service.sources.enter(ip, most).ok_or(Rejection::TooManyOfSource)?;
+            let source = service.house.sources.enter(ip, most).ok_or(Rejection::TooManyOfSource)?;
             // Boxed, as above.
             Some(Box::new(source))
         }
@@ -130,7 +130,7 @@ async fn introduced(
         return Err(TurnedAway { rejection: Rejection::Denied, why: "not in proxy_protocol_from".to_owned() });
     }
     // They hold no slot yet: without a bound of their own those that send nothing would have none.
-    let _nameless = service.nameless.try_acquire().map_err(|_| Rejection::TooManyConnections)?;
+    let _nameless = service.house.nameless.try_take().ok_or(Rejection::TooManyConnections)?;
     let mut stopping = service.stopping.clone();
     let said = tokio::select! {
         said = timeout_at(accepted + settings.first_byte_timeout, read_header(stream)) => said,

@@ -17,9 +17,9 @@ use pin_project_lite::pin_project;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle as JoinTask;
 
-use super::Service;
 use super::session::serve;
-use crate::net::{Detached, Listener, Peer, Stream, is_local_shortage};
+use super::{Door, Service};
+use crate::net::{Detached, Peer, Stream, is_local_shortage};
 use crate::telemetry::Seldom;
 
 /// A worker may be ahead of the least busy one by this many sessions, and an eighth of that one's.
@@ -47,7 +47,7 @@ struct Incoming {
 
 enum Command {
     Serve(Incoming),
-    Attach { listener: Arc<Listener>, service: Arc<Service>, until: watch::Receiver<bool>, accepting: Counted },
+    Attach { door: Arc<Door>, accepting: Counted },
 }
 
 /// One worker, as the others see it.
@@ -103,13 +103,13 @@ impl Workers {
         Ok(Self { stations, stop, threads: Mutex::new(threads) })
     }
 
-    /// Accepts for `service` on `listener` until `until` turns true.
-    pub async fn attach(&self, listener: &Arc<Listener>, service: &Arc<Service>, until: &watch::Receiver<bool>) {
+    /// Accepts at this door until it is closed.
+    pub async fn attach(&self, door: &Arc<Door>) {
         for (index, station) in self.stations.iter().enumerate() {
-            let (listener, service, until) = (Arc::clone(listener), Arc::clone(service), until.clone());
+            let door = Arc::clone(door);
             let accepting = Counted::accepting(&self.stations, index);
             // A closed channel is a worker that has stopped, which accepts nothing anyway.
-            let _ = station.commands.send(Command::Attach { listener, service, until, accepting }).await;
+            let _ = station.commands.send(Command::Attach { door, accepting }).await;
         }
     }
 
@@ -145,16 +145,17 @@ impl Worker {
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Serve(incoming) => incoming.spawn(),
-                Command::Attach { listener, service, until, accepting } => {
-                    drop(guarded(accepting, self.clone().accept(listener, service, until)));
+                Command::Attach { door, accepting } => {
+                    drop(guarded(accepting, self.clone().accept(door)));
                 }
             }
         }
     }
 
-    async fn accept(self, listener: Arc<Listener>, service: Arc<Service>, mut until: watch::Receiver<bool>) {
-        let local = listener.local();
-        let acceptor = match listener.acceptor() {
+    async fn accept(self, door: Arc<Door>) {
+        let local = door.listener.local();
+        let mut closed = door.closed();
+        let acceptor = match door.listener.acceptor() {
             Ok(a) => a,
             Err(e) => {
                 tracing::error!(address = %local, error = %e, "cannot watch a listening socket: it accepts nothing");
@@ -165,11 +166,11 @@ impl Worker {
         loop {
             let accepted = tokio::select! {
                 r = acceptor.accept() => r,
-                _ = until.wait_for(|stop| *stop) => return self.take_the_rest(&listener, &service),
+                _ = closed.wait_for(|closed| *closed) => return self.take_the_rest(&door),
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.place(stream, peer, Arc::clone(&service));
+                    self.place(stream, peer, door.service());
                 }
                 Err(e) if is_local_shortage(&e) => {
                     if warning.due(Instant::now()) {
@@ -194,12 +195,12 @@ impl Worker {
     }
 
     /// Takes what the kernel has completed already: closing the socket would reset those clients.
-    fn take_the_rest(&self, listener: &Listener, service: &Arc<Service>) {
-        for taken in listener.queued() {
+    fn take_the_rest(&self, door: &Door) {
+        for taken in door.listener.queued() {
             match taken.and_then(|(stream, peer)| Ok((stream.attach()?, peer))) {
-                Ok((stream, peer)) => self.place(stream, peer, Arc::clone(service)),
+                Ok((stream, peer)) => self.place(stream, peer, door.service()),
                 // One that left already, or a shortage: the next may do better.
-                Err(e) => tracing::debug!(address = %listener.local(), error = %e, "a queued connection was lost"),
+                Err(e) => tracing::debug!(address = %door.listener.local(), error = %e, "a queued connection was lost"),
             }
         }
     }

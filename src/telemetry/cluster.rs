@@ -19,10 +19,16 @@ pub struct ClusterMetrics {
 impl ClusterMetrics {
     /// Registers a cluster's series.
     pub fn new(registry: &Registry, cluster: Arc<str>) -> Self {
+        registry.remember_cluster(&cluster);
         let size = registry.gauge(names::CLUSTER_SIZE, &[("cluster", &*cluster)]);
         let split_brain = registry.gauge(names::CLUSTER_SPLIT_BRAIN, &[("cluster", &*cluster)]);
         split_brain.set(0.0);
         Self { registry: registry.clone(), cluster, size, split_brain }
+    }
+
+    /// There is no such cluster any more: none of its series is shown.
+    pub fn forget(&self) {
+        self.registry.forget_cluster(&self.cluster);
     }
 
     /// More than one component is Primary.

@@ -22,7 +22,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use gate::Gate;
 use sink::{Failures, Reopen, Sink};
@@ -107,12 +107,14 @@ pub enum Style {
 #[derive(Debug)]
 pub struct Held {
     sinks: Vec<(Gate, Sink)>,
+    level: LevelHandle,
 }
 
 /// Every file and socket is open; nothing is written yet.
 #[derive(Debug)]
 pub struct Opened {
     sinks: Vec<(Gate, Sink)>,
+    level: LevelHandle,
 }
 
 /// The running log. Dropped, it writes what is still held.
@@ -122,6 +124,7 @@ pub struct Log {
     gates: Vec<Gate>,
     failures: Vec<Failures>,
     files: Vec<Reopen>,
+    level: LevelHandle,
 }
 
 /// Sets the process's subscriber. Sockets are connected and the time zone is read now, since a chroot has neither.
@@ -130,8 +133,8 @@ pub struct Log {
 /// A subscriber stands already, or a socket cannot be had.
 pub fn install(logging: &Logging) -> Result<Held, OpenError> {
     let zone = Zone::system();
-    let mut layers: Vec<Box<dyn Layer<tracing_subscriber::layer::Layered<Targets, Registry>> + Send + Sync>> =
-        Vec::new();
+    let (filter, level) = reload::Layer::new(targets(logging.level));
+    let mut layers: Vec<Box<dyn Layer<Filtered> + Send + Sync>> = Vec::new();
     let (mut sinks, mut without) = (Vec::new(), Vec::new());
     for output in &logging.outputs {
         let gate = Gate::default();
@@ -158,13 +161,19 @@ pub fn install(logging: &Logging) -> Result<Held, OpenError> {
         layers.push(layer);
         sinks.push((gate, sink));
     }
-    tracing_subscriber::registry().with(targets(logging.level)).with(layers).try_init().map_err(OpenError::Taken)?;
+    tracing_subscriber::registry().with(filter).with(layers).try_init().map_err(OpenError::Taken)?;
     for e in without {
         // Whoever is to hear it hears it elsewhere.
         tracing::warn!("{e}: done without; write syslog = no, or give this host a log");
     }
-    Ok(Held { sinks })
+    Ok(Held { sinks, level })
 }
+
+/// What a line has passed before it comes to an output.
+type Filtered = tracing_subscriber::layer::Layered<reload::Layer<Targets, Registry>, Registry>;
+
+/// Changes what is told while the process runs.
+type LevelHandle = reload::Handle<Targets, Registry>;
 
 type Fmt<S> = tracing_subscriber::fmt::Layer<
     S,
@@ -209,7 +218,7 @@ impl Held {
         for (_, sink) in &mut self.sinks {
             sink.open()?;
         }
-        Ok(Opened { sinks: std::mem::take(&mut self.sinks) })
+        Ok(Opened { sinks: std::mem::take(&mut self.sinks), level: self.level.clone() })
     }
 }
 
@@ -222,7 +231,8 @@ impl Drop for Held {
 impl Opened {
     /// Starts the threads that write, and writes what was held: after a daemon's fork, which no thread survives.
     pub fn begin(mut self) -> Log {
-        let mut log = Log { _writers: Vec::new(), gates: Vec::new(), failures: Vec::new(), files: Vec::new() };
+        let level = self.level.clone();
+        let mut log = Log { _writers: Vec::new(), gates: Vec::new(), failures: Vec::new(), files: Vec::new(), level };
         for (gate, sink) in std::mem::take(&mut self.sinks) {
             log.failures.push(sink.failures());
             log.files.extend(sink.reopen());
@@ -262,6 +272,12 @@ impl Log {
         let failures: Vec<(usize, String)> = self.failures.iter().filter_map(Failures::told).collect();
         let lines = failures.iter().map(|(lines, _)| lines).sum();
         failures.into_iter().next_back().map(|(_, why)| (lines, why))
+    }
+
+    /// Tells more or less from now on.
+    pub fn set_least(&self, least: Least) {
+        // Fails only where the subscriber is gone, and with it every line.
+        let _ = self.level.reload(targets(least));
     }
 
     /// Opens every file again, under its path: what held the old name was moved away. Lines that come meanwhile are

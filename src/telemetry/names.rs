@@ -85,6 +85,8 @@ metrics! {
         "1 while more than one component is Primary, for certain: the others are fenced. Alarm on it.";
     SESSIONS_KILLED = "galeway_sessions_killed_total", Kind::Counter,
         "Sessions ended by an order, by the reason of the verdict behind it.";
+    RELOADS = "galeway_reloads_total", Kind::Counter,
+        "Reloads of the configuration, by result: ok, or refused, which changed nothing.";
     BUILD_INFO = "galeway_build_info", Kind::Gauge,
         "Always 1; the version is the label.";
 }

@@ -73,7 +73,46 @@ impl Registry {
 
     /// The service sends its clients to this cluster: its series of a node go with the node.
     pub fn serves(&self, service: &str, cluster: &str) {
-        self.gone().services.push((service.to_owned(), cluster.to_owned()));
+        self.gone().services.insert(service.to_owned(), cluster.to_owned());
+    }
+
+    /// Takes that back: the service's targets belong to no cluster.
+    pub fn serves_no_cluster(&self, service: &str) {
+        self.gone().services.remove(service);
+    }
+
+    /// There is no such service any more: none of its series is shown.
+    pub fn forget_service(&self, service: &str) {
+        let mut gone = self.gone();
+        gone.services.remove(service);
+        gone.whole.insert(label("service", service));
+    }
+
+    /// Takes that back.
+    pub fn remember_service(&self, service: &str) {
+        self.gone().whole.remove(&label("service", service));
+    }
+
+    /// There is no such cluster any more: none of its series is shown.
+    pub fn forget_cluster(&self, cluster: &str) {
+        self.gone().whole.insert(label("cluster", cluster));
+    }
+
+    /// Takes that back.
+    pub fn remember_cluster(&self, cluster: &str) {
+        self.gone().whole.remove(&label("cluster", cluster));
+    }
+
+    /// The service goes to this node no longer.
+    pub fn forget_route(&self, service: &str, node: &str) {
+        let mut gone = self.gone();
+        let by = gone.hidden.entry(label("node", node)).or_default();
+        by.push(label("service", service));
+    }
+
+    /// Takes that back.
+    pub fn remember_route(&self, service: &str, node: &str) {
+        self.gone().reveal(&label("node", node), &[label("service", service)]);
     }
 
     /// The node is watched no longer: none of its series is shown. The recorder has no way to drop single series, so they
@@ -88,12 +127,7 @@ impl Registry {
     pub fn remember(&self, cluster: &str, node: &str) {
         let mut gone = self.gone();
         let (node, by) = gone.labels(cluster, node);
-        if let Some(hidden) = gone.hidden.get_mut(&node) {
-            hidden.retain(|label| !by.contains(label));
-            if hidden.is_empty() {
-                gone.hidden.remove(&node);
-            }
-        }
+        gone.reveal(&node, &by);
     }
 
     /// A single series is not shown from now on, as [`Self::forget`] does it with those of a node.
@@ -114,14 +148,15 @@ impl Registry {
     pub fn render(&self) -> String {
         let text = self.handle.render();
         let gone = self.gone();
-        if gone.hidden.is_empty() && gone.single.is_empty() {
+        if gone.hidden.is_empty() && gone.single.is_empty() && gone.whole.is_empty() {
             return text;
         }
         // One look a line, however many nodes have gone.
         let is_shown = |line: &&str| {
             let hidden = node_label(line).and_then(|label| gone.hidden.get(label));
             let single = line.rsplit_once(' ').is_some_and(|(series, _)| gone.single.contains(series));
-            !single && !hidden.is_some_and(|by| by.iter().any(|label| line.contains(label)))
+            let whole = || gone.whole.iter().any(|label| !line.starts_with('#') && line.contains(label));
+            !single && !hidden.is_some_and(|by| by.iter().any(|label| line.contains(label))) && !whole()
         };
         text.split_inclusive('\n').filter(is_shown).collect()
     }
@@ -136,7 +171,9 @@ impl Registry {
 #[derive(Debug, Default)]
 struct Gone {
     /// Each service and its cluster.
-    services: Vec<(String, String)>,
+    services: HashMap<String, String>,
+    /// Labels of services and clusters that are gone, as a series shows them.
+    whole: HashSet<String>,
     /// Labels, as a series shows them: of each node that is gone, those beside which its own is hidden.
     hidden: HashMap<String, Vec<String>>,
     /// Whole series, as they are shown.
@@ -144,14 +181,27 @@ struct Gone {
 }
 
 impl Gone {
+    /// Series of this node that have one of these labels are shown again.
+    fn reveal(&mut self, node: &str, by: &[String]) {
+        if let Some(hidden) = self.hidden.get_mut(node) {
+            hidden.retain(|label| !by.contains(label));
+            if hidden.is_empty() {
+                self.hidden.remove(node);
+            }
+        }
+    }
+
     /// A node's own, and those beside it of all its series.
     fn labels(&self, cluster: &str, node: &str) -> (String, Vec<String>) {
-        let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let label = |key: &str, value: &str| format!("{key}=\"{}\"", escaped(value));
         let services =
-            self.services.iter().filter(|(_, of)| of == cluster).map(|(service, _)| label("service", service));
+            self.services.iter().filter(|(_, of)| *of == cluster).map(|(service, _)| label("service", service));
         (label("node", node), std::iter::once(label("cluster", cluster)).chain(services).collect())
     }
+}
+
+/// A label as a series shows it.
+fn label(key: &str, value: &str) -> String {
+    format!("{key}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 /// A series as it is shown, without its value.

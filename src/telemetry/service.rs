@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics::{Counter, Gauge, Histogram};
 
 use super::names;
@@ -48,6 +49,7 @@ struct Published {
 impl ServiceMetrics {
     /// Registers a service's series.
     pub fn new(registry: &Registry, service: Arc<str>) -> Self {
+        registry.remember_service(&service);
         let labels = [("service", &*service)];
         let rejections = Rejection::ALL
             .into_iter()
@@ -140,13 +142,42 @@ impl ServiceMetrics {
     /// The series of this service towards one node; made once.
     pub fn route(&self, node: &Arc<str>) -> Arc<RouteMetrics> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(RouteMetrics::new(&self.registry, &self.service, node));
+        let new = || {
+            self.registry.remember_route(&self.service, node);
+            let series = RouteSeries::new(&self.registry, &self.service, node);
+            Arc::new(RouteMetrics { active: AtomicU64::new(0), series: ArcSwap::from_pointee(series) })
+        };
         Arc::clone(routes.entry(Arc::clone(node)).or_insert_with(new))
+    }
+
+    /// Nodes have other names from now on: pairs of the old one and the new one. Counters begin anew under the new name, as any
+    /// series does whose labels change; sessions that go on are counted there.
+    pub fn rename_nodes(&self, names: &[(Arc<str>, Arc<str>)]) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        // All at once: two nodes may have changed places.
+        let moved: Vec<_> = names.iter().filter_map(|(old, new)| Some((new, routes.remove(old)?))).collect();
+        for (new, route) in moved {
+            route.series.store(Arc::new(RouteSeries::new(&self.registry, &self.service, new)));
+            self.registry.remember_route(&self.service, new);
+            routes.insert(Arc::clone(new), route);
+        }
+    }
+
+    /// The service goes to other nodes from now on: series of the old ones vanish.
+    pub fn forget_routes(&self) {
+        for (node, _) in self.routes.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            self.registry.forget_route(&self.service, &node);
+        }
+    }
+
+    /// There is no such service any more: none of its series is shown.
+    pub fn forget(&self) {
+        self.registry.forget_service(&self.service);
     }
 
     /// From now on counts TLS as well.
     pub fn with_tls(&self) {
-        let _ = self.tls.set(TlsMetrics::new(&self.registry, &self.service));
+        self.tls.get_or_init(|| TlsMetrics::new(&self.registry, &self.service));
     }
 
     /// Counts a handshake with a client (`accepting`) or with a node, and how long it took.
@@ -182,6 +213,9 @@ impl ServiceMetrics {
         self.handles.queue_depth.set(self.queued() as f64);
         self.handles.bytes_in.absolute(self.bytes_in());
         self.handles.bytes_out.absolute(self.bytes_out());
+        for route in self.routes.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            route.series.load().active.set(route.active.load(Ordering::Relaxed) as f64);
+        }
         if let Some(tls) = self.tls.get() {
             tls.publish();
         }
@@ -244,13 +278,21 @@ impl Drop for Gauged {
 /// One service towards one node.
 #[derive(Debug)]
 pub struct RouteMetrics {
+    /// Sessions now.
+    active: AtomicU64,
+    /// By the node's name of now.
+    series: ArcSwap<RouteSeries>,
+}
+
+#[derive(Debug)]
+struct RouteSeries {
     attempts: Vec<(AttemptResult, Counter)>,
     closed: Vec<(CloseReason, Counter)>,
     active: Gauge,
     connect: Histogram,
 }
 
-impl RouteMetrics {
+impl RouteSeries {
     fn new(registry: &Registry, service: &str, node: &str) -> Self {
         let labels = [("service", service), ("node", node)];
         let with = |key, value| [("service", service), ("node", node), (key, value)];
@@ -267,22 +309,24 @@ impl RouteMetrics {
             connect: registry.histogram(names::CONNECT_DURATION, &labels),
         }
     }
+}
 
+impl RouteMetrics {
     /// Counts an attempt.
     pub fn attempt(&self, result: AttemptResult) {
-        if let Some((_, c)) = self.attempts.iter().find(|(r, _)| *r == result) {
+        if let Some((_, c)) = self.series.load().attempts.iter().find(|(r, _)| *r == result) {
             c.increment(1);
         }
     }
 
     /// Records the time of a successful attempt.
     pub fn record_connect(&self, seconds: f64) {
-        self.connect.record(seconds);
+        self.series.load().connect.record(seconds);
     }
 
     /// A session is relayed from now on; the guard ends that.
     pub fn enter(self: &Arc<Self>) -> ActiveRoute {
-        self.active.increment(1.0);
+        self.active.fetch_add(1, Ordering::Relaxed);
         ActiveRoute { route: Arc::clone(self), reason: CloseReason::Internal }
     }
 }
@@ -303,8 +347,8 @@ impl ActiveRoute {
 
 impl Drop for ActiveRoute {
     fn drop(&mut self) {
-        self.route.active.decrement(1.0);
-        if let Some((_, c)) = self.route.closed.iter().find(|(r, _)| *r == self.reason) {
+        self.route.active.fetch_sub(1, Ordering::Relaxed);
+        if let Some((_, c)) = self.route.series.load().closed.iter().find(|(r, _)| *r == self.reason) {
             c.increment(1);
         }
     }

@@ -176,7 +176,7 @@ fn in_process(node: &FakeNode) -> Handle {
 fn two_instances_in_one_process_share_nothing() {
     let nodes = [FakeNode::start("a"), FakeNode::start("b")];
     let [a, b] = nodes.each_ref().map(in_process);
-    let accept = |handle: &Handle| match handle.view().services[0].accept[0] {
+    let accept = |handle: &Handle| match handle.view().layout().services[0].accept[0] {
         config::Listen::Tcp(address) => address,
         ref other => panic!("{other}"),
     };

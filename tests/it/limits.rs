@@ -64,7 +64,9 @@ fn long_sessions_spread_over_the_workers() {
     let config = config::parse(&text, std::path::Path::new("here.toml")).unwrap().config;
     let handle = Instance::start(&config, galeway::net::Inherited::default()).unwrap();
     assert!(handle.wait_accepting(LONG));
-    let config::Listen::Tcp(accept) = handle.view().services[0].accept[0] else { panic!("TCP was configured") };
+    let config::Listen::Tcp(accept) = handle.view().layout().services[0].accept[0] else {
+        panic!("TCP was configured")
+    };
     // One after the other, as pools open them, and then all at once.
     for burst in [false, true] {
         let sessions: Vec<_> = if burst {

@@ -38,6 +38,7 @@ mod proxied;
 mod queue;
 mod real;
 mod relaying;
+mod reload;
 mod rooms;
 mod sessions;
 mod shares;

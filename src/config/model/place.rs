@@ -41,6 +41,16 @@ impl Place {
             Self::Unix(_) => None,
         }
     }
+
+    /// Whether two are written for the same place. A name and the address that it stands for are two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |host: &str| host.trim_end_matches('.').to_ascii_lowercase();
+        match (self, other) {
+            (Self::Host(left), Self::Host(right)) => left.port == right.port && plain(&left.host) == plain(&right.host),
+            (Self::Unix(left), Self::Unix(right)) => left == right,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Place {

@@ -117,6 +117,16 @@ pub enum Target {
     Fixed(Vec<Place>),
 }
 
+impl Target {
+    /// The cluster, where it is one.
+    pub fn cluster_name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Cluster { cluster, .. } => Some(cluster),
+            Self::Fixed(_) => None,
+        }
+    }
+}
+
 /// Which nodes of a cluster a service wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -8,7 +8,7 @@ use super::super::defaults::{PRIORITY, WEIGHT};
 use super::super::diagnostic::Span;
 use super::super::keys;
 use super::super::model::{Discover, HostPort, NodeKind, NodeSpec, Place};
-use super::super::place::{parse_node, same_place};
+use super::super::place::parse_node;
 use super::super::reader::{Read, Table, Value, check_name};
 use super::super::source::quote;
 use super::super::words;
@@ -51,7 +51,7 @@ pub(super) fn read(cluster: &str, table: &Table<'_>, above: Above) -> Vec<Node> 
     let mut nodes: Vec<Node> = Vec::new();
     for item in value.items(array) {
         let Some(node) = node(&item, above) else { continue };
-        let same_address = nodes.iter().find(|other| same_place(&other.spec.address, &node.spec.address));
+        let same_address = nodes.iter().find(|other| other.spec.address.is_same(&node.spec.address));
         let same_name = nodes.iter().find(|other| other.spec.name.eq_ignore_ascii_case(&node.spec.name));
         if let Some(other) = same_address {
             let message = format!("{} is in this cluster already", quote(&node.spec.address.to_string()));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::diagnostic::Span;
 use super::super::model::{Balance, Place, ReaderRule, Role, Target};
-use super::super::place::{parse_target, same_place};
+use super::super::place::parse_target;
 use super::super::reader::{Read, Table, Value};
 use super::super::source::quote;
 use super::super::words;
@@ -113,7 +113,7 @@ fn addresses(name: &str, value: &Value<'_>) -> Vec<(Place, Span)> {
     let mut found: Vec<(Place, Span)> = Vec::new();
     for item in value.items(array) {
         let Some((place, span)) = address(&item, "an address, \"HOST:PORT\" or \"unix:/path\"") else { continue };
-        if let Some((_, other)) = found.iter().find(|(other, _)| same_place(other, &place)) {
+        if let Some((_, other)) = found.iter().find(|(other, _)| other.is_same(&place)) {
             let help = format!("see line {}: counted twice, it would get twice its share", value.doc.line(*other));
             let message = format!("{} is in this list already", quote(&place.to_string()));
             value.doc.error(span, message, Some(help));

@@ -13,7 +13,6 @@ use super::super::model::{
     Target,
 };
 use super::super::nearest::nearest;
-use super::super::place::same_place;
 use super::super::source::quote;
 use super::load::{Sections, World};
 use super::notes::{At, Notes};
@@ -194,7 +193,7 @@ fn exec(whole: &Whole<'_>, settings: &Settings, hidden: bool, notes: &mut Notes)
 fn targets(settings: &Settings, notes: &mut Notes) -> Vec<Place> {
     let mut targets: Vec<Place> = Vec::new();
     for connect in &settings.connect {
-        if targets.iter().any(|known| same_place(known, &connect.value)) {
+        if targets.iter().any(|known| known.is_same(&connect.value)) {
             let message = format!("{} is a target of this section already", quote(&connect.value.to_string()));
             notes.warning(connect.at, message, "it is tried once in each round; take the line out");
         } else {

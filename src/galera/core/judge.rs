@@ -72,13 +72,14 @@ impl Core {
         // Who is out by its own word needs no other. A veto or a donor's state does not end sessions, and on the wrong side
         // of a split they must end.
         let is_down = own.0 == Fitness::None && own.1.consequence() == Consequence::Down;
-        if entry.leaving && !is_down {
-            return unfit(Reason::Left);
+        if let Some(departure) = entry.leaving.filter(|_| !is_down) {
+            return unfit(Reason::Left(departure));
         }
         let Some(view) = entry.state.view.as_ref().filter(|_| !is_down) else { return own };
         let twin = |(other, e): (&NodeId, &Entry)| {
-            let same = *other < id && view.uuid.is_some() && e.state.view.as_ref().is_some_and(|v| v.uuid == view.uuid);
-            same.then(|| e.spec.name.clone())
+            let same = view.uuid.is_some() && e.state.view.as_ref().is_some_and(|v| v.uuid == view.uuid);
+            // One that is about to be forgotten does not stand in for its successor by another address.
+            (same && *other < id && e.leaving.is_none()).then(|| e.spec.name.clone())
         };
         if let Some(name) = self.nodes.iter().find_map(twin) {
             return unfit(Reason::SameNode(name));
@@ -118,7 +119,7 @@ impl Core {
             (_, Fitness::Full) => (Kind::Eligible, reason),
             (_, Fitness::Spare) if best.leaves_room(entry.spec.sort) => (Kind::LastResort, last_resort(&reason)),
             // Whatever it refuses: it is the name that does not lead there.
-            (_, Fitness::None) if reason == Reason::Left => (Kind::Excluded, reason),
+            (_, Fitness::None) if matches!(reason, Reason::Left(_)) => (Kind::Excluded, reason),
             (Contact::Refuses { was_fit: true }, _) => match (self.is_listed(entry), reason) {
                 (Some(true), Reason::LoginRefused(why)) => (Kind::Eligible, Reason::LoginRefusedMember(why)),
                 (Some(false), reason) => (Kind::Excluded, reason),

@@ -16,7 +16,8 @@ impl Core {
             let Some((due, reason)) = wanted_orders(settings, now, self.blind, entry) else { continue };
             // A veto that the node has not taken back by an answer goes on under an order from outside.
             let vetoes = entry.state.reason.consequence() == Consequence::Veto;
-            let from_outside = matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left) && !vetoes;
+            let from_outside =
+                matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left(_)) && !vetoes;
             match (entry.orders, due) {
                 (Orders::Draining, Orders::Draining) => {
                     // Whose the drain is may have changed, and with that who ends it.

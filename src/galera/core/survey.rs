@@ -95,11 +95,18 @@ impl Core {
         (Some(doubt), again)
     }
 
-    /// Views that count: of two configured nodes that are one server, the first one's.
+    /// Views that count: of two configured nodes that are one server, the first one's, and of two of which one leaves that of the
+    /// other.
     fn views(&self) -> Vec<(NodeId, &View)> {
         let mut met = BTreeSet::new();
-        let seen = self.nodes.iter().filter_map(|(id, e)| Some((*id, e.state.view.as_ref()?)));
-        seen.filter(|(_, view)| view.uuid.as_ref().is_none_or(|uuid| met.insert(uuid.clone()))).collect()
+        let seen = |leaving: bool| {
+            let those = self.nodes.iter().filter(move |(_, e)| e.leaving.is_some() == leaving);
+            those.filter_map(|(id, e)| Some((*id, e.state.view.as_ref()?)))
+        };
+        let is_first = |(_, view): &(NodeId, &View)| view.uuid.as_ref().is_none_or(|uuid| met.insert(uuid.clone()));
+        let mut views: Vec<_> = seen(false).chain(seen(true)).filter(is_first).collect();
+        views.sort_by_key(|(id, _)| *id);
+        views
     }
 
     /// Whether one of these nodes lists one that does not answer us.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod coming;
+mod configured;
 mod group;
 mod orders;
 mod properties;

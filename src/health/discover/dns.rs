@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{Answered, LOOK, Warning, has_drained, may_be_asked, node_at};
 use crate::config::{Cluster, HostPort, NodeSpec};
 use crate::galera::observation::{Check, Observation, Unreachable};
-use crate::galera::{Event, NodeId};
+use crate::galera::{Departure, Event, NodeId};
 use crate::health::lookup::LookupError;
 use crate::health::probe::{Probed, unreachable};
 use crate::health::roster::{Origin, WatchedNode};
@@ -107,8 +107,8 @@ impl Names {
             let id = node.node.id;
             if node.ip().is_some_and(|ip| addresses.contains(&ip)) {
                 if self.missing.remove(&id).is_some_and(|missing| missing.leaving.is_some()) {
-                    tracing::info!(cluster = %config.name, node = %node.node.name, "its name has it again");
-                    watch.happened(Event::Leaving(id, false));
+                    tracing::info!(cluster = %config.name, node = %node.node.name(), "its name has it again");
+                    watch.happened(Event::Leaving(id, None));
                 }
                 continue;
             }
@@ -116,14 +116,14 @@ impl Names {
             missing.answers = missing.answers.saturating_add(1);
             if missing.answers >= MISSING && missing.leaving.is_none() {
                 missing.leaving = Some(Instant::now());
-                watch.happened(Event::Leaving(id, true));
+                watch.happened(Event::Leaving(id, Some(Departure::Name)));
             }
         }
         let stands_for = |n: &&WatchedNode| n.origin == Origin::Placeholder && n.spec.address == seed.address;
         let nodes = watch.nodes();
         if let Some(placeholder) = nodes.iter().find(stands_for) {
             if nodes.iter().any(|n| n.origin == origin) {
-                watch.dismiss(placeholder);
+                watch.dismiss(placeholder, Departure::Name);
             } else {
                 let why = format!("none of its {} addresses lies in discover_allow", addresses.len());
                 show_unresolved(watch, placeholder, unreachable(Unreachable::Io(why)));
@@ -158,7 +158,7 @@ impl Names {
             let Some(node) = watch.watched(*id) else { return false };
             let over = missing.leaving.is_some_and(|since| has_drained(&node, since, drain_timeout));
             if over {
-                watch.dismiss(&node);
+                watch.dismiss(&node, Departure::Name);
             }
             !over
         });

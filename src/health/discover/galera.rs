@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Answered, LOOK, Warning, has_drained, may_be_asked, node_at};
 use crate::config::{Cluster, Endpoint, HostPort, NodeKind, NodeSpec, Place};
-use crate::galera::{NodeId, Reason};
+use crate::galera::{Departure, NodeId, Reason};
 use crate::health::lookup::LookupError;
 use crate::health::resolve::resolve;
 use crate::health::roster::{Origin, WatchedNode};
@@ -146,14 +146,14 @@ impl Members {
                 // A configured node by another address: nobody new comes, and who is there may finish.
                 let since = *self.twins.entry(id).or_insert_with(Instant::now);
                 if has_drained(&node, since, config.sessions.drain_timeout) {
-                    watch.dismiss(&node);
+                    watch.dismiss(&node, Departure::Name);
                 }
             } else if answers || is_named(id) || named.anybody {
                 self.gone.remove(&id);
             } else {
                 let since = *self.gone.entry(id).or_insert_with(Instant::now);
                 if since.elapsed() >= patience {
-                    watch.dismiss(&node);
+                    watch.dismiss(&node, Departure::Name);
                 }
             }
         }
@@ -239,7 +239,7 @@ fn endpoint(named: &str) -> Option<Endpoint> {
 
 /// What a node that was found has of the configured members: what all of them have, else the default. Replicas, as of another
 /// site, are no model for members.
-fn inherited(nodes: &[NodeSpec]) -> NodeSpec {
+pub(in crate::health) fn inherited(nodes: &[NodeSpec]) -> NodeSpec {
     let mut model = NodeSpec::new(Place::Host(HostPort { host: String::new(), port: 0 }));
     let seeds: Vec<&NodeSpec> = nodes.iter().filter(|node| node.kind == NodeKind::Galera).collect();
     let Some(first) = seeds.first() else { return model };

@@ -78,7 +78,7 @@ fn wait_for(dir: &Path, wanted: &Memory) {
 fn what_was_kept_last_is_there_after_the_end_and_nothing_else_is() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    let keeper = store.keeper(&name());
+    let keeper = store.keepers().of(&name());
     assert_eq!(keeper.load(), Memory::default());
     for i in 0..100 {
         keeper.keep(&memory(&format!("db{i}")));
@@ -87,7 +87,7 @@ fn what_was_kept_last_is_there_after_the_end_and_nothing_else_is() {
     assert_eq!(scratch.names(), ["cluster-c.json", "lock"]);
     let mode = std::fs::metadata(path_of(&scratch.0, "c")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert_eq!(scratch.store().keeper(&name()).load(), memory("db99"));
+    assert_eq!(scratch.store().keepers().of(&name()).load(), memory("db99"));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_damaged_file_is_a_cold_start_and_kept_aside() {
     let scratch = Scratch::new();
     scratch.found(b"{");
     let store = scratch.store();
-    let keeper = store.keeper(&name());
+    let keeper = store.keepers().of(&name());
     assert_eq!(keeper.load(), Memory::default());
     assert_eq!(std::fs::read(scratch.0.join("cluster-c.json.damaged")).unwrap(), b"{");
     keeper.keep(&memory("db1"));
@@ -197,12 +197,12 @@ fn what_the_lock_is_a_link_to_is_left_alone() {
 fn who_stops_writes_on_until_its_successor_begins_and_not_after_that() {
     let scratch = Scratch::new();
     let first = scratch.store();
-    let keeper = first.keeper(&name());
+    let keeper = first.keepers().of(&name());
     first.hand_over();
     keeper.keep(&memory("db1"));
     wait_for(&scratch.0, &memory("db1"));
     let second = scratch.store();
-    let successor = second.keeper(&name());
+    let successor = second.keepers().of(&name());
     assert_eq!(successor.load(), memory("db1"));
     successor.keep(&memory("db2"));
     wait_for(&scratch.0, &memory("db2"));
@@ -215,7 +215,7 @@ fn who_stops_writes_on_until_its_successor_begins_and_not_after_that() {
 fn what_cannot_be_written_is_tried_again_with_the_next_change() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    let keeper = store.keeper(&name());
+    let keeper = store.keepers().of(&name());
     // Root may write everywhere but over a directory.
     std::fs::create_dir_all(path_of(&scratch.0, "c").join("in the way")).unwrap();
     keeper.keep(&memory("db1"));

@@ -2,7 +2,7 @@
 
 use super::group::{Tell, Watched};
 use super::*;
-use crate::galera::{AdminState, Memory};
+use crate::galera::{AdminState, Departure, Memory};
 
 const NOTHING: [&str; 0] = [];
 
@@ -11,7 +11,7 @@ fn writer(world: &World) -> Option<u32> {
 }
 
 fn leave(world: &mut World, id: u32, leaving: bool) -> Vec<String> {
-    orders(&world.step(Event::Leaving(NodeId(id), leaving)))
+    orders(&world.step(Event::Leaving(NodeId(id), leaving.then_some(Departure::Name))))
 }
 
 /// One node from the configuration, others that are still to be discovered.

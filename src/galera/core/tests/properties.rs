@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::galera::fitness::judge;
 use crate::galera::node_state::Contact;
-use crate::galera::{Fitness, Reason, Verdict};
+use crate::galera::{Departure, Fitness, Reason, Verdict};
 
 const NODES: u32 = 3;
 
@@ -141,7 +141,7 @@ impl World {
     fn happen(&mut self, happening: &Happening) -> Outcome {
         match happening {
             Happening::Check(id, seen) => self.see(*id, seen.check()),
-            Happening::Leave(id, leaving) => self.step(Event::Leaving(NodeId(*id), *leaving)),
+            Happening::Leave(id, leaving) => self.step(Event::Leaving(NodeId(*id), leaving.then_some(Departure::Name))),
             Happening::Found(id) => self.step(Event::Added(NodeId(*id), spec(*id, 0))),
             Happening::Forgotten(id) => self.step(Event::Removed(NodeId(*id))),
             Happening::Tick => self.pass(0),
@@ -189,7 +189,7 @@ proptest! {
             }
             for (id, verdict) in world.verdicts().iter().enumerate() {
                 if verdict.kind.serves() {
-                    let leaving = world.core.nodes.get(&NodeId(super::id(id))).is_some_and(|e| e.leaving);
+                    let leaving = world.core.nodes.get(&NodeId(super::id(id))).is_some_and(|e| e.leaving.is_some());
                     prop_assert!(!leaving, "node {} serves and its name is gone", id);
                     prop_assert!(noted[id].ever_fit, "node {} serves and was never fit", id);
                     prop_assert_eq!(noted[id].fit, Some(true), "node {} serves against its word", id);

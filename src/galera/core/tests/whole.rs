@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::group::{Group, Member, Tell, Watched};
 use super::*;
-use crate::galera::AdminState;
 use crate::galera::agreement::{Reading, Row};
+use crate::galera::{AdminState, Departure};
 
 const NODES: usize = 4;
 
@@ -126,7 +126,7 @@ impl Watched {
             Synced(i) if group.members[i].primary => group.members[i].state = 4,
             Donor(_) | Synced(_) => {}
             Operator(i, state) => self.step(Event::Operator(NodeId(id(i)), state)),
-            Leave(i, leaving) => self.step(Event::Leaving(NodeId(id(i)), leaving)),
+            Leave(i, leaving) => self.step(Event::Leaving(NodeId(id(i)), leaving.then_some(Departure::Name))),
             Forgotten(i) => self.step(Event::Removed(NodeId(id(i)))),
             Discovered(i) => self.step(Event::Added(NodeId(id(i)), spec(id(i), 0))),
             Settle => group.settle(),

@@ -105,7 +105,7 @@ fn a_new_node_takes_its_part_from_all_the_others() {
 fn the_order_of_nodes_and_the_form_of_an_address_change_nobodys_home() {
     let mut members: Vec<Member> = (0..4).map(|id| member(id, 100)).collect();
     let names = |members: &[Member], homes: Vec<usize>| -> Vec<Arc<str>> {
-        homes.into_iter().map(|i| Arc::clone(&members[i].node.name)).collect()
+        homes.into_iter().map(|i| members[i].node.name()).collect()
     };
     let before = names(&members, homes(&pool_of(members.clone()), 500));
     members.reverse();
