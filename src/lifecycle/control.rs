@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::certificates::{Secured, look_after};
+use super::orphans::end_orphans;
 use super::reload::{Changes, Reloaded};
 use super::services::Made;
 use super::services::{has_same_tls, tell_targets};
@@ -56,6 +57,7 @@ pub(super) struct Running {
 impl Control {
     pub(super) async fn run(mut self) {
         self.serve_admin();
+        tokio::spawn(end_orphans(self.standing.clone()));
         for health in self.healths.values_mut() {
             health.start();
         }

@@ -33,7 +33,7 @@ const FIRST_ROUND_SLACK: Duration = Duration::from_secs(2);
 /// Of the admin socket: whoever may open it is an operator.
 const SOCKET_MODE: u32 = 0o660;
 
-/// Threads that may wait for the system's resolver, and for files of certificates that hang, at once. Each service's files are
+/// Threads that may wait for the system's resolver, for the list of this host's addresses, and for files of certificates that hang, at once. Each service's files are
 /// looked at by one at most; with more services than that some wait for others.
 const BLOCKING_THREADS: usize = 256;
 

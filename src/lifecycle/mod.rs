@@ -13,6 +13,7 @@ mod control;
 mod daemon;
 mod handle;
 mod instance;
+mod orphans;
 mod pid;
 mod privileges;
 mod reload;

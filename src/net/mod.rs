@@ -1,5 +1,6 @@
 //! Addresses, listeners, TLS configurations and the relay. Knows no MySQL.
 
+mod addresses;
 mod connect;
 mod inherited;
 mod listener;
@@ -10,6 +11,7 @@ mod tcp_info;
 pub mod tls;
 mod unix;
 
+pub use addresses::{HostAddresses, LostAddress};
 pub use connect::{From, connect};
 pub use inherited::Inherited;
 pub use listener::{Binding, ListenError, Listener, Listeners, is_local_shortage};

@@ -71,8 +71,10 @@ impl Endings {
     }
 
     /// Resolves once a client that has no node yet need not wait for one.
-    ///
-    /// Not an `async fn`: that would hold its arguments twice over, for every client that waits.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold its arguments twice over, for every client that waits"
+    )]
     pub(super) fn turn_away<'a>(
         &'a self,
         stream: &'a Stream,

@@ -142,8 +142,7 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
 }
 
 /// Relays until the relay ends by itself or an order ends it. `local`: the address of ours that its client connected to.
-///
-/// Not an `async fn`: that would hold its arguments twice over, in every session.
+#[expect(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice over, in every session")]
 pub(super) fn fate<'a, R: Future<Output = End>>(
     mut relay: Pin<&'a mut R>,
     local: impl Fn(&R) -> Option<IpAddr> + 'a,

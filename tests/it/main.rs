@@ -49,4 +49,5 @@ mod targets;
 mod tunnels;
 mod vanishing;
 mod vetoes;
+mod vip;
 mod watching;

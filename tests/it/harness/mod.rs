@@ -14,6 +14,7 @@
 //! | `dns` | a DNS server that answers as told, or not |
 //! | `cli` | the real `mariadb` command and pymysql |
 //! | `far` | another machine, as a network namespace, and the cable to it |
+//! | `lan` | machines as network namespaces, the switch between them, and cables that can be pulled |
 //! | `galeway` | the built binary behind a configuration: restarts, admin address, log, CPU and memory |
 //! | `certs` | a certificate authority and what it signs |
 //! | `process`, `watchdog`, `ports` | children that never outlive the tests; ports that do not collide |
@@ -31,6 +32,7 @@ pub mod cluster;
 pub mod dns;
 pub mod far;
 pub mod galeway;
+pub mod lan;
 pub mod load;
 pub mod node;
 pub mod notify;
@@ -48,6 +50,7 @@ pub use client::Conn;
 pub use cluster::{Cluster, Options, cluster, cluster_of, server, server_through, standalone};
 pub use far::Far;
 pub use galeway::{Galeway, Settings};
+pub use lan::{Lan, Machine};
 pub use load::Load;
 pub use node::Node;
 pub use split::split_brain;
