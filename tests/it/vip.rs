@@ -1,10 +1,18 @@
 //! Balancers behind an address that moves.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::harness::client::Conn;
-use crate::harness::{Galeway, Lan, Machine, millis, secs, until};
+use crate::harness::client::{Conn, Error};
+use crate::harness::galeway::binary;
+use crate::harness::process::Process;
+use crate::harness::{Galeway, Lan, Machine, millis, secs, until, watchdog};
 use crate::peer::FakeNode;
 
 const LONG: Duration = secs(30);
@@ -92,4 +100,289 @@ fn sessions_end_when_their_address_leaves_the_host_for_longer_than_a_moment_and_
     let mut again = session(&client, VIP.into());
     std::thread::sleep(millis(2500));
     again.query("SELECT 1").unwrap();
+}
+
+// ---- keepalived
+
+/// VRRP's own time for a host that vanishes: `3 × advert_int + (256 - priority) / 256` of config/keepalived.conf.
+const HOST_CUT: Duration = millis(3610);
+
+/// For a Galeway that is gone: `fall` checks, one each `interval`, and the other host's skew time.
+const PROCESS_GONE: Duration = millis(2610);
+
+/// For one that cannot route: `fall` of the other check, an advertisement of the lower priority, and 3 × `advert_int` more.
+const NOT_READY: Duration = millis(3000 + 1000 + 3610);
+
+/// For two cores that are busy, which VRRP's own timers are not made for.
+const SLACK: Duration = secs(6);
+
+/// A host with a Galeway and a keepalived, both as config/ has them but for addresses and paths.
+struct Host {
+    machine: Machine,
+    name: &'static str,
+    galeway: Mutex<Galeway>,
+    keepalived: Option<Process>,
+    log: PathBuf,
+}
+
+impl Host {
+    fn new(lan: &Lan, name: &'static str, last: u8, sections: &str) -> Self {
+        let [front, back] = [1, 2].map(|net| format!("198.18.{net}.{last}/24"));
+        let machine = lan.machine(name, &[("front", &front), ("back", &back)]);
+        let galeway = galeway(&machine, sections);
+        Self { machine, name, galeway: Mutex::new(galeway), keepalived: None, log: watchdog::fresh_path("keepalived") }
+    }
+
+    fn start_keepalived(&mut self) {
+        let dir = watchdog::fresh_path("keepalived");
+        std::fs::create_dir(&dir).unwrap();
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let admin = self.galeway.lock().unwrap().admin();
+        let socket = self.galeway.lock().unwrap().admin_socket();
+        let mut text = std::fs::read_to_string(config.join("keepalived.conf")).unwrap();
+        for (theirs, ours) in [
+            ("$VIP=192.0.2.100", format!("$VIP={VIP}")),
+            ("$INTERFACE=eth0", "$INTERFACE=front".to_owned()),
+            ("@lb1 $OWN=192.0.2.11", "@lb1 $OWN=198.18.1.11".to_owned()),
+            ("@lb1 $OTHER=192.0.2.12", "@lb1 $OTHER=198.18.1.12".to_owned()),
+            ("@lb2 $OWN=192.0.2.12", "@lb2 $OWN=198.18.1.12".to_owned()),
+            ("@lb2 $OTHER=192.0.2.11", "@lb2 $OTHER=198.18.1.11".to_owned()),
+            // The directory of these tests is not root's alone.
+            ("    enable_script_security\n", String::new()),
+            ("/etc/keepalived/keepalived-check alive", format!("{}/keepalived-check alive {admin}", config.display())),
+            ("/etc/keepalived/keepalived-check ready", format!("{}/keepalived-check ready {admin}", config.display())),
+            ("/etc/keepalived/keepalived-notify", format!("{}/keepalived-notify --admin {socket}", config.display())),
+        ] {
+            assert_eq!(text.matches(theirs).count(), 1, "{theirs}");
+            text = text.replace(theirs, &ours);
+        }
+        let conf = dir.join("keepalived.conf");
+        std::fs::write(&conf, text).unwrap();
+        // The scripts call the program by its name.
+        std::os::unix::fs::symlink(binary(), dir.join("galeway")).unwrap();
+        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", dir.display());
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let mut command = self.machine.command("keepalived".as_ref());
+        command.args([
+            "--dont-fork",
+            "--log-console",
+            "--no-syslog",
+            "--log-detail",
+            "--vrrp",
+            "--config-id",
+            self.name,
+        ]);
+        command.arg("-f").arg(&conf).arg("-p").arg(dir.join("pid")).arg("-r").arg(dir.join("vrrp.pid"));
+        command.env("PATH", path).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.keepalived = Some(Process::spawn(&mut command));
+    }
+
+    fn holds_vip(&self) -> bool {
+        self.machine.holds(VIP.into())
+    }
+
+    fn keepalived_says(&self, what: &str) -> usize {
+        std::fs::read_to_string(&self.log).unwrap_or_default().matches(what).count()
+    }
+
+    /// What GET says there, if anybody answers.
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let galeway = self.galeway.lock().unwrap();
+        self.machine.within(|| galeway.try_get(path))
+    }
+
+    /// The writer that its Galeway names.
+    fn writer(&self) -> Option<String> {
+        let (_, body) = self.get("/api/status")?;
+        let status: serde_json::Value = serde_json::from_str(&body).ok()?;
+        status["clusters"][0]["writer"].as_str().map(str::to_owned)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("keepalived of {}:\n{}", self.name, std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
+        if let Some(keepalived) = &mut self.keepalived {
+            // Its own children go with it, in order.
+            keepalived.signal(crate::harness::process::Signal::TERM);
+            keepalived.wait(secs(5));
+        }
+    }
+}
+
+fn galeway(machine: &Machine, sections: &str) -> Galeway {
+    let launcher = machine.launcher();
+    let launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
+    Galeway::sections_through(&launcher, sections)
+}
+
+/// What clients met: when each attempt began, and how it ended.
+#[derive(Debug, Default)]
+struct Met(Mutex<Vec<(Instant, Result<(), String>)>>);
+
+impl Met {
+    /// The longest time between two connections that came through since then.
+    fn longest_gap(&self, since: Instant) -> Duration {
+        let met = self.0.lock().unwrap();
+        let good = met.iter().filter(|(at, met)| *at >= since && met.is_ok()).map(|(at, _)| *at);
+        let mut last = since;
+        good.fold(Duration::ZERO, |longest, at| longest.max(at.duration_since(std::mem::replace(&mut last, at))))
+    }
+
+    fn failed(&self, since: Instant) -> usize {
+        self.0.lock().unwrap().iter().filter(|(at, met)| *at >= since && met.is_err()).count()
+    }
+
+    /// Waits for `count` connections in a row from now on.
+    #[track_caller]
+    fn wait_good(&self, count: usize) {
+        let from = Instant::now();
+        until(LONG, "new connections come through", || {
+            let met = self.0.lock().unwrap();
+            let good = met.iter().rev().take_while(|(at, met)| *at >= from && met.is_ok()).count();
+            (good >= count).then_some(())
+        });
+    }
+}
+
+/// A client of short patience, for as long as it is left on.
+fn knock(client: &Machine, met: &Met, on: &AtomicBool) {
+    client.within(|| {
+        while on.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            // The node greets: no login is needed to know that.
+            let ended = Conn::greet((VIP, 3306).into(), millis(500)).map(drop).map_err(|e| e.to_string());
+            met.0.lock().unwrap().push((began, ended));
+            std::thread::sleep(millis(20));
+        }
+    });
+}
+
+#[test]
+fn keepalived_moves_the_vip_to_a_balancer_that_serves_and_keeps_it_where_nobody_can() {
+    let Some(lan) = Lan::new(&["front", "back"]) else { return };
+    let client = lan.machine("client", &[("front", "198.18.1.50/24")]);
+    let db = lan.machine("db", &[("back", "198.18.2.101/24")]);
+    let nodes = nodes(&db, 3);
+    // The standby is bound to the VIP as well.
+    let sections = format!(
+        "[cluster.main]\nnodes = [\"198.18.2.101\", \"198.18.2.102\", \"198.18.2.103\"]\n\
+        [cluster.main.monitor]\nuser = \"monitor\"\npassword = \"monitor\"\n\
+        [service.writer]\naccept = \"{VIP}:3306\"\ncluster = \"main\"\nrole = \"writer\"\nfreebind = true\n\
+        queue_timeout = \"200ms\"\n"
+    );
+    let mut lb1 = Host::new(&lan, "lb1", 11, &sections);
+    let mut lb2 = Host::new(&lan, "lb2", 12, &sections);
+    for host in [&lb1, &lb2] {
+        host.machine.within(|| host.galeway.lock().unwrap().wait_ready());
+    }
+    lb1.start_keepalived();
+    until(LONG, "lb1 has the VIP", || lb1.holds_vip().then_some(()));
+    lb2.start_keepalived();
+    until(LONG, "lb2 stands by", || (lb2.keepalived_says("Entering BACKUP STATE") > 0).then_some(()));
+    let (lb1, lb2) = (&lb1, &lb2);
+
+    let (met, on, named) = (Met::default(), AtomicBool::new(true), Mutex::new(BTreeSet::new()));
+    std::thread::scope(|scope| {
+        // Also where an assertion fails: the scope waits for its threads.
+        let _off = Off(&on);
+        scope.spawn(|| knock(&client, &met, &on));
+        scope.spawn(|| {
+            while on.load(Ordering::Relaxed) {
+                for host in [lb1, lb2] {
+                    named.lock().unwrap().extend(host.writer());
+                }
+                std::thread::sleep(millis(100));
+            }
+        });
+        met.wait_good(10);
+
+        // ---- kill Galeway on the master
+        let began = Instant::now();
+        lb1.galeway.lock().unwrap().kill();
+        until(LONG, "lb2 has the VIP", || lb2.holds_vip().then_some(()));
+        met.wait_good(10);
+        report("kill -9 of Galeway", met.longest_gap(began), PROCESS_GONE);
+        assert!(!lb1.holds_vip());
+
+        // ---- bring it back: whoever has the VIP keeps it
+        let began = Instant::now();
+        lb1.galeway.lock().unwrap().start_again();
+        until(LONG, "lb1 stands by", || (lb1.keepalived_says("Entering BACKUP STATE") > 1).then_some(()));
+        met.wait_good(50);
+        assert!(lb2.holds_vip() && !lb1.holds_vip());
+        assert_eq!(met.failed(began), 0, "nothing moved");
+
+        // ---- cut the host off: its sessions are orphans
+        let mut orphan = session(&client, VIP.into());
+        let began = Instant::now();
+        lan.cut("front", &lb2.machine);
+        until(LONG, "lb1 has the VIP", || lb1.holds_vip().then_some(()));
+        met.wait_good(10);
+        report("a host cut off", met.longest_gap(began), HOST_CUT);
+        until(LONG, "the orphan ends", || {
+            let log = lb2.galeway.lock().unwrap().access_log();
+            log.iter().any(|e| e["end"] == "address_lost" && e["bytes_in"] != 0).then_some(())
+        });
+        println!("the orphan ended {:?} after the cut", began.elapsed());
+        assert!(orphan.query("SELECT 1").is_err(), "its client is connected to lb1 now, which knows nothing of it");
+
+        // ---- bring it back
+        let began = Instant::now();
+        lan.mend("front", &lb2.machine);
+        until(LONG, "lb2 stands by", || (lb2.keepalived_says("Entering BACKUP STATE") > 1).then_some(()));
+        met.wait_good(50);
+        assert!(lb1.holds_vip() && !lb2.holds_vip());
+        assert_eq!(met.failed(began), 0, "nothing moved");
+
+        // ---- the one that has it cannot route, and the other can
+        let began = Instant::now();
+        lan.cut("back", &lb1.machine);
+        until(LONG, "lb2 has the VIP", || lb2.holds_vip().then_some(()));
+        met.wait_good(10);
+        report("no way to the nodes", met.longest_gap(began), NOT_READY + secs(6));
+        assert_eq!(lb1.get("/readyz").map(|(code, _)| code), Some(503));
+        lan.mend("back", &lb1.machine);
+        until(LONG, "lb1 can route", || (lb1.get("/readyz")?.0 == 200).then_some(()));
+        until(LONG, "lb1's priority is whole", || {
+            (lb1.keepalived_says("Changing effective priority from 50 to 100") > 0).then_some(())
+        });
+    });
+    let named = named.into_inner().unwrap();
+    assert_eq!(named.iter().map(String::as_str).collect::<Vec<_>>(), ["198.18.2.101"], "one writer throughout");
+
+    // ---- nobody can route: the VIP stays, and clients are told
+    for node in &nodes {
+        node.set_status("wsrep_cluster_status", "non-Primary");
+        node.set_status("wsrep_ready", "OFF");
+    }
+    let lowered = "Changing effective priority from 100 to 50";
+    let before = [lb1, lb2].map(|host| host.keepalived_says("Entering MASTER STATE"));
+    until(LONG, "both priorities are lower", || {
+        (lb1.keepalived_says(lowered) > 1 && lb2.keepalived_says(lowered) > 0).then_some(())
+    });
+    // As long as VRRP takes to notice anything.
+    std::thread::sleep(HOST_CUT);
+    assert!(lb2.holds_vip() && !lb1.holds_vip());
+    let moved = [lb1, lb2].map(|host| host.keepalived_says("Entering MASTER STATE"));
+    let told = client.within(|| Conn::greet((VIP, 3306).into(), LONG)).unwrap_err().error;
+    assert!(matches!(&told, Error::Server { code: 1047, message, .. } if message.contains("non-Primary")), "{told}");
+    assert_eq!(moved, before, "nobody became master meanwhile");
+    println!("with all nodes non-Primary: {told}");
+}
+
+fn report(what: &str, gap: Duration, vrrp: Duration) {
+    println!("{what}: new connections failed for {gap:.1?}; VRRP itself needs up to {vrrp:.1?}");
+    assert!(gap <= vrrp + SLACK, "{what}: {gap:?}");
+}
+
+/// Ends the threads that ask it.
+struct Off<'a>(&'a AtomicBool);
+
+impl Drop for Off<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }

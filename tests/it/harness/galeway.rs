@@ -24,6 +24,7 @@ use super::{cli, ports, secs, until, watchdog, within};
 #[derive(Debug)]
 pub struct Galeway {
     process: Process,
+    launcher: Vec<String>,
     admin: SocketAddr,
     accepts: Vec<SocketAddr>,
     roles: Vec<String>,
@@ -208,7 +209,8 @@ impl Galeway {
         let (config, log) = (dir.join("galeway.toml"), dir.join("log"));
         std::fs::write(&config, text).unwrap();
         let process = run(launcher, &config, &log);
-        Self { process, admin, accepts, roles, dir, log, config }
+        let launcher = launcher.iter().map(|word| (*word).to_owned()).collect();
+        Self { process, launcher, admin, accepts, roles, dir, log, config }
     }
 
     // ---- restarts
@@ -229,7 +231,8 @@ impl Galeway {
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.process.ended().is_some(), "galeway runs");
-        self.process = run(&[], &self.config, &self.log);
+        let launcher: Vec<&str> = self.launcher.iter().map(String::as_str).collect();
+        self.process = run(&launcher, &self.config, &self.log);
     }
 
     /// Removes all that it would remember; it must not run.
