@@ -10,7 +10,7 @@ use crate::harness::sessions::{Lists, longest_apart};
 use crate::harness::{Cluster, Galeway, Load, Settings, cluster, full, millis, secs, within};
 
 /// The record, its account, and an account for the clients of each Galeway, by which the process lists tell them apart.
-fn prepare(cluster: &Cluster) {
+pub(crate) fn prepare(cluster: &Cluster) {
     for sql in [
         "CREATE DATABASE galeway",
         "CREATE TABLE galeway.writer (cluster_name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, \
@@ -28,7 +28,7 @@ fn prepare(cluster: &Cluster) {
     }
 }
 
-fn clear(cluster: &Cluster) {
+pub(crate) fn clear(cluster: &Cluster) {
     for sql in ["DROP DATABASE galeway", "DROP DATABASE load_test", "DROP USER galeway@'%', by_a@'%', by_b@'%'"] {
         cluster.nodes[0].sql(sql);
     }

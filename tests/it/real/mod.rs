@@ -25,7 +25,7 @@
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
 //! each sentence (not before, not there, not one) has no slack.
 
-mod agreement;
+pub(crate) mod agreement;
 mod bulk;
 mod check;
 mod commands;
