@@ -1,10 +1,11 @@
 //! Balancers behind an address that moves.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -377,6 +378,49 @@ fn keepalived_moves_the_vip_to_a_balancer_that_serves_and_keeps_it_where_nobody_
 fn report(what: &str, gap: Duration, vrrp: Duration) {
     println!("{what}: new connections failed for {gap:.1?}; VRRP itself needs up to {vrrp:.1?}");
     assert!(gap <= vrrp + SLACK, "{what}: {gap:?}");
+}
+
+// ---- the scripts by themselves
+
+/// Runs one of the scripts of config/ where `galeway` and `logger` only write down what they are called with; the first of them
+/// ends with this code. Returns the script's own code, and what was written.
+fn script(name: &str, arguments: &[&str], galeway: u8) -> (Option<i32>, String) {
+    let dir = watchdog::fresh_path("scripts");
+    std::fs::create_dir(&dir).unwrap();
+    let told = dir.join("told");
+    for (program, code) in [("galeway", galeway), ("logger", 0)] {
+        let text = format!("#!/bin/sh\necho \"{program} $*\" >> '{}'\nexit {code}\n", told.display());
+        std::fs::write(dir.join(program), text).unwrap();
+        std::fs::set_permissions(dir.join(program), Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", dir.display());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    let output = Command::new(script).args(arguments).env("PATH", path).output().unwrap();
+    (output.status.code(), std::fs::read_to_string(told).unwrap_or_default())
+}
+
+#[test]
+fn the_check_tells_alive_from_ready_by_the_exit_code_of_galeway_status() {
+    let code = |what: &str, galeway| script("keepalived-check", &[what], galeway).0;
+    for (galeway, alive, ready) in [(0, 0, 0), (1, 0, 1), (2, 1, 1), (127, 1, 1)] {
+        assert_eq!((code("alive", galeway), code("ready", galeway)), (Some(alive), Some(ready)), "{galeway}");
+    }
+    assert_eq!(code("well", 0), Some(2));
+    assert_eq!(script("keepalived-check", &["ready"], 0).1, "galeway status\n");
+    assert_eq!(script("keepalived-check", &["ready", "unix:/x"], 0).1, "galeway status --admin unix:/x\n");
+}
+
+#[test]
+fn the_notify_script_makes_the_new_master_look_and_fails_nobody() {
+    for galeway in [0, 1] {
+        let (code, told) = script("keepalived-notify", &["INSTANCE", "galeway", "MASTER", "100"], galeway);
+        assert_eq!(code, Some(0));
+        assert!(told.contains("galeway is MASTER, priority 100\ngaleway notify\n"), "{told}");
+    }
+    let (code, told) = script("keepalived-notify", &["--admin", "unix:/x", "GROUP", "both", "BACKUP", "50"], 0);
+    assert_eq!(code, Some(0));
+    assert!(told.ends_with("both is BACKUP, priority 50\n") && !told.contains("galeway notify"), "{told}");
+    assert_eq!(script("keepalived-notify", &[], 0).0, Some(2));
 }
 
 // ---- with real nodes
