@@ -4,6 +4,7 @@
 
 mod auth;
 mod change;
+mod clustercheck;
 mod reload;
 mod reply;
 mod routes;

@@ -5,11 +5,13 @@ use hyper::{Method, Request, StatusCode};
 
 use super::auth::Peer;
 use super::change;
+use super::clustercheck;
 use super::reply::{Reply, only, text, typed};
 use super::status::status;
 use super::view::View;
 
-const KNOWN: &str = "known: GET /healthz /readyz[?service=NAME] /metrics /api/status, \
+const KNOWN: &str = "known: GET /healthz /readyz[?service=NAME] /metrics /api/status \
+                     /clustercheck/[CLUSTER/]NODE, \
                      POST /api/clusters/CLUSTER/nodes/NODE /api/notify /api/reload\n";
 
 /// Answers one request.
@@ -21,6 +23,9 @@ pub(super) async fn respond(request: Request<Incoming>, peer: Peer, view: &View)
         } else {
             only("POST")
         };
+    }
+    if let Some(name) = clustercheck::named(&path) {
+        return clustercheck::respond(request.method(), name, request.uri().query(), view);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return only("GET, HEAD");

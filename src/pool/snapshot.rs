@@ -44,6 +44,17 @@ impl Member {
         may && self.weight > 0 && !self.addresses.is_empty()
     }
 
+    /// Why nobody new is sent here, whatever the role; `None` where somebody may be.
+    pub fn barred(&self) -> Option<String> {
+        match self.admin {
+            _ if self.serves() => None,
+            AdminState::Drain => Some("drained by the operator".to_owned()),
+            AdminState::Maintenance => Some("under maintenance".to_owned()),
+            AdminState::Ready if self.verdict.kind.serves() && self.weight == 0 => Some("weight 0".to_owned()),
+            AdminState::Ready => Some(self.verdict.reason.to_string()),
+        }
+    }
+
     /// It has all the sessions that it may have.
     pub fn is_full(&self) -> bool {
         self.max_connections.is_some_and(|most| self.node.is_full(most))
@@ -155,21 +166,17 @@ impl Pool {
     /// Each node and why it cannot be picked; for a node that can, `otherwise` says what went wrong there.
     pub fn reasons(&self, wanted: Wanted, otherwise: impl Fn(&Node) -> Option<String>) -> Vec<String> {
         let reason = |(i, m): (usize, &Member)| {
-            let serves = m.verdict.kind.serves();
-            let why = match m.admin {
-                AdminState::Drain => "drained by the operator".to_owned(),
-                AdminState::Maintenance => "under maintenance".to_owned(),
-                AdminState::Ready if serves && m.weight == 0 => "weight 0".to_owned(),
-                AdminState::Ready if !m.serves() => m.verdict.reason.to_string(),
-                AdminState::Ready if self.fits(i, wanted) && m.is_full() => {
+            let why = match m.barred() {
+                Some(why) => why,
+                None if self.fits(i, wanted) && m.is_full() => {
                     format!("full (max_connections = {})", m.max_connections.unwrap_or_default())
                 }
-                AdminState::Ready if self.fits(i, wanted) => {
+                None if self.fits(i, wanted) => {
                     otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
                 }
-                AdminState::Ready if wanted.role == Role::Any => format!("{}, for readers only", m.verdict.reason),
-                AdminState::Ready if wanted.role == Role::Reader => format!("{}, the writer", m.verdict.reason),
-                AdminState::Ready => format!("{}, not the writer", m.verdict.reason),
+                None if wanted.role == Role::Any => format!("{}, for readers only", m.verdict.reason),
+                None if wanted.role == Role::Reader => format!("{}, the writer", m.verdict.reason),
+                None => format!("{}, not the writer", m.verdict.reason),
             };
             format!("{}: {why}", m.node.name())
         };

@@ -81,6 +81,9 @@ fn a_replica_reads_while_it_replicates_and_goes_on_reading_when_the_cluster_is_l
     grant(&replica);
     wait_reason(&galeway, "eligible", "replicates");
     assert_eq!(galeway.cluster()["writer"], "n1");
+    // Whoever asks as clustercheck's users do may send those who write.
+    let told = (503, "Percona XtraDB Cluster Node is read-only.\r\n".to_owned());
+    assert_eq!(galeway.get("/clustercheck/replica"), told);
 
     // A backup: nobody is sent there.
     let (readers, writers) = (
