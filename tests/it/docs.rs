@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::harness::watchdog;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -191,6 +193,49 @@ fn the_configuration_in_the_readme_is_right() {
     assert_eq!(loaded.config.clusters[0].nodes.len(), 3);
 }
 
+/// The fenced blocks of a page in this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let open = format!("```{language}\n");
+    let text = read(page);
+    text.split(&open).skip(1).map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
+}
+
+/// What a block of a page leaves out, as a file: sections that it has itself are left out here.
+const REST: [(&str, &str); 4] = [
+    ("[cluster.main]", "nodes = [\"10.0.0.11\", \"10.0.0.12\"]"),
+    ("[cluster.main.monitor]", "user = \"monitor\"\npassword_file = \"monitor.password\""),
+    // Where nothing is said of several balancers there is one.
+    ("[cluster.main.writer]", "failback = \"immediate\""),
+    ("[service.", "accept = \"127.0.0.1:0\"\ncluster = \"main\""),
+];
+
+#[test]
+fn every_configuration_on_the_pages_for_operators_loads_without_a_warning() {
+    for (page, least) in [("docs/dba.md", 2), ("docs/agreement.md", 1)] {
+        let blocks = blocks(page, "toml");
+        assert!(blocks.len() >= least, "only {} blocks in {page}", blocks.len());
+        for block in blocks {
+            let dir = watchdog::fresh_path("docs");
+            std::fs::create_dir(&dir).unwrap();
+            // Where a file would lie on the machine.
+            let mut text = block.replace("/etc/galeway/", "");
+            for name in ["monitor.password", "galeway.password"] {
+                std::fs::write(dir.join(name), "secret\n").unwrap();
+            }
+            for (header, keys) in REST {
+                if !text.lines().any(|l| l.starts_with(header)) {
+                    let whole = if header.ends_with('.') { format!("{header}rest]") } else { header.to_owned() };
+                    text = format!("{text}\n{whole}\n{keys}\n");
+                }
+            }
+            std::fs::write(dir.join("galeway.toml"), &text).unwrap();
+            let loaded = galeway::config::load(&dir.join("galeway.toml"));
+            let loaded = loaded.unwrap_or_else(|e| panic!("{page}: {e}\n{text}"));
+            assert!(loaded.warnings.is_empty(), "{page}: {}\n{text}", loaded.warnings);
+        }
+    }
+}
+
 #[test]
 fn links_within_the_documents_lead_somewhere() {
     let documents = [
@@ -201,8 +246,10 @@ fn links_within_the_documents_lead_somewhere() {
         "docs/agreement.md",
         "docs/cluster.md",
         "docs/configuration.md",
+        "docs/dba.md",
         "docs/recover.md",
         "docs/stunnel.md",
+        "docs/tunnels.md",
     ];
     let mut links = 0;
     for document in documents {

@@ -16,6 +16,7 @@
 //! | `logins` | accounts, plugins and TLS of the check |
 //! | `record` | several balancers, one writer, by the record that the cluster replicates |
 //! | `commands` | `galeway probe`, SIGTERM |
+//! | `dba` | what docs/dba.md says of clients: Ctrl-C, certificates |
 //! | `recover` | `galeway recover`, and its commands carried out |
 //! | `discovery` | members that are found, and forgotten |
 //! | `replica` | an asynchronous replica: a reader, and what is left when the cluster is lost |
@@ -29,6 +30,7 @@ pub(crate) mod agreement;
 mod bulk;
 mod check;
 mod commands;
+mod dba;
 mod discovery;
 mod faults;
 mod logins;
