@@ -219,33 +219,85 @@ impl Haproxy {
     }
 }
 
+/// A block of docs/migration.md as it is, but for the addresses, the names and the pace of a test.
+fn documented(holds: &str, fakes: &Fakes, admin: SocketAddr) -> String {
+    let blocks = crate::docs::blocks("docs/migration.md", "haproxy");
+    let mut block = blocks.into_iter().find(|b| b.contains(holds)).unwrap_or_else(|| panic!("no block with {holds}"));
+    // A third node that is not there would be DOWN, and no more.
+    for i in 1..=2_u8 {
+        block = block.replace(&format!("10.0.0.1{i}:3306"), &fakes.data(i).to_string());
+    }
+    for (old, new) in [
+        ("bind :3306", "bind FRONT"),
+        ("server db", "server n"),
+        ("addr 127.0.0.1 port 9306", &*format!("addr 127.0.0.1 port {}", admin.port())),
+        ("inter 1s", "inter 100ms"),
+    ] {
+        assert!(block.contains(old), "{old:?} is not in {block}");
+        block = block.replace(old, new);
+    }
+    block.replace("check_db", "check_n").replace("/db", "/n")
+}
+
 #[test]
 fn servers_of_a_haproxy_follow_galeways_verdicts() {
     let (fakes, _data) = Fakes::good(2);
     let galeway = fakes.galeway(Settings::default());
-    let mut haproxy = Haproxy::start(&format!(
-        "listen db\n bind FRONT\n balance roundrobin\n option httpchk\n \
-         http-check send meth OPTIONS uri-lf /clustercheck/%[srv_name]\n \
-         default-server check addr 127.0.0.1 port {} inter 100ms fall 1 rise 1\n \
-         server n1 {}\n server n2 {}\n",
-        galeway.admin().port(),
-        fakes.data(1),
-        fakes.data(2)
-    ));
+    let mut haproxy = Haproxy::start(&documented("uri-lf", &fakes, galeway.admin()));
     for node in ["n1", "n2"] {
-        haproxy.wait("db", node, "UP L7OK 200");
+        haproxy.wait("mariadb", node, "UP L7OK 200");
     }
+    haproxy.wait("mariadb", "n3", "DOWN L7STS 404");
     set_state(fakes.check(1), "2");
-    haproxy.wait("db", "n1", "DOWN L7STS 503");
+    haproxy.wait("mariadb", "n1", "DOWN L7STS 503");
     assert_eq!([haproxy.meets(), haproxy.meets()], ["n2", "n2"]);
     set_state(fakes.check(1), "4");
-    haproxy.wait("db", "n1", "UP L7OK 200");
+    haproxy.wait("mariadb", "n1", "UP L7OK 200");
     galeway.set_node("n2", "drain");
-    haproxy.wait("db", "n2", "DOWN L7STS 503");
+    haproxy.wait("mariadb", "n2", "DOWN L7STS 503");
     assert_eq!([haproxy.meets(), haproxy.meets()], ["n1", "n1"]);
     // The last one stays: the script's default would leave nobody here.
     set_state(fakes.check(1), "2");
     galeway.wait_verdict("n1", "last-resort", LONG);
-    haproxy.wait("db", "n1", "UP L7OK 200");
+    haproxy.wait("mariadb", "n1", "UP L7OK 200");
     assert_eq!(haproxy.meets(), "n1");
+}
+
+#[test]
+fn servers_of_an_older_haproxy_follow_a_backend_for_each() {
+    let (fakes, _data) = Fakes::good(2);
+    let galeway = fakes.galeway(Settings::default());
+    let mut haproxy = Haproxy::start(&documented("track check_", &fakes, galeway.admin()));
+    for node in ["n1", "n2"] {
+        haproxy.wait(&format!("check_{node}"), node, "UP L7OK 200");
+        haproxy.wait("mariadb", node, "UP");
+    }
+    galeway.set_node("n1", "maintenance");
+    haproxy.wait("mariadb", "n1", "DOWN");
+    assert_eq!([haproxy.meets(), haproxy.meets()], ["n2", "n2"]);
+    galeway.set_node("n1", "ready");
+    haproxy.wait("mariadb", "n1", "UP");
+}
+
+#[test]
+fn a_galeway_behind_a_haproxy_learns_who_the_client_is() {
+    let (fakes, _data) = Fakes::good(1);
+    let galeway =
+        fakes.galeway(crate::fakes::service("proxy_protocol = \"require\"\nproxy_protocol_from = [\"127.0.0.1\"]"));
+    let block = crate::docs::blocks("docs/migration.md", "haproxy").into_iter().find(|b| b.contains("send-proxy-v2"));
+    let block = block
+        .unwrap()
+        .replace("bind :3306", "bind FRONT")
+        .replace("service=mysql", "service=any")
+        .replace("10.0.0.5:3307", &galeway.addr().to_string())
+        .replace("check port 9306", &format!("check addr 127.0.0.1 port {} inter 100ms", galeway.admin().port()));
+    let mut haproxy = Haproxy::start(&block);
+    haproxy.wait("mariadb", "galeway1", "UP L7OK 200");
+    let client = Conn::greet(haproxy.front, LONG).unwrap();
+    let from = client.local;
+    drop(client);
+    let event = crate::fakes::access(&galeway, from);
+    assert_eq!(event["node"], "n1", "{event}");
+    set_state(fakes.check(1), "1");
+    haproxy.wait("mariadb", "galeway1", "DOWN L7STS 503");
 }

@@ -194,7 +194,7 @@ fn the_configuration_in_the_readme_is_right() {
 }
 
 /// The fenced blocks of a page in this language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     let open = format!("```{language}\n");
     let text = read(page);
     text.split(&open).skip(1).map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
@@ -211,7 +211,7 @@ const REST: [(&str, &str); 4] = [
 
 #[test]
 fn every_configuration_on_the_pages_for_operators_loads_without_a_warning() {
-    for (page, least) in [("docs/dba.md", 2), ("docs/agreement.md", 1)] {
+    for (page, least) in [("docs/migration.md", 3), ("docs/dba.md", 2), ("docs/agreement.md", 1)] {
         let blocks = blocks(page, "toml");
         assert!(blocks.len() >= least, "only {} blocks in {page}", blocks.len());
         for block in blocks {
@@ -237,6 +237,27 @@ fn every_configuration_on_the_pages_for_operators_loads_without_a_warning() {
 }
 
 #[test]
+fn what_other_balancers_options_are_called_here_exists_here() {
+    let known: Vec<String> = keys().into_iter().flat_map(|(_, now, _)| now).collect();
+    let mut count = 0;
+    for (title, rows) in tables(&read("docs/migration.md")) {
+        for row in rows.iter().filter(|r| r.len() == 3 && r[0] != "there") {
+            for word in row[1].split('`').skip(1).step_by(2) {
+                let name = word.split(" = ").next().unwrap();
+                // A value, a path, a command, a section.
+                if !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                    continue;
+                }
+                count += 1;
+                let word_of_a_state = ["maintenance", "drain", "ready", "excluded"].contains(&name);
+                assert!(known.iter().any(|k| k == name) || word_of_a_state, "{title}: there is no key {name}: {row:?}");
+            }
+        }
+    }
+    assert!(count > 60, "only {count} keys found");
+}
+
+#[test]
 fn links_within_the_documents_lead_somewhere() {
     let documents = [
         "README.md",
@@ -247,6 +268,7 @@ fn links_within_the_documents_lead_somewhere() {
         "docs/cluster.md",
         "docs/configuration.md",
         "docs/dba.md",
+        "docs/migration.md",
         "docs/recover.md",
         "docs/stunnel.md",
         "docs/tunnels.md",
