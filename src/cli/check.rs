@@ -21,7 +21,18 @@ use crate::config::{self, Config, Dialect, Service};
 use crate::health::probe::Prober;
 use crate::net::tls::Policy;
 
+const AFTER_HELP: &str = "\
+A stunnel.conf is taken as well. Keys and certificates are read, no address is bound, and no node
+is asked. Warnings are not errors.
+
+Examples:
+  galeway check -c galeway.toml --print    what holds, every default included
+  galeway check -c stunnel.conf            what it lets in
+
+Exit codes: 0 it can be run; 2 it cannot, or usage.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     file: FileArg,

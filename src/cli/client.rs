@@ -80,7 +80,7 @@ pub(super) enum Failure {
     Late(Duration),
     #[error("cannot connect: {source}{}", hint(.source))]
     Connect { source: io::Error },
-    #[error("no HTTP answer: {0}")]
+    #[error("no HTTP answer: {0} (is this the [admin] address, and not a service's or a node's?)")]
     Http(#[source] hyper::Error),
     #[error("the answer broke off or is too long: {0}")]
     Body(String),

@@ -8,7 +8,17 @@ use clap::Args;
 use super::{NO, WRONG, say};
 use crate::config::stunnel;
 
+const AFTER_HELP: &str = "\
+The TOML goes to standard output, what there is to say to standard error.
+
+Example:
+  galeway convert /etc/stunnel/stunnel.conf > galeway.toml && galeway check -c galeway.toml
+
+Exit codes: 0 converted; 1 printed, but for what is named as not converted; 2 usage, or a file
+that cannot be used.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct ConvertArgs {
     /// The stunnel.conf
     #[arg(value_name = "CONF")]

@@ -58,13 +58,24 @@ Examples:
   galeway check -c galeway.toml                      is this file right, and what does it mean?
   galeway run -c galeway.toml                        run
   galeway convert stunnel.conf > galeway.toml        the same tunnels as galeway TOML
-  galeway probe db1 db2 db3 --user monitor --password-file pw    what do the nodes say?
+  galeway probe db1 db2 --user monitor --password-file pw    what do the nodes say?
   galeway status                                     who serves, who does not, and why?
   galeway status --watch                             the same, every second, until Ctrl-C
   galeway node db2 drain                             let its sessions finish and send it nobody new
-  galeway recover db1 --user monitor --file db2=grastate.dat --file db3=recover.log    which node to bootstrap?
+  galeway recover --file db1=db1 --file db2=db2      everything is down: which node to bootstrap?
 
-Exit codes: 0 yes or done; 1 the answer is no (a node may not serve, nothing to route to, none is safe to bootstrap); 2 usage or configuration.";
+Exit codes: 0 yes or done; 1 the answer is no (a node may not serve, nothing to route to, none is
+safe to bootstrap); 2 usage or configuration.";
+
+/// Of `galeway run`. Not on its arguments, which are also those of a galeway without a command.
+const RUN_HELP: &str = "\
+Signals: SIGTERM and SIGINT let sessions finish for shutdown_timeout, a second one ends them at
+once; SIGUSR1 opens the log file again.
+
+Example:
+  galeway run -c /etc/galeway/galeway.toml --log-level debug
+
+Exit codes: 0 ended as asked; 2 the configuration, a key, an address or a file is not usable.";
 
 /// Flags of every command.
 #[derive(Debug, Clone, Copy, Args)]
@@ -116,6 +127,7 @@ impl From<Format> for LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run; stop with SIGTERM or Ctrl-C
+    #[command(after_help = RUN_HELP)]
     Run(run::RunArgs),
     /// Run a stunnel.conf as it is, in the place of stunnel
     #[command(after_help = stunnel::AFTER_HELP)]

@@ -12,7 +12,20 @@ use super::{NO, say, wrong};
 use crate::config::Secret;
 use crate::pool::AdminState;
 
+const AFTER_HELP: &str = "\
+What is set survives restarts, and stands apart from what is observed: a node that is ready and
+not Synced serves nobody. With several Galeways, tell each of them.
+
+Examples:
+  galeway node db2 drain              sessions may finish for drain_timeout, then they end
+  galeway node db2 ready              back, once it is Synced
+  galeway node db2 ready --accept-history    after a restore, or a bootstrap on purpose
+
+Exit codes: 0 it is set; 1 it cannot be now, and why; 2 usage, no such node, the token, or nobody
+answers.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct NodeArgs {
     /// The node, as the status names it
     #[arg(value_name = "NAME")]

@@ -21,7 +21,17 @@ const LEAVE: Duration = Duration::from_millis(270);
 /// The deadline of the calls; the rest is for saying that none succeeded.
 const LIMIT: Duration = Duration::from_millis(230);
 
+const AFTER_HELP: &str = "\
+Nothing that it says is believed: the instances ask the nodes. It ends within 300 ms whatever
+happens, since the server waits for it.
+
+Example, in the configuration of each server:
+  wsrep_notify_cmd = '/usr/bin/galeway notify --admin 10.0.0.5:9306 --admin 10.0.0.6:9306'
+
+Exit codes: 0 an instance took it; 1 none did; 2 usage.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct NotifyArgs {
     /// A running instance: HOST:PORT or unix:PATH; may be given several times [default:
     /// unix:/run/galeway/admin.sock if it exists, else 127.0.0.1:9306]

@@ -14,7 +14,18 @@ use crate::galera::{Check, Core, Event, NodeId, Verdict};
 use crate::health;
 use crate::health::probe::Probed;
 
+const AFTER_HELP: &str = "\
+It needs no running galeway and no configuration. Name all nodes: they are judged together, as a
+running galeway would on its first look.
+
+Examples:
+  galeway probe db1 db2 db3 --user monitor --password-file monitor.password
+  galeway probe db1:3307 --user monitor --password-file pw --tls verify-identity --ca ca.pem
+
+Exit codes: 0 every node may serve; 1 one may not; 2 usage, or a file that cannot be read.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct ProbeArgs {
     /// The nodes
     #[arg(required = true, value_name = "HOST[:PORT]")]

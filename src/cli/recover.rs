@@ -22,24 +22,25 @@ const SECOND_LOOKS: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\
-Name every node whose data still exist: those that run as HOST[:PORT], those that do not by their files. A file is
-grastate.dat, gvwstate.dat, the error log of a run with --wsrep-recover, or a whole data directory; --file may be
-given several times for one node. A node that runs is believed before its files. Nothing is changed anywhere.
+Name every node whose data still exist: those that run as HOST[:PORT], those that do not by their
+files. A file is grastate.dat, gvwstate.dat, the error log of a run with --wsrep-recover, or a
+whole data directory; --file may be given several times for one node. A node that runs is believed
+before its files. Nothing is changed anywhere.
 
 Examples:
-  galeway recover --file db1=db1/grastate.dat --file db2=db2/grastate.dat --file db3=db3/grastate.dat
-  galeway recover db3 --user monitor --password-file pw --file db1=db1/grastate.dat --file db1=db1.log --file db2=db2.log
+  galeway recover --file db1=db1/grastate.dat --file db2=db2/grastate.dat --file db3=db3.log
+  galeway recover db3 --user monitor --password-file pw --file db1=db1 --file db2=db2
 
-Exit codes: 0 a node is named, or one is Primary and nothing must be bootstrapped; 1 no node is safe to name; 2 usage,
-or a file that cannot be read.";
+Exit codes: 0 a node is named, or one is Primary and nothing must be bootstrapped; 1 no node is
+safe to name; 2 usage, or a file that cannot be read.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct RecoverArgs {
     /// Nodes that run, or may
-    #[arg(value_name = "HOST[:PORT]", required_unless_present = "files", requires = "user")]
+    #[arg(value_name = "HOST[:PORT]", requires = "user")]
     nodes: Vec<HostPort>,
-    /// A file of a node that does not run
+    /// A file, or the data directory, of a node that does not run; may be given several times
     #[arg(long = "file", value_name = "NAME=PATH", value_parser = clap::value_parser!(OsString))]
     files: Vec<OsString>,
     /// The account to check with; SELECT on mysql.wsrep_cluster_members lets it tell components apart
@@ -53,6 +54,12 @@ pub(super) struct RecoverArgs {
 }
 
 pub(super) fn run(args: &RecoverArgs) -> ExitCode {
+    if args.nodes.is_empty() && args.files.is_empty() {
+        return wrong(
+            "name every node whose data still exist: HOST[:PORT] where it runs, --file NAME=PATH where it does not \
+             (--help has examples)",
+        );
+    }
     match advice(args) {
         Ok(advice) => {
             if args.json {

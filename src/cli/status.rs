@@ -14,7 +14,18 @@ use super::client::{Admin, Ask, PATIENCE, Told, call, on_runtime, token};
 use super::{NO, say, watch, wrong};
 use crate::config::Secret;
 
+const AFTER_HELP: &str = "\
+A line that begins with ! is bad news. REASON says what decided each verdict.
+
+Examples:
+  galeway status                                  this host's instance
+  galeway status --admin 10.0.0.5:9306 --watch    another host's, every second
+  galeway status --json | jq -r '.clusters[].writer'
+
+Exit codes: 0 every service can route; 1 one cannot; 2 usage, or nobody answers.";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct StatusArgs {
     /// The running instance: HOST:PORT or unix:PATH [default: unix:/run/galeway/admin.sock if it exists, else
     /// 127.0.0.1:9306]

@@ -35,16 +35,23 @@ pub(super) struct StunnelArgs {
 
 /// What `galeway stunnel --help` says behind the options.
 pub(super) const AFTER_HELP: &str = "\
-The file is read as stunnel 5 reads it. An option that galeway does not have is an error that says what to do instead; none \
-is ignored. `galeway check -c CONF` says what each service lets in, `galeway convert CONF` prints the same as galeway.toml.
+The file is read as stunnel 5 reads it. An option that galeway does not have is an error that says
+what to do instead; none is ignored. `galeway check -c CONF` says what each service lets in,
+`galeway convert CONF` prints the same as galeway.toml.
 
-As stunnel it becomes a daemon unless `foreground = yes`, writes `pid`, logs to `output` and to the system's log, and becomes \
-`setuid` and `setgid` once it has its keys and its addresses, inside `chroot` if there is one. `pid` and `output` are opened \
-after that: they belong to that user, and lie in the chroot.
+As stunnel it becomes a daemon unless `foreground = yes`, writes `pid`, logs to `output` and to
+the system's log, and becomes `setuid` and `setgid` once it has its keys and its addresses, inside
+`chroot` if there is one. `pid` and `output` are opened after that: they belong to that user, and
+lie in the chroot.
 
-Signals: SIGHUP reads the file again (a bad one changes nothing), SIGUSR1 opens `output` again, SIGTERM ends at once.
+Signals: SIGHUP reads the file again (a bad one changes nothing), SIGUSR1 opens `output` again,
+SIGTERM ends at once.
 
-Exit codes: 0 ended as asked, or a daemon now; 2 the configuration, a key, an address or a file is not usable.";
+Example:
+  galeway stunnel /etc/stunnel/stunnel.conf
+
+Exit codes: 0 ended as asked, or a daemon now; 2 the configuration, a key, an address or a file is
+not usable.";
 
 pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
     let file = absolute(&args.file);

@@ -225,6 +225,40 @@ fn a_good_file_is_printed_whole_and_what_is_printed_is_a_good_file() {
 }
 
 #[test]
+fn a_command_that_cannot_be_carried_out_says_what_was_wrong_and_what_to_do() {
+    // What speaks first is no admin address.
+    let node = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = node.local_addr().unwrap().to_string();
+    std::thread::spawn(move || node.accept().unwrap().0.write_all(b"\x4a\0\0\0\x0a5.5.5-n1\0"));
+    let nobody = format!("127.0.0.1:{}", ports::free());
+    for (arguments, told) in [
+        (&["nod", "db1", "drain"][..], "a similar subcommand exists: 'node'"),
+        (&["node", "db1", "drian"], "a similar value exists: 'drain'"),
+        (&["node", "db1", "drain", "--admin", "10.0.0.5"], "has no port; write HOST:PORT or unix:PATH"),
+        (&["node", "db1", "drain", "--admin", &nobody], "does galeway run? --admin says where it listens"),
+        (&["node", "db1", "drain", "--admin", "unix:/no/socket"], "does galeway run? --admin says where it listens"),
+        (&["status", "--admin", &address], "is this the [admin] address"),
+        (&["status", "--token-file", "/no/token"], "--token-file /no/token: No such file"),
+        (&["notify", "--admin", "x"], "has no port; write HOST:PORT or unix:PATH"),
+        (
+            &["probe", "db1", "--user", "m", "--password-file", "/no/password"],
+            "--password-file /no/password: No such file",
+        ),
+        (&["probe", "db1", "--user", "m", "--tls", "verify"], "a similar value exists: 'verify-ca'"),
+        (&["probe", "db1", "--user", "m", "--ca", "/x"], "--ca needs --tls verify-ca or --tls verify-identity"),
+        (&["recover"], "name every node whose data still exist: HOST[:PORT] where it runs, --file NAME=PATH"),
+        (&["recover", "--file", "db1"], "write NAME=PATH"),
+        (&["convert", "/no/file"], "there is no such file"),
+        (&["check", "-c", "/"], "this is a directory"),
+    ] {
+        let said = fails_with(arguments);
+        assert!(said.contains(told), "{arguments:?} says {said:?}");
+    }
+    let output = cli::run(Command::new(binary()).args(["notify", "--admin", &nobody]));
+    assert!(output.code == Some(1) && output.stderr.contains("nobody took it"), "{output:?}");
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for arguments in [&["--help"][..], &["-h"], &["help"], &["run", "--help"], &["check", "--help"], &["probe", "-h"]] {
         let output = cli::run(Command::new(binary()).args(arguments));
