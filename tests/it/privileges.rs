@@ -10,20 +10,13 @@ use std::process::Command;
 use crate::fakes::LONG;
 use crate::harness::galeway::binary;
 use crate::harness::process::Signal;
-use crate::harness::{Galeway, certs, cli, ports, until, watchdog};
+use crate::harness::{self, Galeway, certs, cli, ports, until, watchdog};
 
 /// The user `nobody` of Debian and most others.
 const NOBODY: u32 = 65534;
 
-/// False only where the user asked for a run without root, which is said.
 fn root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        let allowed = std::env::var_os("GALEWAY_TEST_UNPRIVILEGED").is_some_and(|v| v == "1");
-        assert!(allowed, "only root may become someone else (GALEWAY_TEST_UNPRIVILEGED=1 leaves these tests out)");
-        println!("NOT RUN: only root may become someone else, and GALEWAY_TEST_UNPRIVILEGED=1 is set");
-    }
-    is_root
+    harness::root("becoming someone else")
 }
 
 /// A directory that anybody may write.

@@ -85,6 +85,18 @@ pub const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// Whether we are root, which `what` needs; false only where the user asked for a run without root, which is said.
+#[track_caller]
+pub fn root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        let allowed = std::env::var_os("GALEWAY_TEST_UNPRIVILEGED").is_some_and(|v| v == "1");
+        assert!(allowed, "{what} needs root (GALEWAY_TEST_UNPRIVILEGED=1 leaves these tests out)");
+        println!("NOT RUN: {what} needs root, and GALEWAY_TEST_UNPRIVILEGED=1 is set");
+    }
+    is_root
+}
+
 /// Whether tests that can be longer are to be: `scripts/test --full`. One that is long as a whole is `#[ignore]`, so that a
 /// run counts what it left out.
 pub fn full() -> bool {

@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use crate::fakes::LONG;
 use crate::harness::galeway::binary;
 use crate::harness::process::{Process, Signal};
-use crate::harness::{cli, until, watchdog};
+use crate::harness::{cli, root, until, watchdog};
 use grid::{Host, grid};
 
 fn local(port: u16) -> SocketAddr {
@@ -151,10 +151,7 @@ impl Drop for End {
 
 /// The lines by which root becomes nobody; none where the user asked for a run without root, which is said.
 fn nobody() -> String {
-    if !rustix::process::geteuid().is_root() {
-        let allowed = std::env::var_os("GALEWAY_TEST_UNPRIVILEGED").is_some_and(|v| v == "1");
-        assert!(allowed, "only root may become nobody (GALEWAY_TEST_UNPRIVILEGED=1 leaves that out)");
-        println!("LEFT OUT: setuid and setgid, which only root may; GALEWAY_TEST_UNPRIVILEGED=1 is set");
+    if !root("becoming nobody (setuid and setgid)") {
         return String::new();
     }
     // Debian's name, or that of others.

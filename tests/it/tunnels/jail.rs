@@ -9,38 +9,25 @@ use super::live::{Stream, is_let_in, logged, one_ends};
 use super::{NAME, Site, dial, echo, galeway, local, service};
 use crate::fakes::LONG;
 use crate::harness::process::Signal;
-use crate::harness::{ports, until};
+use crate::harness::{ports, root, until};
 use crate::peer::tls::Authority;
 
-/// False only where the user asked for a run without root, which is said.
-fn root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        let allowed = std::env::var_os("GALEWAY_TEST_UNPRIVILEGED").is_some_and(|v| v == "1");
-        assert!(
-            allowed,
-            "only root may change the root directory (GALEWAY_TEST_UNPRIVILEGED=1 leaves these tests out)"
-        );
-        println!("NOT RUN: only root may change the root directory, and GALEWAY_TEST_UNPRIVILEGED=1 is set");
-    }
-    is_root
-}
-
 /// A site with a directory `jail` in it, in which there are the CA and an empty CRL, in one directory under hashed names.
-fn jailed() -> Site {
+/// `None` only where the user asked for a run without root, which is said.
+fn jailed() -> Option<Site> {
+    if !root("changing the root directory") {
+        return None;
+    }
     let site = Site::new();
     fs::create_dir_all(site.path("jail/certs")).unwrap();
     site.put("jail/certs/00000001.0", &site.ca.pem());
     site.put("jail/certs/00000001.r0", &site.ca.crl(&[]));
-    site
+    Some(site)
 }
 
 #[test]
 fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
-    if !root() {
-        return;
-    }
-    let site = jailed();
+    let Some(site) = jailed() else { return };
     let (one, two) = (site.issue("one"), site.issue("two"));
     symlink("../ca.pem", site.path("jail/linked.pem")).unwrap();
     site.put("jail/certs/00000009.0", "no certificate\n");
@@ -127,10 +114,7 @@ fn what_lies_inside_a_chroot_lives_and_what_does_not_is_named() {
 
 #[test]
 fn a_stunnel_conf_is_read_again_inside_its_chroot_where_it_is_there_too() {
-    if !root() {
-        return;
-    }
-    let site = jailed();
+    let Some(site) = jailed() else { return };
     let (one, two) = (site.issue("one"), site.issue("two"));
     let accept = local(ports::free());
     let text = format!(

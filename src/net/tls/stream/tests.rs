@@ -293,26 +293,32 @@ fn what_is_no_tls_fails_and_the_peer_is_told() {
     });
 }
 
+/// A rustls peer that has gone through its handshake over this pipe, and has said all that it had to.
+async fn greeted(mut peer: rustls::Connection, pipe: &mut DuplexStream) -> rustls::Connection {
+    while peer.is_handshaking() || peer.wants_write() {
+        let mut out = Vec::new();
+        while peer.wants_write() {
+            peer.write_tls(&mut out).unwrap();
+        }
+        pipe.write_all(&out).await.unwrap();
+        if peer.is_handshaking() {
+            let mut buf = [0; 5000];
+            let n = pipe.read(&mut buf).await.unwrap();
+            peer.read_tls(&mut &buf[..n]).unwrap();
+            peer.process_new_packets().unwrap();
+        }
+    }
+    peer
+}
+
 #[test]
 fn bytes_in_front_of_a_bad_record_are_read_before_the_error() {
     run(async {
         let (server, client) = configs(BOTH);
         let (ours, mut pipe) = duplex(1 << 16);
         let theirs = async {
-            let mut peer = rustls::ClientConnection::new(client, name()).unwrap();
-            while peer.is_handshaking() || peer.wants_write() {
-                let mut out = Vec::new();
-                while peer.wants_write() {
-                    peer.write_tls(&mut out).unwrap();
-                }
-                pipe.write_all(&out).await.unwrap();
-                if peer.is_handshaking() {
-                    let mut buf = [0; 5000];
-                    let n = pipe.read(&mut buf).await.unwrap();
-                    peer.read_tls(&mut &buf[..n]).unwrap();
-                    peer.process_new_packets().unwrap();
-                }
-            }
+            let peer = rustls::ClientConnection::new(client, name()).unwrap();
+            let mut peer = greeted(peer.into(), &mut pipe).await;
             std::io::Write::write_all(&mut peer.writer(), b"last words").unwrap();
             let mut out = Vec::new();
             peer.write_tls(&mut out).unwrap();

@@ -52,21 +52,8 @@ fn ticket(length: usize) -> Vec<u8> {
     [&head[..], &vec![7; length - 18], &[0, 0]].concat()
 }
 
-async fn shake(mut peer: Connection, pipe: &mut DuplexStream) -> Forger {
-    while peer.is_handshaking() || peer.wants_write() {
-        let mut out = Vec::new();
-        while peer.wants_write() {
-            peer.write_tls(&mut out).unwrap();
-        }
-        pipe.write_all(&out).await.unwrap();
-        if peer.is_handshaking() {
-            let mut buf = [0; 5000];
-            let n = pipe.read(&mut buf).await.unwrap();
-            peer.read_tls(&mut &buf[..n]).unwrap();
-            peer.process_new_packets().unwrap();
-        }
-    }
-    Forger::of(peer)
+async fn shake(peer: Connection, pipe: &mut DuplexStream) -> Forger {
+    Forger::of(greeted(peer, pipe).await)
 }
 
 /// Our client, and a server that forges.
