@@ -7,7 +7,9 @@
 
 mod check;
 mod client;
+mod completions;
 mod convert;
+mod man;
 mod node;
 mod nodes;
 mod notify;
@@ -146,6 +148,10 @@ enum Command {
     Notify(notify::NotifyArgs),
     /// After an outage: which node to bootstrap, why, and the commands for it. Changes nothing
     Recover(recover::RecoverArgs),
+    /// Print a shell's script for completing galeway's commands and options
+    Completions(completions::CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(man::ManArgs),
 }
 
 /// The configuration file's flag.
@@ -178,6 +184,8 @@ pub fn main() -> ExitCode {
         Some(Command::Node(args)) => node::run(&args),
         Some(Command::Notify(args)) => notify::run(args),
         Some(Command::Recover(args)) => recover::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Man(args)) => man::run(&args),
         None => run::run(&cli.run, cli.common),
     }
 }

@@ -33,6 +33,7 @@ mod memory;
 mod monitor;
 mod names;
 mod operators;
+mod packaging;
 mod peer;
 mod privileges;
 mod proxied;
