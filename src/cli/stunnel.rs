@@ -31,6 +31,9 @@ pub(super) struct StunnelArgs {
     /// A stunnel.conf, as it is
     #[arg(value_name = "CONF")]
     file: PathBuf,
+    /// Stay in the foreground whatever the file says, as systemd and other supervisors want it
+    #[arg(long)]
+    foreground: bool,
 }
 
 /// What `galeway stunnel --help` says behind the options.
@@ -39,10 +42,10 @@ The file is read as stunnel 5 reads it. An option that galeway does not have is 
 what to do instead; none is ignored. `galeway check -c CONF` says what each service lets in,
 `galeway convert CONF` prints the same as galeway.toml.
 
-As stunnel it becomes a daemon unless `foreground = yes`, writes `pid`, logs to `output` and to
-the system's log, and becomes `setuid` and `setgid` once it has its keys and its addresses, inside
-`chroot` if there is one. `pid` and `output` are opened after that: they belong to that user, and
-lie in the chroot.
+As stunnel it becomes a daemon unless `foreground = yes` (or --foreground), writes `pid`, logs to
+`output` and to the system's log, and becomes `setuid` and `setgid` once it has its keys and its
+addresses, inside `chroot` if there is one. `pid` and `output` are opened after that: they belong
+to that user, and lie in the chroot.
 
 Signals: SIGHUP reads the file again (a bad one changes nothing), SIGUSR1 opens `output` again,
 SIGTERM ends at once.
@@ -74,11 +77,11 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
     tracing::info!(target: "tunnel", "Reading configuration from file {}", file.display());
     tell(&warnings);
     let sockets = Sockets { some_suffice: true, ..Sockets::default() };
-    let started =
-        Start { config: &config, sockets, log, daemon: !launch.foreground, tunnels: Some(&launch) }.go(|prepared| {
-            tracing::info!(target: "tunnel", "Configuration successful");
-            tell_bound(prepared);
-        });
+    let daemon = !launch.foreground && !args.foreground;
+    let started = Start { config: &config, sockets, log, daemon, tunnels: Some(&launch) }.go(|prepared| {
+        tracing::info!(target: "tunnel", "Configuration successful");
+        tell_bound(prepared);
+    });
     let Running { handle, mut signals, runtime, log, pid } = match started {
         Ok(running) => running,
         Err(e) => return wrong(format_args!("{e}\n[!] {FAILED}")),

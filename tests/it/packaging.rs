@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::fakes::LONG;
 use crate::harness::galeway::binary;
-use crate::harness::{cli, watchdog};
+use crate::harness::process::{Process, Signal};
+use crate::harness::{cli, ports, until, watchdog};
 
 /// What `galeway` with these arguments prints; it must end well.
 #[track_caller]
@@ -120,4 +124,170 @@ fn a_manual_page_says_what_the_help_says() {
     let nowhere = cli::run(Command::new(binary()).args(["man", "--dir", "/no/such/directory"]));
     assert_eq!(nowhere.code, Some(2));
     assert!(nowhere.stderr.contains("cannot write /no/such/directory/galeway.1: No such file"), "{}", nowhere.stderr);
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The settings of a unit, as `Key=value`.
+fn settings(unit: &str) -> Vec<String> {
+    let text = read(&format!("config/systemd/{unit}"));
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// The value of the only setting of this name.
+#[track_caller]
+fn setting(unit: &str, key: &str) -> String {
+    let all = settings(unit);
+    let found: Vec<&str> = all.iter().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
+    let [one] = found[..] else { panic!("{unit}: {key} is there {} times", found.len()) };
+    one.to_owned()
+}
+
+const UNITS: [&str; 4] = ["galeway.service", "galeway.socket", "galeway@.service", "galeway-stunnel@.service"];
+
+/// All units in a directory of their own, with the binary that is there in place of the installed one.
+fn units() -> PathBuf {
+    let dir = dir("units");
+    for unit in UNITS {
+        let text = read(&format!("config/systemd/{unit}"));
+        fs::write(dir.join(unit), text.replace("/usr/bin/galeway", &binary().display().to_string())).unwrap();
+    }
+    let there = fs::read_dir(root().join("config/systemd")).unwrap().count();
+    assert_eq!(there, UNITS.len(), "config/systemd holds a unit that no test looks at");
+    dir
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let dir = units();
+    let mut command = Command::new("systemd-analyze");
+    command.args(["verify", "--man=no", "--recursive-errors=no"]).args(UNITS.map(|unit| dir.join(unit)));
+    let said = cli::run(&mut command);
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "", ""));
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_units_leave_little_exposed() {
+    let dir = units();
+    // That of stunnel starts as root: it changes its user, its root, and reads anybody's keys.
+    let most = [("galeway.service", 2.0), ("galeway@.service", 2.0), ("galeway-stunnel@.service", 3.0)];
+    for (unit, most) in most {
+        let mut command = Command::new("systemd-analyze");
+        let said = cli::run(command.args(["security", "--offline=true", "--no-pager"]).arg(dir.join(unit)));
+        let line = said.stdout.lines().find(|line| line.contains("Overall exposure level"));
+        let line = line.unwrap_or_else(|| panic!("{} {}", said.stdout, said.stderr));
+        println!("{line}");
+        let level: f64 = line.rsplit_once(": ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+        assert!(level <= most, "{line}");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn further_instances_are_run_as_the_first_one_is() {
+    let named = |line: &String| {
+        let line = line.replace("/etc/galeway/galeway.toml", "/etc/galeway/%i.toml");
+        let own = ["StateDirectory=", "RuntimeDirectory=", "LogsDirectory="].iter().any(|key| line.starts_with(key));
+        if own { line + "-%i" } else { line }
+    };
+    let other = |line: &String| !line.starts_with("Description=");
+    let first: Vec<String> = settings("galeway.service").iter().map(named).filter(other).collect();
+    let further: Vec<String> = settings("galeway@.service").into_iter().filter(other).collect();
+    assert_eq!(first, further);
+}
+
+#[test]
+fn the_unit_has_the_directories_and_the_time_that_the_defaults_need() {
+    let dir = dir("defaults");
+    let file = dir.join("galeway.toml");
+    fs::write(dir.join("monitor.password"), "secret\n").unwrap();
+    fs::copy(root().join("config/galeway.toml"), &file).unwrap();
+    let process = galeway::config::load(&file).unwrap_or_else(|e| panic!("{e}")).config.process.clone();
+    let printed = printed(&["check", "--print", "-c", file.to_str().unwrap()]);
+    for (key, path) in
+        [("StateDirectory", "state_dir = \"/var/lib/{}\""), ("RuntimeDirectory", "socket = \"/run/{}/admin.sock\"")]
+    {
+        let wanted = path.replace("{}", &setting("galeway.service", key));
+        assert!(printed.contains(&wanted), "{wanted}: {printed}");
+    }
+    for unit in ["galeway.service", "galeway@.service", "galeway-stunnel@.service"] {
+        let stop: u64 = setting(unit, "TimeoutStopSec").trim_end_matches('s').parse().unwrap();
+        assert!(stop > process.shutdown_timeout.as_secs(), "{unit}: a drain is cut off after {stop} s");
+    }
+    assert!(setting("galeway.service", "ExecStart").ends_with(" -c /etc/galeway/galeway.toml"));
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_socket_unit_names_what_its_comment_tells_to_accept() {
+    let name = setting("galeway.socket", "FileDescriptorName");
+    assert!(read("config/systemd/galeway.socket").contains(&format!("accept = \"fd:{name}\"")));
+    assert!(read("docs/service.md").contains(&format!("accept = \"fd:{name}\"")));
+}
+
+#[test]
+fn a_file_of_stunnel_without_foreground_stays_there_under_a_supervisor() {
+    let dir = dir("foreground");
+    let (accept, connect) = (ports::free(), ports::free());
+    let conf = dir.join("stunnel.conf");
+    fs::write(
+        &conf,
+        format!(
+            "syslog = no\n[a]\nclient = yes\nverify = 0\naccept = 127.0.0.1:{accept}\nconnect = 127.0.0.1:{connect}\n"
+        ),
+    )
+    .unwrap();
+    let mut command = Command::new(binary());
+    command.args(["stunnel", "--foreground"]).arg(&conf).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = Process::spawn(&mut command);
+    until(LONG, "it accepts", || TcpStream::connect(("127.0.0.1", accept)).ok());
+    // Whoever becomes a daemon has left its starter before it accepts.
+    assert!(process.ended().is_none());
+    process.signal(Signal::TERM);
+    assert!(process.wait(LONG).is_some_and(|status| status.success()));
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn apparmor_understands_the_profile_and_the_unit_asks_for_it() {
+    let profile = root().join("config/apparmor/galeway");
+    let said = cli::run(
+        Command::new("apparmor_parser").args(["--skip-kernel-load", "--skip-cache", "--warn=all"]).arg(&profile),
+    );
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let names = cli::run(Command::new("apparmor_parser").arg("--names").arg(&profile));
+    assert_eq!(names.stdout.trim(), setting("galeway.service", "AppArmorProfile").trim_start_matches('-'));
+    let text = read("config/apparmor/galeway");
+    // What the unit lets it do and where it lets it write must not end at the profile.
+    for capability in setting("galeway.service", "AmbientCapabilities").split(' ') {
+        let rule = format!("  capability {},", capability.trim_start_matches("CAP_").to_lowercase());
+        assert!(text.lines().any(|line| line == rule), "{rule}");
+    }
+    for (key, above) in [("StateDirectory", "/var/lib"), ("RuntimeDirectory", "/run"), ("LogsDirectory", "/var/log")] {
+        let path = format!("owner {above}/{}{{,-*}}/** rw", setting("galeway.service", key));
+        assert!(text.contains(&path), "{path}");
+    }
+}
+
+#[test]
+fn logrotate_understands_its_file() {
+    let dir = dir("logrotate");
+    // It refuses files that others may write, and asks for a user that the package makes.
+    let text = read("config/logrotate/galeway").replace("galeway galeway", "root root");
+    let file = dir.join("galeway");
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = cli::run(Command::new("logrotate").arg("--debug").arg(&file));
+    assert!(said.code == Some(0) && !said.stderr.contains("error"), "{}", said.stderr);
+    assert!(said.stderr.contains("rotating pattern: /var/log/galeway/*.log"), "{}", said.stderr);
+    fs::remove_dir_all(dir).unwrap();
 }
