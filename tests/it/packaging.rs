@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::fakes::LONG;
 use crate::harness::galeway::binary;
 use crate::harness::process::{Process, Signal};
@@ -290,4 +292,86 @@ fn logrotate_understands_its_file() {
     assert!(said.code == Some(0) && !said.stderr.contains("error"), "{}", said.stderr);
     assert!(said.stderr.contains("rotating pattern: /var/log/galeway/*.log"), "{}", said.stderr);
     fs::remove_dir_all(dir).unwrap();
+}
+
+/// What Cargo.toml says of the package.
+fn package() -> Value {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(root());
+    let said = cli::run(&mut command);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let all: Value = serde_json::from_str(&said.stdout).unwrap();
+    all["packages"][0]["metadata"]["deb"].clone()
+}
+
+#[test]
+fn the_package_holds_what_is_there_and_all_that_its_user_needs() {
+    let made = dir("package");
+    let script = root().join("scripts/package-deb");
+    let said = cli::run(Command::new(script).arg("--files").arg(binary()).arg(&made));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    // Files of which `*` may stand for a part of the last name, as in the manifest.
+    let found = |source: &str| {
+        let source =
+            source.strip_prefix("target/package/").map_or_else(|| root().join(source), |made_one| made.join(made_one));
+        let pattern = source.file_name().unwrap().to_str().unwrap();
+        let Some((before, after)) = pattern.split_once('*') else { return usize::from(source.is_file()) };
+        let entries = fs::read_dir(source.parent().unwrap()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(before) && name.ends_with(after)).count()
+    };
+    let package = package();
+    let mut targets = String::new();
+    for asset in package["assets"].as_array().unwrap() {
+        let (source, target) = (asset[0].as_str().unwrap(), asset[1].as_str().unwrap());
+        targets.extend(["/", target, "\n"]);
+        // What is built in release alone.
+        if source != "target/release/galeway" {
+            assert!(found(source) > 0, "nothing is at {source}");
+        }
+    }
+    for file in ["changelog", "license-file", "maintainer-scripts"] {
+        let path = package[file].as_str().or_else(|| package[file][0].as_str()).unwrap();
+        let there = if path.starts_with("target/") { found(path) > 0 } else { root().join(path).exists() };
+        assert!(there, "{file}: {path}");
+    }
+    for conf in package["conf-files"].as_array().unwrap() {
+        let directory = conf.as_str().unwrap().rsplit_once('/').unwrap().0;
+        assert!(targets.lines().any(|t| t == conf.as_str().unwrap() || t == format!("{directory}/")), "{conf}");
+    }
+    let log = fs::read_to_string(made.join("changelog")).unwrap();
+    assert!(log.starts_with(&format!("galeway ({}-1) unstable; urgency=medium\n", env!("CARGO_PKG_VERSION"))), "{log}");
+    fs::remove_dir_all(made).unwrap();
+}
+
+#[test]
+fn the_packages_configuration_lacks_its_password_and_nothing_else() {
+    let package = package();
+    let assets = package["assets"].as_array().unwrap();
+    let source =
+        assets.iter().find(|a| a[1].as_str() == Some("etc/galeway/galeway.toml")).unwrap()[0].as_str().unwrap();
+    let dir = dir("conffile");
+    let file = dir.join("galeway.toml");
+    fs::copy(root().join(source), &file).unwrap();
+    let check = || cli::run(Command::new(binary()).args(["check", "-c"]).arg(&file));
+    // Whoever starts it as it is hears what to write.
+    let bare = check();
+    assert_eq!(bare.code, Some(2));
+    assert!(bare.stderr.matches("error:").count() == 1 && bare.stderr.contains("monitor.password"), "{}", bare.stderr);
+    fs::write(dir.join("monitor.password"), "secret\n").unwrap();
+    let filled = check();
+    assert_eq!(filled.code, Some(0), "{}", filled.stderr);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_packages_scripts_are_shell_and_leave_a_first_start_to_the_administrator() {
+    for script in ["postinst", "prerm", "postrm"] {
+        let path = root().join("config/debian").join(script);
+        assert!(fs::metadata(&path).unwrap().permissions().mode() & 0o111 == 0o111, "{script} is not executable");
+        let said = cli::run(Command::new("sh").arg("-n").arg(&path));
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{script}");
+        let text = read(&format!("config/debian/{script}"));
+        assert!(!text.contains("systemctl start") && !text.contains("systemctl enable"), "{script}");
+    }
 }
