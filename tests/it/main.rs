@@ -16,6 +16,7 @@ mod addresses;
 mod admin;
 mod audit;
 mod bad_input;
+mod booted;
 mod clustercheck;
 mod dns_nodes;
 mod docs;
