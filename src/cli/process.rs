@@ -119,9 +119,10 @@ fn warn_of_unreadable(config: &Config, tunnels: Option<&Launch>, whom: &str) {
 /// One line each, as every other event: `galeway check` shows them with the lines they stand in.
 pub(super) fn warn(warnings: &Diagnostics) {
     for warning in warnings {
-        let (line, column) = warning.place().unwrap_or((1, 1));
-        let place = format_args!("{}:{line}:{column}", warnings.file().display());
-        tracing::warn!(%place, help = warning.help(), "configuration: {}", warning.message());
+        let file = warning.file().unwrap_or(warnings.file()).display();
+        let place =
+            warning.place().map_or_else(|| file.to_string(), |(line, column)| format!("{file}:{line}:{column}"));
+        tracing::warn!(place, help = warning.help(), "configuration: {}", warning.message());
     }
 }
 

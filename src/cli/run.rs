@@ -1,5 +1,6 @@
 //! `galeway run`.
 
+mod origin;
 mod reload;
 
 use std::process::ExitCode;
@@ -7,11 +8,12 @@ use std::process::ExitCode;
 use clap::Args;
 use tracing::Level;
 
+use self::origin::{Origin, OriginArgs};
 use self::reload::Reloads;
-use super::process::{Signals, Start, Wish, absolute, drained, hold_signals, log_panics, own_up, reopen, warn};
-use super::{Common, FileArg, WRONG, wrong};
+use super::process::{Signals, Start, Wish, drained, hold_signals, log_panics, own_up, reopen, warn};
+use super::{Common, WRONG, wrong};
 use crate::admin::ReloadRequests;
-use crate::config::{self, LogFormat, LogLevel, LogTo, Process};
+use crate::config::{Diagnostics, LogFormat, LogLevel, LogTo, Process};
 use crate::lifecycle::{Handle, Sockets};
 use crate::net::Inherited;
 use crate::telemetry::logging::{self, Least, Log, Logging, Output, Style};
@@ -24,16 +26,21 @@ const DAEMON: u8 = 3;
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    file: FileArg,
+    origin: OriginArgs,
 }
 
 pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
-    let loaded = match config::load(&args.file.file) {
+    let refused = |diagnostics: &Diagnostics, advice: Option<String>| {
+        eprintln!("{diagnostics}");
+        advice.map_or(ExitCode::from(WRONG), wrong)
+    };
+    let origin = match Origin::of(&args.origin) {
+        Ok(origin) => origin,
+        Err(diagnostics) => return refused(&diagnostics, None),
+    };
+    let loaded = match origin.load() {
         Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            eprintln!("{diagnostics}");
-            return ExitCode::from(WRONG);
-        }
+        Err(diagnostics) => return refused(&diagnostics, origin.advice()),
     };
     let config = &loaded.config;
     // Before any thread is started: it reads the environment.
@@ -47,7 +54,8 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
     };
     log_panics();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(),
-        config = %args.file.file.display(), "starting");
+        config = %origin, "starting");
+    origin.tell();
     warn(&loaded.warnings);
     let sockets = Sockets { inherited, ..Sockets::default() };
     let mut running = match (Start { config, sockets, log, daemon: false, tunnels: None }).go(|_| ()) {
@@ -58,7 +66,7 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         tracing::info!(%address, "admin");
     }
     let Some(requests) = running.handle.reload_requests() else { return wrong("cannot take wishes for a reload") };
-    let reloads = Reloads::new(absolute(&args.file.file), config.process.chroot.is_some(), running.handle.reloader());
+    let reloads = Reloads::new(origin, config.process.chroot.is_some(), running.handle.reloader());
     let log = &running.log;
     let runs = Runs { handle: &running.handle, signals: &mut running.signals, log, requests, reloads, common };
     running.runtime.block_on(async {

@@ -205,7 +205,7 @@ fn wrong_family(whole: &Whole<'_>, service: &Service, places: &ServicePlaces) {
         let Some(ip) = place.host().and_then(|host| host.host.parse::<IpAddr>().ok()) else { continue };
         if ip.is_ipv4() != source.is_ipv4() {
             let message = format!("{name} cannot be reached from {source}, which is {}", family(source));
-            let help = format!("it is {}, line {}", family(ip), whole.doc.line(at));
+            let help = format!("it is {}, {}", family(ip), whole.doc.place(at));
             whole.doc.error(span, message, Some(help));
         }
     }

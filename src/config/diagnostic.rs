@@ -116,6 +116,19 @@ impl Diagnostics {
         Self { file: file.to_owned(), items }
     }
 
+    /// Of findings that each have a place of another kind than a line: a flag, a variable.
+    pub(super) fn named(whole: &Path, findings: Vec<(String, Finding)>) -> Self {
+        let item = |(place, finding): (String, Finding)| Diagnostic {
+            file: Some(place.into()),
+            severity: finding.severity,
+            place: None,
+            message: finding.message,
+            help: finding.help,
+            excerpt: None,
+        };
+        Self { file: whole.to_owned(), items: findings.into_iter().map(item).collect() }
+    }
+
     /// The one error of a file whose text is not to be had.
     pub(super) fn unreadable(
         file: &Path,

@@ -12,20 +12,21 @@ use super::source::harmless;
 pub(super) struct Doc<'a> {
     directory: PathBuf,
     environment: &'a dyn Fn(&str) -> Option<OsString>,
-    lines: Box<dyn Fn(usize) -> usize + 'a>,
+    places: Box<dyn Fn(usize) -> String + 'a>,
     findings: RefCell<Vec<Finding>>,
 }
 
 impl<'a> Doc<'a> {
+    /// `places`: how a person finds the place of an offset again.
     pub(super) fn new(
         file: &Path,
         environment: &'a dyn Fn(&str) -> Option<OsString>,
-        lines: Box<dyn Fn(usize) -> usize + 'a>,
+        places: Box<dyn Fn(usize) -> String + 'a>,
     ) -> Self {
         // Absolute, so that the paths still lead there for whoever uses or prints them elsewhere.
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let directory = file.parent().map(Path::to_owned).unwrap_or_default();
-        Self { directory, environment, lines, findings: RefCell::default() }
+        Self { directory, environment, places, findings: RefCell::default() }
     }
 
     pub(super) fn into_findings(self) -> Vec<Finding> {
@@ -46,9 +47,9 @@ impl<'a> Doc<'a> {
         (self.environment)(name)
     }
 
-    /// The line a span begins on, for messages that point back.
-    pub(super) fn line(&self, span: Span) -> usize {
-        (self.lines)(span.start)
+    /// Where a span begins, for messages that point back: `line 7`.
+    pub(super) fn place(&self, span: Span) -> String {
+        (self.places)(span.start)
     }
 
     pub(super) fn error(&self, span: Span, message: impl Into<String>, help: Option<String>) {

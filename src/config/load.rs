@@ -1,4 +1,4 @@
-//! The two ways in.
+//! The two ways in, and what a third one shares with them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -88,7 +88,7 @@ pub(super) fn parse_in(
     let source = Source::new(text, masks);
 
     let line = |offset: usize| place(text, &starts, offset).0;
-    let doc = Doc::new(file, environment, Box::new(line));
+    let doc = Doc::new(file, environment, Box::new(|offset| format!("line {}", line(offset))));
     let config = schema::read(&doc, tree.get_ref());
     let mut findings = syntax.errors;
     // Blanking can break what spanned several lines; of the lines where it did, nothing is said.
@@ -102,4 +102,18 @@ pub(super) fn parse_in(
     let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
     let diagnostics = Diagnostics::new(&source, file, findings);
     if refused { Err(diagnostics) } else { Ok(Loaded { config, warnings: diagnostics }) }
+}
+
+/// Reads TOML that we wrote ourselves from what a person said elsewhere. `places` is how that person finds the place of an
+/// offset again. What is wrong is in the findings, and then the configuration is of no use.
+pub(super) fn read_made(
+    text: &str,
+    file: &Path,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    places: &dyn Fn(usize) -> String,
+) -> (Config, Vec<Finding>) {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let doc = Doc::new(file, environment, Box::new(places));
+    let config = schema::read(&doc, tree.get_ref());
+    (config, doc.into_findings())
 }

@@ -10,6 +10,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `load` | the two ways in: [`load`] and [`parse`] |
+//! | `flags` | a configuration without a file: flags and environment variables as the TOML that says the same |
 //! | `syntax` | the tree with its spans, and what is left of a file that is not TOML |
 //! | `keys`, `words` | every key, those of later versions included, and every enumerated value |
 //! | `address`, `place`, `ports`, `network`, `duration` | what stands in strings |
@@ -26,6 +27,7 @@ mod defaults;
 mod diagnostic;
 mod doc;
 mod duration;
+mod flags;
 mod keys;
 mod load;
 mod mask;
@@ -49,6 +51,7 @@ mod tests;
 pub use address::{DEFAULT_PORT, Malformed};
 pub use defaults::ADMIN_SOCKET;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use flags::{Environment, Flags, Key};
 pub use load::{Loaded, load, parse};
 pub use model::*;
 pub use print::print;

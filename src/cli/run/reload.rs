@@ -5,14 +5,13 @@
 //! after it, since it may have read the file before it was changed.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
+use super::origin::Origin;
 use crate::admin::Told;
 use crate::cli::process::warn;
-use crate::config;
 use crate::lifecycle::Reloader;
 
 /// No file that can be had takes longer to be read: whoever asks once more after that may want to know what hangs.
@@ -20,7 +19,7 @@ const HANGS: Duration = Duration::from_secs(5);
 
 /// Reloads of one instance.
 pub(super) struct Reloads {
-    file: PathBuf,
+    origin: Origin,
     /// The process has its chroot: the file's path leads nowhere from there.
     jailed: bool,
     reloader: Reloader,
@@ -36,14 +35,14 @@ struct UnderWay {
 }
 
 impl Reloads {
-    pub(super) fn new(file: PathBuf, jailed: bool, reloader: Reloader) -> Self {
-        Self { file, jailed, reloader, under_way: None, waiting: Vec::new() }
+    pub(super) fn new(origin: Origin, jailed: bool, reloader: Reloader) -> Self {
+        Self { origin, jailed, reloader, under_way: None, waiting: Vec::new() }
     }
 
     /// Begins one, or remembers that it is to be done once more. `by`: where what becomes of it is told; `None` = a signal.
     pub(super) fn ask(&mut self, by: Option<Sender<Told>>) {
         if let Some(under_way) = &self.under_way {
-            tell_under_way(&self.file, under_way.since.elapsed());
+            tell_under_way(&self.origin, under_way.since.elapsed());
             // A hundred signals are one wish.
             if by.is_some() || !self.waiting.iter().any(Option::is_none) {
                 self.waiting.push(by);
@@ -55,12 +54,12 @@ impl Reloads {
 
     fn begin(&mut self, asked: Vec<Option<Sender<Told>>>) {
         let (send, end) = oneshot::channel();
-        let (file, jailed, reloader) = (self.file.clone(), self.jailed, self.reloader.clone());
+        let (origin, jailed, reloader) = (self.origin.clone(), self.jailed, self.reloader.clone());
         let by = if asked.iter().any(Option::is_none) { "SIGHUP" } else { "HTTP" };
-        tracing::info!(config = %file.display(), by, "reload: reading");
+        tracing::info!(config = %self.origin, by, "reload: reading");
         let work = move || {
             // Nobody wants it any more where the process ends.
-            let _ = send.send(reload(&file, jailed, &reloader));
+            let _ = send.send(reload(&origin, jailed, &reloader));
         };
         match std::thread::Builder::new().name("reload".to_owned()).spawn(work) {
             Ok(_) => self.under_way = Some(UnderWay { since: Instant::now(), end, asked }),
@@ -94,8 +93,8 @@ fn tell(asked: Vec<Option<Sender<Told>>>, told: &Told, reloader: &Reloader) {
     }
 }
 
-fn tell_under_way(file: &Path, taken: Duration) {
-    let (file, seconds) = (file.display(), taken.as_secs());
+fn tell_under_way(file: &Origin, taken: Duration) {
+    let seconds = taken.as_secs();
     if taken < HANGS {
         tracing::info!("reload: {file} is being read, and is read once more after that");
     } else {
@@ -107,14 +106,14 @@ fn tell_under_way(file: &Path, taken: Duration) {
 }
 
 /// What may wait for a file, and what takes force after it.
-fn reload(file: &Path, jailed: bool, reloader: &Reloader) -> Told {
+fn reload(origin: &Origin, jailed: bool, reloader: &Reloader) -> Told {
     if jailed {
         reloader.reread_certificates();
         let why = "[process] chroot is set: the configuration lies outside of it, and a change of it needs a restart; certificates, \
             keys, CAs and CRLs are read again";
         return Err(format!("{why}\n"));
     }
-    let loaded = config::load(file).map_err(|diagnostics| {
+    let loaded = origin.load().map_err(|diagnostics| {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = writeln!(text, "{diagnostics}");

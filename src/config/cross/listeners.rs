@@ -53,7 +53,7 @@ pub(super) fn taken_twice(whole: &Whole<'_>) {
                 shown(&other.listen)
             );
             let help = match other.place {
-                Some(place) => format!("see line {}", whole.doc.line(place)),
+                Some(place) => format!("see {}", whole.doc.place(place)),
                 None => {
                     format!("that is its default; give it another in [admin], or {} = \"\" to turn it off", other.key)
                 }
@@ -82,8 +82,8 @@ pub(super) fn loops(whole: &Whole<'_>) {
             for (listen, accept_span) in service.accept.iter().zip(&places.accept) {
                 if leads_to(place, listen) {
                     let message = format!("{name} is service {} itself", quote(&service.name));
-                    let line = whole.doc.line(*accept_span);
-                    let help = format!("the service accepts on {}, line {line}", quote(&listen.to_string()));
+                    let place = whole.doc.place(*accept_span);
+                    let help = format!("the service accepts on {}, {place}", quote(&listen.to_string()));
                     whole.doc.error(span, message, Some(help));
                 }
             }

@@ -55,11 +55,11 @@ pub(super) fn read(cluster: &str, table: &Table<'_>, above: Above) -> Vec<Node> 
         let same_name = nodes.iter().find(|other| other.spec.name.eq_ignore_ascii_case(&node.spec.name));
         if let Some(other) = same_address {
             let message = format!("{} is in this cluster already", quote(&node.spec.address.to_string()));
-            let help = format!("see line {}: counted twice, a node would get twice its share", doc.line(other.place));
+            let help = format!("see {}: counted twice, a node would get twice its share", doc.place(other.place));
             doc.error(node.place, message, Some(help));
         } else if let Some(other) = same_name {
             let message = format!("two nodes of this cluster are named {}", quote(&node.spec.name));
-            let help = format!("see line {}; give one of them another `name`", doc.line(other.name_place));
+            let help = format!("see {}; give one of them another `name`", doc.place(other.name_place));
             doc.error(node.name_place, message, Some(help));
         }
         nodes.push(node);

@@ -114,7 +114,7 @@ fn addresses(name: &str, value: &Value<'_>) -> Vec<(Place, Span)> {
     for item in value.items(array) {
         let Some((place, span)) = address(&item, "an address, \"HOST:PORT\" or \"unix:/path\"") else { continue };
         if let Some((_, other)) = found.iter().find(|(other, _)| other.is_same(&place)) {
-            let help = format!("see line {}: counted twice, it would get twice its share", value.doc.line(*other));
+            let help = format!("see {}: counted twice, it would get twice its share", value.doc.place(*other));
             let message = format!("{} is in this list already", quote(&place.to_string()));
             value.doc.error(span, message, Some(help));
         }
