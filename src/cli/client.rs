@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::{ADMIN_SOCKET, HostPort, Secret};
+use crate::config::{ADMIN_SOCKET, HostPort, Key, Secret};
 
 /// Where the admin address is when neither `--admin` nor the default socket is there.
 const DEFAULT_TCP: (&str, u16) = ("127.0.0.1", 9306);
@@ -45,6 +46,36 @@ impl Default for Admin {
         }
         let (host, port) = DEFAULT_TCP;
         Self::Tcp(HostPort { host: host.to_owned(), port })
+    }
+}
+
+impl Admin {
+    /// The one that was named; else what `GALEWAY_ADMIN` says, as it does to an instance that was started without a file;
+    /// else the default.
+    ///
+    /// # Errors
+    /// The variable holds no address.
+    pub(super) fn of(named: Option<&Self>) -> Result<Self, String> {
+        let variable = Key::Admin.variable();
+        match (named, std::env::var_os(variable).filter(|text| !text.is_empty())) {
+            (Some(named), _) => Ok(named.clone()),
+            (None, None) => Ok(Self::default()),
+            (None, Some(text)) => {
+                let text = text.to_str().ok_or_else(|| format!("{variable} is not UTF-8 text"))?;
+                text.parse().map(Self::reached).map_err(|e| format!("{variable}: {e}"))
+            }
+        }
+    }
+
+    /// Where an instance on this host is reached that listens there: on every address is on the loopback one.
+    fn reached(self) -> Self {
+        let Self::Tcp(address) = self else { return self };
+        let host = match address.host.parse() {
+            Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
+            Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
+            _ => address.host,
+        };
+        Self::Tcp(HostPort { host, port: address.port })
     }
 }
 
@@ -217,6 +248,20 @@ mod tests {
         assert_eq!("unix:/run/x.sock".parse(), Ok(Admin::Unix("/run/x.sock".into())));
         for wrong in ["", "host", "[::1]", "unix:", ":9306", "host:x", "http://host:9306"] {
             assert!(wrong.parse::<Admin>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_instance_on_every_address_is_asked_on_loopback() {
+        let reached = |text: &str| text.parse::<Admin>().unwrap().reached().to_string();
+        for (listens, asked) in [
+            ("0.0.0.0:9306", "127.0.0.1:9306"),
+            ("[::]:9306", "[::1]:9306"),
+            ("10.0.0.1:9306", "10.0.0.1:9306"),
+            ("localhost:9306", "localhost:9306"),
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ] {
+            assert_eq!(reached(listens), asked);
         }
     }
 

@@ -39,8 +39,8 @@ pub(super) struct NodeArgs {
     /// With ready: the history that this node has is the right one, whatever was known or learned before
     #[arg(long)]
     accept_history: bool,
-    /// The running instance: HOST:PORT or unix:PATH [default: unix:/run/galeway/admin.sock if it exists, else
-    /// 127.0.0.1:9306]
+    /// The running instance: HOST:PORT or unix:PATH [default: GALEWAY_ADMIN, else
+    /// unix:/run/galeway/admin.sock if it exists, else 127.0.0.1:9306]
     #[arg(long, value_name = "ADDR")]
     admin: Option<Admin>,
     /// File that holds the token, which changes over TCP need
@@ -73,7 +73,10 @@ pub(super) fn run(args: &NodeArgs) -> ExitCode {
     if args.accept_history && state != AdminState::Ready {
         return wrong("--accept-history goes with ready only: it lets a node serve");
     }
-    let admin = args.admin.clone().unwrap_or_default();
+    let admin = match Admin::of(args.admin.as_ref()) {
+        Ok(admin) => admin,
+        Err(message) => return wrong(message),
+    };
     let token = match token(args.token_file.as_deref()) {
         Ok(token) => token,
         Err(message) => return wrong(message),

@@ -33,7 +33,7 @@ Exit codes: 0 an instance took it; 1 none did; 2 usage.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct NotifyArgs {
-    /// A running instance: HOST:PORT or unix:PATH; may be given several times [default:
+    /// A running instance: HOST:PORT or unix:PATH; may be given several times [default: GALEWAY_ADMIN, else
     /// unix:/run/galeway/admin.sock if it exists, else 127.0.0.1:9306]
     #[arg(long, value_name = "ADDR")]
     admin: Vec<Admin>,
@@ -68,7 +68,7 @@ pub(super) fn run(args: NotifyArgs) -> ExitCode {
 /// Tells all of them at once. `Ok`: one took it; else each one's reason.
 fn tell(mut admins: Vec<Admin>, token_file: Option<PathBuf>, begun: Instant) -> Result<(), String> {
     if admins.is_empty() {
-        admins.push(Admin::default());
+        admins.push(Admin::of(None)?);
     }
     let (sender, receiver) = mpsc::channel();
     let mut reasons: Vec<Option<String>> = Vec::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Admin, Ask, PATIENCE, Told, call, on_runtime, token};
+use super::client::{Admin, Ask, PATIENCE, Told, ask, call, on_runtime, token};
 use super::{NO, say, watch, wrong};
 use crate::config::Secret;
 
@@ -27,8 +27,8 @@ Exit codes: 0 every service can route; 1 one cannot; 2 usage, or nobody answers.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct StatusArgs {
-    /// The running instance: HOST:PORT or unix:PATH [default: unix:/run/galeway/admin.sock if it exists, else
-    /// 127.0.0.1:9306]
+    /// The running instance: HOST:PORT or unix:PATH [default: GALEWAY_ADMIN, else
+    /// unix:/run/galeway/admin.sock if it exists, else 127.0.0.1:9306]
     #[arg(long, value_name = "ADDR")]
     admin: Option<Admin>,
     /// Print the JSON of /api/status as it is
@@ -37,6 +37,10 @@ pub(super) struct StatusArgs {
     /// Show it anew every second, until Ctrl-C; to a pipe or a file, one after the other with an empty line between
     #[arg(long, conflicts_with = "json")]
     watch: bool,
+    /// Ask only whether it lives, whether or not it can route: 0 it does, 1 it does not answer. For the health checks of
+    /// containers, which restart what fails
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    alive: bool,
     /// File that holds the token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -50,7 +54,13 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
     if args.watch {
         return watch::run(args.admin.as_ref(), token.as_ref());
     }
-    let admin = args.admin.clone().unwrap_or_default();
+    let admin = match Admin::of(args.admin.as_ref()) {
+        Ok(admin) => admin,
+        Err(message) => return wrong(message),
+    };
+    if args.alive {
+        return alive(&admin, token);
+    }
     let looked = on_runtime(look(&admin, token.as_ref(), PATIENCE)).map_err(|e| e.to_string()).flatten();
     let Look { body, status, ready } = match looked {
         Ok(look) => look,
@@ -66,6 +76,20 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
         503 => ExitCode::from(NO),
         code => wrong(format_args!("{admin}: /readyz: {code}: {}", ready.1.trim_end())),
     }
+}
+
+/// Whoever does not answer is not alive: that is an answer here, and no wrong usage.
+fn alive(admin: &Admin, token: Option<Secret>) -> ExitCode {
+    let why = match ask(admin, &Ask::get("/healthz", token), PATIENCE) {
+        Ok((200, _)) => {
+            say("alive\n");
+            return ExitCode::SUCCESS;
+        }
+        Ok((code, said)) => format!("{code}: {}", said.trim_end()),
+        Err(e) => e.to_string(),
+    };
+    eprintln!("galeway: {admin}: {why}");
+    ExitCode::from(NO)
 }
 
 /// What an instance says of itself.

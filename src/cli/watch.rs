@@ -41,7 +41,7 @@ async fn watch(admin: Option<&Admin>, token: Option<&Secret>) -> io::Result<()> 
     loop {
         let mut next = pin!(async {
             due.tick().await;
-            let admin = admin.cloned().unwrap_or_default();
+            let admin = Admin::of(admin)?;
             let looked = look(&admin, token, LIMIT).await.map(|look| look.text());
             looked.map_err(|why| format!("{admin}: {why}"))
         });

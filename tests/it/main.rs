@@ -45,6 +45,7 @@ mod reload;
 mod rooms;
 mod sessions;
 mod shares;
+mod sidecar;
 mod signals;
 mod stunnel_files;
 mod stunnel_process;
