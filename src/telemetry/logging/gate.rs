@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::sink::Sink;
 
 /// Lines that may wait for a slow reader. Beyond that lines are dropped: a log that nobody reads must not stop the
-/// database's front.
-const LINES_HELD: usize = 64 * 1024;
+/// database's front. The channel's 32 bytes for each are resident from the start.
+const LINES_HELD: usize = 8 * 1024;
 
 /// One output's.
 #[derive(Debug, Clone, Default)]
