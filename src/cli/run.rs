@@ -55,7 +55,7 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
     log_panics();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(),
         config = %origin, "starting");
-    origin.tell();
+    origin.tell(config);
     warn(&loaded.warnings);
     let sockets = Sockets { inherited, ..Sockets::default() };
     let mut running = match (Start { config, sockets, log, daemon: false, tunnels: None }).go(|_| ()) {

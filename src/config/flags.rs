@@ -11,6 +11,8 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use super::defaults::STATE_DIR;
 use super::diagnostic::{Diagnostics, Finding, Severity};
 use super::load::{Loaded, read_made};
@@ -183,19 +185,20 @@ impl Flags {
     /// The configuration, with every default filled in. Relative paths start at the working directory.
     ///
     /// The default places of a service, for the admin socket and for what a restart must not forget, are used where their
-    /// directories exist, and else left out without a warning: a container may have neither.
+    /// directories exist and can be written, and else left out without a warning: a container may have neither.
     ///
     /// # Errors
     /// Everything that is wrong with it, warnings included.
     pub fn load(&self) -> Result<Loaded, Diagnostics> {
-        self.load_in(&|name| std::env::var_os(name), &|directory| directory.is_dir())
+        let usable = |directory: &Path| directory.is_dir() && access(directory, AccessFlags::W_OK).is_ok();
+        self.load_in(&|name| std::env::var_os(name), &usable)
     }
 
     /// [`Self::load`] with an environment and directories of the caller's making.
     fn load_in(
         &self,
         environment: &dyn Fn(&str) -> Option<OsString>,
-        is_dir: &dyn Fn(&Path) -> bool,
+        usable: &dyn Fn(&Path) -> bool,
     ) -> Result<Loaded, Diagnostics> {
         let written = self.written();
         let whose = |offset: usize| written.whose(offset).unwrap_or(COMMAND_LINE).to_owned();
@@ -211,7 +214,7 @@ impl Flags {
         if refused {
             return Err(named(all));
         }
-        let no_dir = |path: &Path| !is_dir(path);
+        let no_dir = |path: &Path| !usable(path);
         config.process.state_dir.take_if(|dir| dir.path == Path::new(STATE_DIR) && no_dir(&dir.path));
         if let Some(socket) = &mut config.admin.socket {
             // Whoever names it means it, the default's path as well.

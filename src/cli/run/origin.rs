@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::super::DEFAULT_FILE;
-use crate::config::{self, Diagnostics, Environment, Flags, Key, Loaded};
+use crate::config::{self, Config, Diagnostics, Environment, Flags, Key, Loaded};
 
 /// What of the arguments says it. Values are read by the rules of the file, with its messages.
 #[derive(Debug, Args)]
@@ -125,13 +125,20 @@ impl Origin {
         }
     }
 
-    /// Says in the log which variables are not used.
-    pub(super) fn tell(&self) {
-        if let Self::File(file, unused) = self
-            && !unused.is_empty()
-        {
-            tracing::info!(file = %file.display(), variables = unused.join(", "), "the configuration is this file's: these \
-                environment variables are not used for it");
+    /// Says in the log what somebody may have meant otherwise: variables that are not used, a restart that will forget.
+    pub(super) fn tell(&self, config: &Config) {
+        match self {
+            Self::File(file, unused) if !unused.is_empty() => {
+                tracing::info!(file = %file.display(), variables = unused.join(", "), "the configuration is this file's: \
+                    these environment variables are not used for it");
+            }
+            Self::Flags(_) if config.process.state_dir.is_none() => {
+                tracing::info!(
+                    "a restart forgets the writer, the component served, the history learned and what operators \
+                    set: there is no /var/lib/galeway that can be written"
+                );
+            }
+            _ => {}
         }
     }
 }
