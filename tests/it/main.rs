@@ -18,6 +18,7 @@ mod audit;
 mod bad_input;
 mod booted;
 mod clustercheck;
+mod containers;
 mod dns_nodes;
 mod docs;
 mod drain;
