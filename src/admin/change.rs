@@ -1,6 +1,7 @@
 //! The routes that ask the health room for something. Nothing is changed here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -12,7 +13,7 @@ use super::auth::{self, Peer};
 use super::reload::ReloadRefusal;
 use super::reply::{Reply, text};
 use super::routes::percent_decoded;
-use super::view::View;
+use super::view::{Operated, View};
 use crate::pool::{AdminState, Answer, Command, Refusal};
 
 /// The longest body that is looked at.
@@ -70,6 +71,9 @@ pub(super) async fn respond(route: Route, request: Request<Incoming>, peer: Peer
     match route {
         // What it says is not looked at: a notice is never believed.
         Route::Notify => notify(view).await,
+        Route::Node(_) | Route::Reload if view.replaced.load(Ordering::SeqCst) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "a new process is about to take over: ask again in some seconds\n")
+        }
         Route::Reload => reload(peer, view).await,
         Route::Node(Some((cluster, node))) => set_state(&cluster, &node, &body, peer, view).await,
         Route::Node(None) => text(StatusCode::BAD_REQUEST, "the path holds a % that stands for nothing\n"),
@@ -161,11 +165,15 @@ async fn set_state(cluster: &str, node: &str, body: &[u8], peer: Peer, view: &Vi
     let accept_history = wish.accept_history;
     let command = Command::SetState { node: Arc::clone(&node), state, accept_history };
     let done = found.commands.give(command).await;
-    let state = state.as_str();
+    let word = state.as_str();
     match &done {
-        Ok(_) => tracing::info!(cluster, node = %node, state, accept_history, by = %peer, "operator"),
+        Ok(_) => {
+            tracing::info!(cluster, node = %node, state = word, accept_history, by = %peer, "operator");
+            // Only a process that has taken over from another one listens.
+            let _ = view.operated.send(Operated { cluster: Arc::clone(&found.name), node, state, accept_history });
+        }
         Err(why) => {
-            tracing::warn!(cluster, node = %node, state, accept_history, by = %peer, why = %why, "operator: refused")
+            tracing::warn!(cluster, node = %node, state = word, accept_history, by = %peer, why = %why, "operator: refused");
         }
     }
     answer(done)

@@ -15,4 +15,4 @@ mod view;
 pub use reload::{ReloadDesk, ReloadRequests, Told};
 pub use server::{serve, serve_unix};
 pub use status::status;
-pub use view::{ClusterView, Layout, RunState, ServiceView, View};
+pub use view::{ClusterView, Layout, Operated, RunState, ServiceView, View};

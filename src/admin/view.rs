@@ -1,14 +1,15 @@
 //! What the admin room may look at.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::reload::ReloadDesk;
 use crate::config::{Listen, Secret};
-use crate::pool::{Commands, PoolCell, Wanted};
+use crate::pool::{AdminState, Commands, PoolCell, Wanted};
 use crate::telemetry::{Registry, ServiceMetrics};
 
 /// How far the instance has come.
@@ -46,6 +47,23 @@ pub struct View {
     pub reloads: ReloadDesk,
     /// Its metrics.
     pub registry: Registry,
+    /// Another process is about to take its place: what operators change here would be forgotten.
+    pub replaced: AtomicBool,
+    /// What operators have set.
+    pub operated: broadcast::Sender<Operated>,
+}
+
+/// An operator has set a node's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operated {
+    /// The cluster's name.
+    pub cluster: Arc<str>,
+    /// The node's name.
+    pub node: Arc<str>,
+    /// What is wanted of it.
+    pub state: AdminState,
+    /// With `ready`: its history is the one to serve.
+    pub accept_history: bool,
 }
 
 /// What an instance consists of, by one configuration.

@@ -5,6 +5,7 @@
 //! after that. Threads come last, once the process is a daemon, if it is to be one.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal as Number};
@@ -14,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::stunnel::Launch;
 use crate::config::{Config, Diagnostics};
-use crate::lifecycle::{Handle, Instance, Null, PidFile, Plan, Prepared, Sockets, unreadable};
+use crate::lifecycle::{Handle, Instance, Notifier, Null, PidFile, Plan, Prepared, Sockets, unreadable};
 use crate::telemetry::logging::{Held, Log};
 
 /// How often a drain looks whether sessions are left.
@@ -41,8 +42,18 @@ pub(super) struct Running {
     pub(super) signals: Signals,
     pub(super) runtime: Runtime,
     pub(super) log: Log,
+    /// Hears what becomes of us.
+    pub(super) notifier: Notifier,
     /// Removed at the end.
-    pub(super) pid: Option<PidFile>,
+    pub(super) pid: PidFiles,
+}
+
+/// Where the process's number is written.
+#[derive(Debug)]
+pub(super) struct PidFiles {
+    pub(super) ours: Option<PidFile>,
+    /// Of the process whose place this one takes, and at another path.
+    pub(super) others: Mutex<Vec<PidFile>>,
 }
 
 /// Keeps signals waiting until somebody can hear them. One that comes before that would end the process.
@@ -60,14 +71,16 @@ impl Start<'_> {
     /// # Errors
     /// What a person has to be told; what was logged so far has been shown by then.
     pub(super) fn go(self, bound: impl FnOnce(&Prepared)) -> Result<Running, String> {
-        let Self { config, sockets, log, daemon, tunnels } = self;
+        let Self { config, mut sockets, log, daemon, tunnels } = self;
         let told = |e: &dyn std::fmt::Display| e.to_string();
         match raise_open_files() {
             Ok(most) => tracing::debug!(most, "open files"),
             Err(e) => tracing::warn!(error = %e, "cannot raise the soft limit of open files to the hard one"),
         }
+        let notifier = Notifier::from_env();
         let null = if daemon { Some(Null::open().map_err(|e| format!("cannot open /dev/null: {e}"))?) } else { None };
         let plan = Plan::of(&config.process).map_err(|e| told(&e))?;
+        let (had, others) = sockets.handed.pid_file(config.process.pid_file.as_deref());
         let prepared = Instance::prepare(config, sockets, tunnels).map_err(|e| told(&e))?;
         bound(&prepared);
         if let Some(dir) = config.memory() {
@@ -79,13 +92,16 @@ impl Start<'_> {
             warn_of_unreadable(config, tunnels, plan.whom());
         }
         let log = log.open().map_err(|e| told(&e))?;
-        let mut pid = config.process.pid_file.as_deref().map(PidFile::claim).transpose().map_err(|e| told(&e))?;
+        // One that was handed over holds the other process's number until its place is taken.
+        let claim = config.process.pid_file.as_deref().filter(|_| had.is_none());
+        let claimed = claim.map(PidFile::claim).transpose().map_err(|e| told(&e))?;
         if let Some(null) = null {
             null.detach().map_err(|e| format!("cannot become a daemon: {e}"))?;
         }
-        if let Some(pid) = &mut pid {
+        if let Some(pid) = &claimed {
             pid.write().map_err(|e| told(&e))?;
         }
+        let pid = PidFiles { ours: had.or(claimed), others: Mutex::new(others) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
         let signals = {
@@ -94,7 +110,10 @@ impl Start<'_> {
         };
         let log = log.begin();
         match prepared.launch() {
-            Ok(handle) => Ok(Running { handle, signals, runtime, log, pid }),
+            Ok(handle) => {
+                notifier.watch_over(handle.pulse());
+                Ok(Running { handle, signals, runtime, log, notifier, pid })
+            }
             Err(e) => {
                 // A daemon has nobody who would hear of it.
                 if daemon {

@@ -2,19 +2,23 @@
 
 mod origin;
 mod reload;
+mod upgrades;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::sync::oneshot::Sender;
 use tracing::Level;
 
 use self::origin::{Origin, OriginArgs};
 use self::reload::Reloads;
-use super::process::{Signals, Start, Wish, drained, hold_signals, log_panics, own_up, reopen, warn};
+use self::upgrades::{Upgrades, take_over};
+use super::process::{Running, Signals, Start, Wish, drained, hold_signals, log_panics, own_up, reopen, warn};
 use super::{Common, WRONG, wrong};
-use crate::admin::ReloadRequests;
+use crate::admin::{ReloadRequests, RunState, Told};
 use crate::config::{Diagnostics, LogFormat, LogLevel, LogTo, Process};
-use crate::lifecycle::{Handle, Sockets};
+use crate::lifecycle::{Handle, Predecessor, Program, Sockets};
 use crate::net::Inherited;
 use crate::telemetry::logging::{self, Least, Log, Logging, Output, Style};
 
@@ -57,28 +61,42 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         config = %origin, "starting");
     origin.tell(config);
     warn(&loaded.warnings);
-    let sockets = Sockets { inherited, ..Sockets::default() };
-    let mut running = match (Start { config, sockets, log, daemon: false, tunnels: None }).go(|_| ()) {
+    // What leads to the program may be laid anew later.
+    let program = Program::of_this_process();
+    let (predecessor, handed) = match Predecessor::find() {
+        Ok(found) => found.unzip(),
+        Err(e) => return wrong(e),
+    };
+    let sockets = Sockets { inherited, handed: handed.unwrap_or_default(), ..Sockets::default() };
+    let running = match (Start { config, sockets, log, daemon: false, tunnels: None }).go(|_| ()) {
         Ok(running) => running,
         Err(e) => return wrong(e),
     };
     if let Some(address) = running.handle.admin_addr() {
         tracing::info!(%address, "admin");
     }
-    let Some(requests) = running.handle.reload_requests() else { return wrong("cannot take wishes for a reload") };
-    let reloads = Reloads::new(origin, config.process.chroot.is_some(), running.handle.reloader());
-    let log = &running.log;
-    let runs = Runs { handle: &running.handle, signals: &mut running.signals, log, requests, reloads, common };
-    running.runtime.block_on(async {
+    let Running { handle, signals, runtime, log, notifier, pid } = running;
+    let Some(requests) = handle.reload_requests() else { return wrong("cannot take wishes for a reload") };
+    let inside = config.process.chroot.is_some();
+    let runs = Runs {
+        signals,
+        log: &log,
+        upgrades: Upgrades::new(&handle, &notifier, &pid, program, inside),
+        requests,
+        reloads: Reloads::new(origin, inside, handle.reloader()),
+        common,
+    };
+    runtime.block_on(async {
         tokio::select! {
-            () = serve(runs) => {}
-            never = own_up(log) => match never {},
+            () = serve(runs, predecessor) => {}
+            never = own_up(&log) => match never {},
+            never = notifier.watchdog() => match never {},
         }
     });
-    running.handle.stop();
-    drop(running.pid);
+    handle.stop();
+    drop(pid);
     tracing::info!("stopped");
-    drop(running.log);
+    drop(log);
     ExitCode::SUCCESS
 }
 
@@ -108,43 +126,130 @@ fn logging_of(process: &Process, common: Common) -> Logging {
     Logging { level: least_of(process, common), outputs: vec![output] }
 }
 
-/// Waits for a signal that ends the process; of the others, and of wishes that come over HTTP, it does what they ask for.
-async fn end(running: &mut Runs<'_>) -> &'static str {
-    loop {
-        tokio::select! {
-            wish = running.signals.next() => match wish {
-                Wish::End(signal) => return signal,
-                Wish::Reload => running.reloads.ask(None),
-                Wish::Reopen => reopen(running.log),
-                Wish::Replace => tracing::warn!("SIGUSR2: upgrade in place is not supported yet; restart instead"),
-            },
-            asked = running.requests.next() => running.reloads.ask(Some(asked)),
-            () = running.reloads.done() => running.log.set_least(least_of(&running.handle.process(), running.common)),
-        }
-    }
+/// Why this process serves no more.
+enum Ended {
+    /// By a signal.
+    Told(&'static str),
+    /// Another process does, and this one has its sessions.
+    Replaced,
 }
 
 /// What is waited for.
 struct Runs<'a> {
-    handle: &'a Handle,
-    signals: &'a mut Signals,
+    signals: Signals,
     log: &'a Log,
+    upgrades: Upgrades<'a>,
     requests: ReloadRequests,
     reloads: Reloads,
     common: Common,
 }
 
-/// Runs until a signal, then drains. A second signal ends the drain.
-async fn serve(mut running: Runs<'_>) {
-    let signal = end(&mut running).await;
-    let handle = running.handle;
-    let patience = handle.process().shutdown_timeout;
-    handle.drain();
+impl Runs<'_> {
+    /// Waits for what ends the process; of the other signals, and of wishes that come over HTTP, it does what they ask for.
+    async fn end(&mut self) -> Ended {
+        loop {
+            tokio::select! {
+                wish = self.signals.next() => match wish {
+                    Wish::End(signal) => return Ended::Told(signal),
+                    Wish::Reload => self.reload(None),
+                    Wish::Reopen => reopen(self.log),
+                    Wish::Replace if self.reloads.is_under_way() => {
+                        tracing::error!("SIGUSR2: no upgrade: a reload is under way; ask again after it");
+                    }
+                    Wish::Replace => self.upgrades.ask(),
+                },
+                asked = self.requests.next() => self.reload(Some(asked)),
+                () = self.reloads.done() => {
+                    self.log.set_least(least_of(&self.upgrades.handle.process(), self.common));
+                    self.upgrades.notifier.ready("accepting clients");
+                }
+                () = self.upgrades.done() => return Ended::Replaced,
+            }
+        }
+    }
+
+    /// `by`: who asked over HTTP; `None` = a signal.
+    fn reload(&mut self, by: Option<Sender<Told>>) {
+        let why = if self.upgrades.is_under_way() {
+            "a new process is being started, and reads everything; ask again if that was too late"
+        } else if self.upgrades.handle.view().state() != RunState::Running {
+            "this process accepts nobody yet, or nobody any more"
+        } else {
+            self.upgrades.notifier.reloading();
+            return self.reloads.ask(by);
+        };
+        match by {
+            // Whoever asked may have left.
+            Some(by) => drop(by.send(Err(format!("{why}\n")))),
+            None => tracing::warn!("SIGHUP: no reload: {why}"),
+        }
+    }
+
+    /// Waits for a signal that ends the process.
+    async fn told(&mut self) -> &'static str {
+        loop {
+            if let Ended::Told(signal) = self.end().await {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Runs until a signal, then ends in order: readiness fails, listeners close, sessions end. A second signal ends at once.
+/// Replaced by another process it runs until the last session has ended, however long that takes.
+async fn serve(mut runs: Runs<'_>, predecessor: Option<Predecessor>) {
+    let Upgrades { handle, notifier, pid, .. } = runs.upgrades;
+    let announce = async {
+        if predecessor.is_none() {
+            notifier.status("starting: the first round of checks is under way");
+        }
+        handle.accepting().await;
+        match predecessor {
+            Some(predecessor) => {
+                take_over(predecessor, handle, pid).await;
+                notifier.take_over("accepting clients");
+            }
+            None => notifier.ready("accepting clients"),
+        }
+        std::future::pending::<Infallible>().await
+    };
+    let ended = tokio::select! {
+        ended = runs.end() => ended,
+        never = announce => match never {},
+    };
+    let signal = match ended {
+        Ended::Told(signal) => signal,
+        Ended::Replaced => tokio::select! {
+            () = drained(handle) => return,
+            signal = runs.told() => signal,
+        },
+    };
+    runs.upgrades.give_up().await;
+    notifier.stopping("ending: sessions may finish");
+    tokio::select! {
+        () = leave(handle, signal) => {}
+        signal = runs.told() => {
+            tracing::info!(signal, sessions = handle.sessions().iter().sum::<usize>(), "second signal: ending at once");
+        }
+    }
+}
+
+/// Whoever looks at readiness hears of the end first, while clients that it still sends are accepted.
+async fn leave(handle: &Handle, signal: &str) {
+    let process = handle.process();
     let sessions = || handle.sessions().iter().sum::<usize>();
+    // Where nobody was accepted yet nobody is sent either.
+    if !process.readiness_delay.is_zero() && handle.view().state() == RunState::Running {
+        handle.fail_readiness();
+        let seconds = process.readiness_delay.as_secs_f64();
+        tracing::info!(signal, sessions = sessions(), for_seconds = seconds, "not ready any more; accepting still");
+        tokio::time::sleep(process.readiness_delay).await;
+    }
+    handle.drain();
+    let patience = process.shutdown_timeout;
     tracing::info!(signal, sessions = sessions(), up_to_seconds = patience.as_secs_f64(), "draining");
     tokio::select! {
         () = drained(handle) => {}
-        signal = end(&mut running) => tracing::info!(signal, sessions = sessions(), "second signal: ending at once"),
         () = tokio::time::sleep(patience) => {
             tracing::warn!(sessions = sessions(), "shutdown_timeout is over: ending what is left");
         }

@@ -82,7 +82,7 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
         tracing::info!(target: "tunnel", "Configuration successful");
         tell_bound(prepared);
     });
-    let Running { handle, mut signals, runtime, log, pid } = match started {
+    let Running { handle, mut signals, runtime, log, notifier, pid } = match started {
         Ok(running) => running,
         Err(e) => return wrong(format_args!("{e}\n[!] {FAILED}")),
     };
@@ -92,6 +92,7 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
         let mut reloads = Reloads::new(file, tunnels.started.process.chroot.is_some());
         let serve = async {
             tunnels.accepting().await;
+            notifier.ready("accepting clients");
             loop {
                 let wish = tokio::select! {
                     wish = signals.next() => wish,
@@ -99,6 +100,7 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
                         if let Err(why) = read.and_then(|fresh| tunnels.renew(fresh)) {
                             unchanged(reloads.file(), &why);
                         }
+                        notifier.watch_over(tunnels.handle.pulse());
                         if reloads.once_more() {
                             ask(&mut reloads, &tunnels);
                         }
@@ -119,16 +121,22 @@ pub(super) fn run(args: &StunnelArgs, common: Common) -> ExitCode {
                         ask(&mut reloads, &tunnels);
                     }
                     Wish::Reopen => reopen(&log),
-                    Wish::Replace => tracing::warn!("SIGUSR2: upgrade in place is not supported yet; restart instead"),
+                    Wish::Replace => tracing::warn!(
+                        "SIGUSR2: `galeway stunnel` is not replaced in place: as stunnel it ends its sessions at SIGTERM, and \
+                        what a new process would need (keys, chroot, setuid) is behind it; restart it. `galeway convert` \
+                        makes a galeway.toml of it, which `galeway run` upgrades without a cut"
+                    ),
                 }
             }
         };
         let signal = tokio::select! {
             signal = serve => signal,
             never = own_up(&log) => match never {},
+            never = notifier.watchdog() => match never {},
         };
         // What it comes to now would only hold sockets that nobody accepts on.
         drop(reloads);
+        notifier.stopping("ending");
         tracing::info!(target: "tunnel", "{signal}: ending");
         let patience = tokio::time::sleep(tunnels.config.process.shutdown_timeout);
         tunnels.drain();

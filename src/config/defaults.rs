@@ -199,6 +199,7 @@ impl Default for Process {
             log_format: LogFormat::Text,
             access_log: true,
             nameservers: Vec::new(),
+            readiness_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
             user: None,
             group: None,

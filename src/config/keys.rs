@@ -198,9 +198,10 @@ pub(super) static PROCESS: Section = Section {
         "log_level",
         "log_format",
         "access_log",
+        "readiness_delay",
         "shutdown_timeout",
     ],
-    later: &["readiness_delay", "sandbox"],
+    later: &["sandbox"],
 };
 
 /// All sections, for telling where a misplaced key belongs.

@@ -78,6 +78,8 @@ pub struct Process {
     pub access_log: bool,
     /// Who answers for names; empty = the system's resolver.
     pub nameservers: Vec<SocketAddr>,
+    /// How long clients are accepted still after readiness failed, at the end of the process.
+    pub readiness_delay: Duration,
     /// How long sessions may go on after SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
     /// Whom we become after binding and reading keys, by name or number; `None` = we stay who we are.

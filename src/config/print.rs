@@ -218,6 +218,7 @@ fn print_process(out: &mut Toml, process: &Process) {
     out.text("log_level", words::written(words::LOG_LEVEL, &process.log_level));
     out.text("log_format", words::written(words::LOG_FORMAT, &process.log_format));
     out.plain("access_log", process.access_log);
+    out.time("readiness_delay", process.readiness_delay);
     out.time("shutdown_timeout", process.shutdown_timeout);
 }
 

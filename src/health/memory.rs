@@ -97,6 +97,8 @@ struct State {
     news: bool,
     /// A successor may take the directory over.
     yielding: bool,
+    /// It did not begin: the directory is ours again.
+    returned: bool,
     closing: bool,
     /// The writer has ended.
     ended: bool,
@@ -122,7 +124,7 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock = lock(path)?;
         let shared = Arc::new(Shared { dir: path.to_owned(), state: Mutex::default(), changed: Condvar::new() });
-        let writer = Writer { shared: Arc::clone(&shared), lock, held: true, lost: false };
+        let writer = Writer { shared: Arc::clone(&shared), lock, held: true, lost: false, unwritten: BTreeMap::new() };
         Ok(Self { shared, written, writer: Some(writer), thread: None })
     }
 
@@ -162,6 +164,14 @@ impl Store {
     /// still.
     pub fn hand_over(&self) {
         self.shared.state().yielding = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// The successor is gone before it began: this process goes on remembering, what changed meanwhile included.
+    pub fn take_back(&self) {
+        let mut state = self.shared.state();
+        state.yielding = false;
+        state.returned = true;
         self.shared.changed.notify_all();
     }
 }
@@ -258,6 +268,8 @@ struct Writer {
     held: bool,
     /// The directory belongs to a successor.
     lost: bool,
+    /// The latest memories that came since then.
+    unwritten: BTreeMap<Arc<str>, Memory>,
 }
 
 impl Writer {
@@ -291,6 +303,15 @@ impl Writer {
     fn wait(&mut self, again: Option<Instant>) -> (BTreeMap<Arc<str>, Memory>, bool) {
         let mut state = self.shared.state();
         loop {
+            if std::mem::take(&mut state.returned) {
+                self.lost = false;
+                // Where it cannot be had, the next write asks for it again.
+                self.held = self.held || self.lock.try_lock().is_ok();
+                for (cluster, memory) in std::mem::take(&mut self.unwritten) {
+                    state.wanted.entry(cluster).or_insert(memory);
+                    state.news = true;
+                }
+            }
             if state.closing || state.news || again.is_some_and(|at| at <= Instant::now()) {
                 state.news = false;
                 return (std::mem::take(&mut state.wanted), state.closing);
@@ -319,7 +340,11 @@ impl Writer {
                 Err(TryLockError::Error(e)) => return Err(e),
             }
         }
-        if self.lost { Ok(()) } else { file::write(&self.shared.dir, cluster, memory) }
+        if self.lost {
+            self.unwritten.insert(cluster.into(), memory.clone());
+            return Ok(());
+        }
+        file::write(&self.shared.dir, cluster, memory)
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::certificates::{Secured, look_after};
 use super::orphans::end_orphans;
 use super::reload::{Changes, Reloaded};
-use super::services::Made;
-use super::services::{has_same_tls, tell_targets};
+use super::services::{Made, has_same_tls, tell_targets};
 use super::standing::{Parts, Standing, Unit};
 use crate::admin::{self, RunState, View};
 use crate::health::{Fixed, Health};
@@ -34,6 +33,10 @@ pub(super) struct Control {
     pub(super) running: BTreeMap<Arc<str>, Running>,
     pub(super) admin: Option<std::net::TcpListener>,
     pub(super) socket: Option<UnixListener>,
+    /// Another process answers there until clients are accepted here.
+    pub(super) admin_late: bool,
+    /// Another process answers there.
+    pub(super) left: watch::Receiver<bool>,
     pub(super) view: Arc<View>,
     pub(super) standing: Standing,
     pub(super) listeners: Arc<Mutex<Listeners>>,
@@ -43,6 +46,8 @@ pub(super) struct Control {
     pub(super) reread: watch::Sender<u64>,
     pub(super) workers: Arc<Workers>,
     pub(super) first_round: Duration,
+    /// Asked whether this thread lives.
+    pub(super) pings: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
 /// What is done for one service beside serving.
@@ -56,7 +61,10 @@ pub(super) struct Running {
 
 impl Control {
     pub(super) async fn run(mut self) {
-        self.serve_admin();
+        tokio::spawn(answer(std::mem::replace(&mut self.pings, mpsc::channel(1).1)));
+        if !self.admin_late {
+            self.answer_operators();
+        }
         tokio::spawn(end_orphans(self.standing.clone()));
         for health in self.healths.values_mut() {
             health.start();
@@ -74,6 +82,8 @@ impl Control {
         for door in doors {
             self.open(&door).await;
         }
+        // Who replaces another process is not to say "starting" where that one said "ready".
+        self.answer_operators();
         // Unless a drain came first.
         self.view.state.send_if_modified(|s| {
             let starting = *s == RunState::Starting;
@@ -97,11 +107,12 @@ impl Control {
         }
     }
 
-    fn serve_admin(&mut self) {
+    /// Serves the admin address and the admin socket; the first time.
+    fn answer_operators(&mut self) {
         if let Some(listener) = self.admin.take() {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    tokio::spawn(admin::serve(listener, Arc::clone(&self.view)));
+                    tokio::spawn(until(self.left.clone(), admin::serve(listener, Arc::clone(&self.view))));
                 }
                 Err(e) => tracing::error!(error = %e, "cannot watch the admin address: it answers nothing"),
             }
@@ -109,7 +120,7 @@ impl Control {
         if let Some(listener) = self.socket.take() {
             match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => {
-                    tokio::spawn(admin::serve_unix(listener, Arc::clone(&self.view)));
+                    tokio::spawn(until(self.left.clone(), admin::serve_unix(listener, Arc::clone(&self.view))));
                 }
                 Err(e) => tracing::error!(error = %e, "cannot watch the admin socket: it answers nothing"),
             }
@@ -327,6 +338,23 @@ impl Control {
             }
             keep
         });
+    }
+}
+
+/// Does something until another process does it.
+async fn until(mut left: watch::Receiver<bool>, what: impl Future<Output = ()>) {
+    tokio::select! {
+        () = what => {}
+        // A sender that is gone is the end of the instance.
+        _ = left.wait_for(|left| *left) => {}
+    }
+}
+
+/// Answers whoever asks whether this thread lives.
+async fn answer(mut pings: mpsc::Receiver<oneshot::Sender<()>>) {
+    while let Some(asked) = pings.recv().await {
+        // Who asked may have stopped waiting.
+        let _ = asked.send(());
     }
 }
 

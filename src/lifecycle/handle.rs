@@ -1,19 +1,24 @@
 //! A running instance, in its owner's hands.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::admin_sockets::AdminSockets;
+use super::notify::Pulse;
 use super::reload::Reloader;
 use super::standing::Standing;
-use crate::admin::{ReloadRequests, RunState, View};
+use crate::admin::{Operated, ReloadRequests, RunState, View};
 use crate::config::Process;
 use crate::health::Store;
-use crate::net::{Listeners, SocketFile};
-use crate::pool::Cause;
+use crate::net::Listeners;
+use crate::net::handover::{Good, Order};
+use crate::pool::{AdminState, Cause, Command};
 use crate::service::{TunnelLog, Workers};
 
 /// How long sessions that were told to end may take to say goodbye.
@@ -30,7 +35,11 @@ pub struct Handle {
     /// Until somebody takes them.
     pub(super) reload_requests: Mutex<Option<ReloadRequests>>,
     pub(super) standing: Standing,
-    pub(super) admin_addr: Option<SocketAddr>,
+    pub(super) admin: Mutex<AdminSockets>,
+    /// Another process answers operators.
+    pub(super) left: watch::Sender<bool>,
+    /// The most that the first round of checks may take.
+    pub(super) first_round: Duration,
     pub(super) workers: Arc<Workers>,
     /// Apart from the services, which may change while their sockets stay.
     pub(super) listeners: Arc<Mutex<Listeners>>,
@@ -39,8 +48,8 @@ pub struct Handle {
     /// The control thread is to end.
     pub(super) end: watch::Sender<bool>,
     pub(super) control: Option<JoinHandle<()>>,
-    /// Removes the admin socket's file at the very end.
-    pub(super) _socket_file: Option<SocketFile>,
+    /// Asks the control thread whether it lives.
+    pub(super) ping: mpsc::Sender<oneshot::Sender<()>>,
     pub(super) memory: Option<Store>,
     /// Numbers the connections of tunnels.
     pub(super) log: TunnelLog,
@@ -82,12 +91,89 @@ impl Handle {
 
     /// Where the admin address really is.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin_addr
+        held(&self.admin).address()
     }
 
     /// Waits until the first round of checks is over and clients are accepted. False: not within `limit`.
     pub fn wait_accepting(&self, limit: Duration) -> bool {
         wait(limit, || self.view.state() != RunState::Starting)
+    }
+
+    /// The same for who can do something else meanwhile.
+    pub async fn accepting(&self) {
+        // The sender lives as long as this does.
+        let _ = self.view.state.subscribe().wait_for(|state| *state != RunState::Starting).await;
+    }
+
+    /// For who wants to know whether all threads live.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { control: self.ping.clone(), workers: Arc::clone(&self.workers) }
+    }
+
+    /// All that this instance listens on, for the process that takes its place; and from now on that one may have the memory.
+    /// To be followed by [`Self::leave`] or [`Self::stay`].
+    ///
+    /// # Errors
+    /// There are no descriptors left: nothing has changed.
+    pub fn hand_over(&self) -> io::Result<Vec<Good>> {
+        let mut goods = held(&self.listeners).goods()?;
+        goods.extend(held(&self.admin).goods()?);
+        if let Some(memory) = &self.memory {
+            memory.hand_over();
+        }
+        self.view.replaced.store(true, Ordering::SeqCst);
+        Ok(goods)
+    }
+
+    /// The other process is gone before it took the place.
+    pub fn stay(&self) {
+        self.view.replaced.store(false, Ordering::SeqCst);
+        if let Some(memory) = &self.memory {
+            memory.take_back();
+        }
+    }
+
+    /// The other process has the place: nobody is accepted here any more, sessions go on, and their nodes are watched.
+    pub fn leave(&self) {
+        self.left.send_replace(true);
+        held(&self.admin).leave();
+        held(&self.listeners).belong(false);
+        self.drain();
+    }
+
+    /// An operator has set this at the process that has the place now.
+    pub async fn obey(&self, order: Order) {
+        let layout = self.view.layout();
+        let cluster = layout.clusters.iter().find(|cluster| *cluster.name == *order.cluster);
+        let (Some(cluster), Some(state)) = (cluster, AdminState::parse(&order.state)) else {
+            return tracing::info!(?order, "operator: not known here");
+        };
+        let Order { accept_history, .. } = order;
+        let node: Arc<str> = order.node.into();
+        let word = state.as_str();
+        let done = cluster.commands.give(Command::SetState { node: Arc::clone(&node), state, accept_history }).await;
+        match done {
+            Ok(_) => {
+                tracing::info!(cluster = &*cluster.name, node = &*node, state = word, "operator, by the new process");
+                let operated = Operated { cluster: Arc::clone(&cluster.name), node, state, accept_history };
+                // The one that was before this one.
+                let _ = self.view.operated.send(operated);
+            }
+            Err(why) => {
+                tracing::warn!(cluster = &*cluster.name, node = &*node, state = word, %why, "operator: refused")
+            }
+        }
+    }
+
+    /// The place of another process is taken: what it listened on is this one's to remove.
+    pub fn settle(&self) {
+        held(&self.admin).settle();
+        held(&self.listeners).settle();
+    }
+
+    /// The most that the first round of checks of one like this may take.
+    pub fn first_round(&self) -> Duration {
+        self.first_round
     }
 
     /// Sessions on each worker, those that wait for a node included.
@@ -101,15 +187,20 @@ impl Handle {
         !self.workers.accepting() && self.sessions().iter().all(|n| *n == 0)
     }
 
+    /// Fails readiness. Clients are accepted as before: whoever sends them here needs time to hear of it.
+    pub fn fail_readiness(&self) {
+        self.view.state.send_replace(RunState::Draining);
+    }
+
     /// Fails readiness, then stops accepting. Sessions go on.
     pub fn drain(&self) {
-        self.view.state.send_replace(RunState::Draining);
+        self.fail_readiness();
         self.standing.parts().close();
         // Before the addresses: who can listen on them can remember.
         if let Some(memory) = &self.memory {
             memory.hand_over();
         }
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).release();
+        held(&self.listeners).release();
     }
 
     /// Ends what is left and joins the threads.
@@ -143,6 +234,11 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.end_threads();
     }
+}
+
+/// What is held is whole after each statement.
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for something that another thread does. True: it came within `limit`.

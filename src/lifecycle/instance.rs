@@ -3,35 +3,37 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
+use super::admin_sockets::AdminSockets;
 use super::certificates::LeftOut;
 use super::control::Control;
+use super::handed::Handed;
 use super::handle::{Handle, Shared};
 use super::reload::Reloader;
 use super::services::{Builder, Entrance, Made, tell_targets};
 use super::standing::{Parts, Standing};
 use crate::admin::{ClusterView, Layout, ReloadDesk, ReloadRequests, RunState, View};
 use crate::config::stunnel::Launch;
-use crate::config::{self, AdminSocket, Config, Discover, Listen, SocketAccess};
+use crate::config::{self, Config, Discover, Listen};
 use crate::health::memory::OpenError;
 use crate::health::{Health, Lookup, Store};
 use crate::net::tls::SetupError;
-use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, SocketFile, UnixError, bind_unix};
+use crate::net::{Binding, Inherited, ListenError, Listener, Listeners, UnixError};
 use crate::service::{TunnelLog, Workers};
 use crate::telemetry::Registry;
 
 /// The first round of checks is bounded by each check's own deadline; this is for the machine's slowness.
 const FIRST_ROUND_SLACK: Duration = Duration::from_secs(2);
 
-/// Of the admin socket: whoever may open it is an operator.
-const SOCKET_MODE: u32 = 0o660;
+/// What operators set while nobody listens to it; more than a person does at once.
+const OPERATED: usize = 256;
 
 /// Threads that may wait for the system's resolver, for the list of this host's addresses, and for files of certificates that hang, at once. Each service's files are
 /// looked at by one at most; with more services than that some wait for others.
@@ -66,6 +68,9 @@ pub enum StartError {
         /// Why.
         source: UnixError,
     },
+    /// What another process has handed over is nothing to listen on.
+    #[error("cannot use a socket of the running Galeway: {0}")]
+    Handed(#[source] io::Error),
     /// A monitor's certificates cannot be used.
     #[error("cluster {cluster:?}: monitor TLS: {source}")]
     Tls {
@@ -108,7 +113,7 @@ impl Instance {
     /// a daemon, while there is one thread only.
     ///
     /// `tunnels`: what a stunnel.conf says of its services besides.
-    pub fn prepare(config: &Config, sockets: Sockets, tunnels: Option<&Launch>) -> Result<Prepared, StartError> {
+    pub fn prepare(config: &Config, mut sockets: Sockets, tunnels: Option<&Launch>) -> Result<Prepared, StartError> {
         let registry = Registry::new();
         let lookup = match config.process.nameservers.as_slice() {
             [] => Lookup::system(),
@@ -129,6 +134,7 @@ impl Instance {
         if let Some(other) = &sockets.shared_with {
             listeners.share(&other.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         }
+        sockets.handed.services(&mut listeners).map_err(StartError::Handed)?;
         let mut unbound = Vec::new();
         let left_out = LeftOut::default();
         // Of a later instance the root is the one that it was made in.
@@ -160,8 +166,7 @@ impl Instance {
                 accept = \"fd:NAME\", or take it out of the .socket unit"
             );
         }
-        let admin = config.admin.listen.map(bind_admin).transpose()?;
-        let (socket, socket_file) = config.admin.socket.as_ref().map(bind_socket).transpose()?.flatten().unzip();
+        let admin = AdminSockets::new(&config.admin, &mut sockets.handed)?;
         let (reloads, reload_requests) = ReloadDesk::channel();
         let layout = Layout {
             generation: 1,
@@ -175,18 +180,18 @@ impl Instance {
             layout: ArcSwap::from_pointee(layout),
             reloads,
             registry,
+            replaced: AtomicBool::new(false),
+            operated: broadcast::Sender::new(OPERATED),
         });
-        let admin_addr = admin.as_ref().and_then(|l| l.local_addr().ok());
-        warn_of_open_token(config, admin_addr);
+        warn_of_open_token(config, admin.address());
         let workers = worker_count(config);
         let first_round = first_round_limit(config);
-        let (admin, admin_socket) = ((admin, admin_addr), (socket, socket_file));
         Ok(Prepared {
             config: config.clone(),
             healths,
             made,
             admin,
-            admin_socket,
+            replaces: sockets.handed.is_from_another(),
             view,
             reload_requests,
             lookup,
@@ -207,6 +212,8 @@ impl Instance {
 pub struct Sockets {
     /// Those that whoever started the process has bound.
     pub inherited: Inherited,
+    /// Those of the process whose place this one takes.
+    pub handed: Handed,
     /// Another instance of this process, which goes on accepting until it is told to drain: an address that it listens on
     /// is not bound a second time, so that no client is refused in between. A port 0 is bound anew.
     pub shared_with: Option<Shared>,
@@ -221,8 +228,9 @@ pub struct Prepared {
     config: Config,
     healths: BTreeMap<Arc<str>, Health>,
     made: Vec<Made>,
-    admin: (Option<std::net::TcpListener>, Option<SocketAddr>),
-    admin_socket: (Option<UnixListener>, Option<SocketFile>),
+    admin: AdminSockets,
+    /// Another process serves until this one does.
+    replaces: bool,
     view: Arc<View>,
     reload_requests: ReloadRequests,
     lookup: Lookup,
@@ -260,8 +268,9 @@ impl Prepared {
         }
         let reread = watch::Sender::new(0);
         let workers = Arc::new(Workers::start(self.workers).map_err(StartError::Threads)?);
-        let (admin, admin_addr) = self.admin;
-        let (socket, _socket_file) = self.admin_socket;
+        let (admin, socket) = self.admin.accepting().map_err(StartError::Threads)?;
+        let left = watch::Sender::new(false);
+        let (ping, pings) = mpsc::channel(1);
         let clusters = self.view.layout().clusters.iter().map(|c| (Arc::clone(&c.name), c.clone())).collect();
         let standing = Standing::new(Parts {
             started: self.config.clone(),
@@ -280,6 +289,8 @@ impl Prepared {
             running: BTreeMap::new(),
             admin,
             socket,
+            admin_late: self.replaces,
+            left: left.subscribe(),
             view: Arc::clone(&self.view),
             standing: standing.clone(),
             listeners: Arc::clone(&listeners),
@@ -287,6 +298,7 @@ impl Prepared {
             reread: reread.clone(),
             workers: Arc::clone(&workers),
             first_round: self.first_round,
+            pings,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -326,13 +338,15 @@ impl Prepared {
             reloader,
             reload_requests: Mutex::new(Some(self.reload_requests)),
             standing,
-            admin_addr,
+            admin: Mutex::new(self.admin),
+            left,
+            first_round: self.first_round,
             workers,
             listeners,
             stopping,
             end,
             control,
-            _socket_file,
+            ping,
             memory,
             log,
         })
@@ -369,25 +383,6 @@ fn listen(
 /// A cluster, for whoever looks at it or commands it.
 pub(super) fn view_of(cluster: &config::Cluster, health: &Health) -> ClusterView {
     ClusterView { name: Arc::clone(&cluster.name), pool: health.pool(), commands: health.commands() }
-}
-
-fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    let bound = Listener::bind(address, None, false).and_then(Listener::into_tcp);
-    bound.map_err(|source| StartError::Admin { address, source: source.into() })
-}
-
-/// The admin socket. Nobody asked for the default one: that it cannot be had is no reason not to start.
-fn bind_socket(socket: &AdminSocket) -> Result<Option<(UnixListener, SocketFile)>, StartError> {
-    let access = SocketAccess { mode: SOCKET_MODE, ..SocketAccess::default() };
-    match bind_unix(&socket.path, &access) {
-        Ok(bound) => Ok(Some(bound)),
-        Err(source) if socket.written => Err(StartError::Socket { path: socket.path.clone(), source }),
-        Err(why) => {
-            tracing::warn!(path = %socket.path.display(), why = %why, "no admin socket: `galeway node` and changes need it, \
-                or a token over TCP; [admin] socket = \"\" turns it off");
-            Ok(None)
-        }
-    }
 }
 
 /// Whoever hears the token once can drain every node.
@@ -428,16 +423,5 @@ mod tests {
         let monitor = config::Monitor::new("monitor", config::Secret::default());
         config.clusters.push(Arc::new(config::Cluster::new("c", Vec::new(), monitor)));
         assert!(matches!(Instance::prepare(&config, Sockets::default(), None), Err(StartError::Memory(_))));
-    }
-
-    #[test]
-    fn a_socket_that_nobody_asked_for_may_be_missing_and_one_that_was_asked_for_may_not() {
-        let nowhere = |written| AdminSocket { path: PathBuf::from("/nonexistent/galeway/admin.sock"), written };
-        assert!(bind_socket(&nowhere(false)).unwrap().is_none());
-        let said = bind_socket(&nowhere(true)).unwrap_err().to_string();
-        assert!(
-            said.starts_with("[admin] cannot listen on unix:/nonexistent/galeway/admin.sock: there is no"),
-            "{said}"
-        );
     }
 }

@@ -7,14 +7,17 @@
 //! file systems and sandboxes) the number has to do, of a process that is called as we are: as good as stunnel's file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, geteuid, test_kill_process};
+
+use crate::net::handover::{Good, Label};
 
 /// Others read it: `kill $(cat …)`.
 const MODE: u32 = 0o644;
@@ -75,6 +78,8 @@ fn whose(pid: Option<i32>) -> String {
 pub struct PidFile {
     path: PathBuf,
     file: File,
+    /// Another process has it as well, and removes it.
+    anothers: AtomicBool,
 }
 
 impl PidFile {
@@ -118,26 +123,56 @@ impl PidFile {
                     started with it, only the number in it will tell that this one runs");
             }
             file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(unwritable)?;
-            return Ok(Self { path: path.to_owned(), file });
+            return Ok(Self { path: path.to_owned(), file, anothers: AtomicBool::new(false) });
         }
         Err(unwritable(io::Error::other("others make and remove it all the time")))
     }
 
-    /// Writes this process's number.
-    pub fn write(&mut self) -> Result<(), PidError> {
+    /// That of the process whose place this one takes, with its lock. It is that one's until [`Self::write`].
+    pub(super) fn of_another(path: PathBuf, file: File) -> Self {
+        Self { path, file, anothers: AtomicBool::new(true) }
+    }
+
+    /// A second descriptor of it, for the process that takes the place of this one. The lock is that one's too.
+    pub fn good(&self) -> io::Result<Good> {
+        Ok((Label::PidFile(self.path.clone()), self.file.try_clone()?.into()))
+    }
+
+    /// Leaves it to the process that has the other descriptor.
+    pub fn leave(&self) {
+        self.anothers.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that it is this process's to remove.
+    pub fn take(&self) {
+        self.anothers.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it is the one of this path.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
+    /// Writes this process's number. The file is this process's from now on.
+    pub fn write(&self) -> Result<(), PidError> {
         let unwritable = |source| PidError::Unwritable { path: self.path.clone(), source };
         if !is_at(&self.file, &self.path) {
             let why = "somebody removed it or put another one in its place: are two being started at once?";
             return Err(unwritable(io::Error::other(why)));
         }
-        writeln!(self.file, "{}", std::process::id()).map_err(unwritable)
+        self.take();
+        // Over another number, which may be longer: what is read in between is the old one, or the new one with its line end.
+        let number = format!("{}\n", std::process::id());
+        self.file.write_all_at(number.as_bytes(), 0).map_err(unwritable)?;
+        self.file.set_len(number.len().try_into().unwrap_or(LONGEST)).map_err(unwritable)
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         // One that somebody put in its place is theirs.
-        if is_at(&self.file, &self.path)
+        if !self.anothers.load(Ordering::SeqCst)
+            && is_at(&self.file, &self.path)
             && let Err(e) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(file = %self.path.display(), error = %e, "cannot remove the pid file");

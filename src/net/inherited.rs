@@ -1,6 +1,5 @@
 //! Listening sockets that whoever started us has bound: systemd's socket activation, sd_listen_fds(3).
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -26,56 +25,81 @@ pub enum InheritedError {
 }
 
 /// The sockets, until each is taken.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Option<ListenFd>,
     /// In their order; a socket without a name has the one that systemd gives it.
-    names: Vec<String>,
-    taken: Vec<String>,
+    sockets: Vec<(String, Held)>,
 }
 
-impl fmt::Debug for Inherited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inherited").field("names", &self.names).finish_non_exhaustive()
-    }
+#[derive(Debug)]
+enum Held {
+    Here(Bound),
+    Taken,
+    Unusable(io::Error),
 }
 
 impl Inherited {
-    /// Those of this process. To be called before any thread is started: the environment says how many there are.
+    /// Those of this process. To be called before any thread is started: the environment says how many there are. All of
+    /// them are ours from now on, and no child's.
     pub fn from_env() -> Self {
-        let sockets = ListenFd::from_env();
+        let mut sockets = ListenFd::from_env();
         let given = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut given = given.split(':');
         let name = |given: Option<&str>| given.filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
-        let names = (0..sockets.len()).map(|_| name(given.next())).collect();
-        Self { sockets: Some(sockets), names, taken: Vec::new() }
+        let held = (0..sockets.len()).map(|i| (name(given.next()), held(&mut sockets, i))).collect();
+        Self { sockets: held }
     }
 
     /// Names of those that nobody has taken: who connects there waits for ever.
     pub(super) fn left(&self) -> Vec<&str> {
-        let is_taken = |name: &&str| self.taken.iter().any(|taken| taken == name);
-        self.names.iter().map(String::as_str).filter(|name| !is_taken(name)).collect()
+        let left = self.sockets.iter().filter(|(_, held)| !matches!(held, Held::Taken));
+        left.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Those that nobody has taken.
+    pub(super) fn idle(&self) -> impl Iterator<Item = (&str, &Bound)> {
+        self.sockets.iter().filter_map(|(name, held)| match held {
+            Held::Here(socket) => Some((name.as_str(), socket)),
+            _ => None,
+        })
+    }
+
+    /// One more, of a process that had inherited it.
+    pub(super) fn add(&mut self, name: &str, socket: Bound) {
+        self.sockets.push((name.to_owned(), Held::Here(socket)));
     }
 
     /// All sockets of this name.
     pub(super) fn take(&mut self, name: &str, keepalive: Option<Duration>) -> Result<Vec<Listener>, InheritedError> {
-        let Some(sockets) = self.sockets.as_mut().filter(|_| !self.names.is_empty()) else {
+        if self.sockets.is_empty() {
             return Err(InheritedError::None(name.to_owned()));
-        };
+        }
         let mut taken = Vec::new();
-        for (i, _) in self.names.iter().enumerate().filter(|(_, n)| *n == name) {
-            let tcp = match sockets.take_tcp_listener(i) {
-                Ok(tcp) => tcp.map(Bound::Tcp),
-                Err(_) => sockets.take_unix_listener(i).map_err(InheritedError::Unusable)?.map(Bound::Unix),
-            };
-            if let Some(socket) = tcp {
-                taken.push(Listener::inherit(socket, keepalive).map_err(InheritedError::Unusable)?);
+        for (_, held) in self.sockets.iter_mut().filter(|(n, _)| n == name) {
+            match std::mem::replace(held, Held::Taken) {
+                Held::Here(socket) => {
+                    taken.push(Listener::inherit(socket, keepalive).map_err(InheritedError::Unusable)?);
+                }
+                Held::Unusable(e) => return Err(InheritedError::Unusable(e)),
+                Held::Taken => {}
             }
         }
         if taken.is_empty() {
-            return Err(InheritedError::NoSuchName(self.names.join(", ")));
+            let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(InheritedError::NoSuchName(names.join(", ")));
         }
-        self.taken.push(name.to_owned());
         Ok(taken)
+    }
+}
+
+fn held(sockets: &mut ListenFd, i: usize) -> Held {
+    let taken = match sockets.take_tcp_listener(i) {
+        Ok(tcp) => Ok(tcp.map(Bound::Tcp)),
+        Err(_) => sockets.take_unix_listener(i).map(|unix| unix.map(Bound::Unix)),
+    };
+    match taken {
+        Ok(Some(socket)) => Held::Here(socket),
+        Ok(None) => Held::Taken,
+        Err(e) => Held::Unusable(e),
     }
 }

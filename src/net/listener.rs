@@ -3,18 +3,17 @@
 //! A socket is keyed by its address and shared by every worker, so that a service can change while its socket (and
 //! the connections the kernel has queued on it) stays.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_acceptconn;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::inherited::{Inherited, InheritedError};
+use super::handover::{Address, Good, Label, SocketPath};
+use super::inherited::InheritedError;
 use super::stream::{Detached, Peer, Stream, tune};
 use super::unix::{SocketFile, UnixError, bind_unix};
 use crate::config::{Listen, SocketAccess};
@@ -64,13 +63,23 @@ pub struct Listener {
     socket: Bound,
     local: Listen,
     /// Removed with the socket; none where the socket was inherited.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Bound {
+    /// A second descriptor of the same socket.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(socket) => socket.try_clone()?.into(),
+            Self::Unix(socket) => socket.try_clone()?.into(),
+        })
+    }
 }
 
 impl Listener {
@@ -94,12 +103,12 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);
         let local = Listen::Tcp(socket.local_addr()?);
-        Ok(Self { socket: Bound::Tcp(socket), local, _file: None })
+        Ok(Self { socket: Bound::Tcp(socket), local, file: None })
     }
 
-    fn bind_unix(listen: &Listen, path: &std::path::Path, access: &SocketAccess) -> Result<Self, UnixError> {
+    pub(super) fn bind_unix(listen: &Listen, path: &std::path::Path, access: &SocketAccess) -> Result<Self, UnixError> {
         let (socket, file) = bind_unix(path, access)?;
-        Ok(Self { socket: Bound::Unix(socket), local: listen.clone(), _file: Some(file) })
+        Ok(Self { socket: Bound::Unix(socket), local: listen.clone(), file: Some(file) })
     }
 
     /// One that somebody else has bound.
@@ -124,11 +133,32 @@ impl Listener {
                 Listen::Unix(path.into())
             }
         };
-        Ok(Self { socket, local, _file: None })
+        Ok(Self { socket, local, file: None })
+    }
+
+    /// One that another process has bound, and goes on with until it is told otherwise, with its file.
+    pub(super) fn adopt(socket: OwnedFd, address: &Address) -> io::Result<Self> {
+        let domain = SockRef::from(&socket).domain()?;
+        let bound = if domain == Domain::UNIX { Bound::Unix(socket.into()) } else { Bound::Tcp(socket.into()) };
+        let file = match address {
+            Address::Unix(SocketPath { path, file: Some(made) }) => Some(SocketFile::of_another(path.clone(), *made)),
+            _ => None,
+        };
+        Ok(Self { file, ..Self::inherit(bound, None)? })
+    }
+
+    /// A second descriptor of it, and what it is where the configuration asks for this address.
+    pub(super) fn good(&self, asked: &Listen) -> io::Result<Good> {
+        let file = self.file.as_ref().map(|file| file.place().1);
+        Ok((Label::Service(Address::of(asked, file)), self.socket.copy()?))
+    }
+
+    /// Its file, if it has one that goes with it.
+    pub(super) fn file(&self) -> Option<&SocketFile> {
+        self.file.as_ref()
     }
 
     /// The keepalive of what is accepted from now on.
-    /// Another TCP keepalive for connections accepted from now on. `None` = off.
     pub fn keep_alive(&self, keepalive: Option<Duration>) -> io::Result<()> {
         match &self.socket {
             Bound::Tcp(socket) => tune(&SockRef::from(socket), keepalive),
@@ -158,6 +188,11 @@ impl Listener {
             Bound::Tcp(socket) => Ok(socket),
             Bound::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// The socket itself, where a name is all that is known of it.
+    pub(super) fn into_bound(self) -> Bound {
+        self.socket
     }
 
     /// What waits in the kernel's queue now, non-blocking; an error is one connection's. It ends where the queue is
@@ -215,78 +250,6 @@ impl Acceptor {
                 Ok((Stream::from(stream), Peer::Unix { uid: credentials.uid(), pid: credentials.pid() }))
             }
         }
-    }
-}
-
-/// The listening sockets of an instance, by the address that was asked for.
-#[derive(Debug, Default)]
-pub struct Listeners {
-    held: BTreeMap<Listen, Vec<Arc<Listener>>>,
-    /// Held by another instance as well; taken from here instead of being bound.
-    shared: BTreeMap<Listen, Vec<Arc<Listener>>>,
-    inherited: Inherited,
-}
-
-impl Listeners {
-    /// None yet, but those that were inherited.
-    pub fn new(inherited: Inherited) -> Self {
-        Self { inherited, ..Self::default() }
-    }
-
-    /// Takes the sockets that another instance holds where the same address is asked for.
-    pub fn share(&mut self, other: &Self) {
-        self.shared.clone_from(&other.held);
-    }
-
-    /// The sockets of an address; bound now, if they are not held yet. Each use of port 0 is a socket of its own, which is
-    /// then held under the port that the kernel picked. Of an inherited name there may be several.
-    pub fn get(&mut self, listen: &Listen, binding: Binding<'_>) -> Result<Vec<Arc<Listener>>, ListenError> {
-        if let Some(held) = self.held.get(listen) {
-            return Ok(held.clone());
-        }
-        if let Some(shared) = self.shared.remove(listen) {
-            for listener in &shared {
-                // A socket that cannot be tuned accepts all the same.
-                let _ = listener.keep_alive(binding.keepalive);
-            }
-            self.held.insert(listen.clone(), shared.clone());
-            return Ok(shared);
-        }
-        let bound = match listen {
-            Listen::Tcp(address) => vec![Listener::bind(*address, binding.keepalive, binding.freebind)?],
-            Listen::Unix(path) => vec![Listener::bind_unix(listen, path, binding.access)?],
-            Listen::Inherited(name) => self.inherited.take(name, binding.keepalive)?,
-        };
-        let bound: Vec<Arc<Listener>> = bound.into_iter().map(Arc::new).collect();
-        let key = match (listen, bound.first()) {
-            (Listen::Tcp(address), Some(first)) if address.port() == 0 => first.local().clone(),
-            _ => listen.clone(),
-        };
-        self.held.insert(key, bound.clone());
-        Ok(bound)
-    }
-
-    /// Nobody accepts there any more: the socket closes once whoever holds it lets go as well.
-    pub fn let_go(&mut self, listener: &Arc<Listener>) {
-        self.held.retain(|_, held| {
-            held.retain(|one| !Arc::ptr_eq(one, listener));
-            !held.is_empty()
-        });
-    }
-
-    /// Names of inherited sockets that no service accepts on.
-    pub fn unclaimed(&self) -> Vec<&str> {
-        self.inherited.left()
-    }
-
-    /// What the other instance holds and nobody here has asked for is its own alone from now on.
-    pub fn unshare(&mut self) {
-        self.shared.clear();
-    }
-
-    /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
-    pub fn release(&mut self) {
-        self.held.clear();
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod addresses;
 mod connect;
+pub mod handover;
 mod inherited;
 mod listener;
+mod listeners;
 pub mod proxy;
 mod relay;
 mod stream;
@@ -14,7 +16,8 @@ mod unix;
 pub use addresses::{HostAddresses, LostAddress};
 pub use connect::{From, connect};
 pub use inherited::Inherited;
-pub use listener::{Binding, ListenError, Listener, Listeners, is_local_shortage};
+pub use listener::{Binding, ListenError, Listener, is_local_shortage};
+pub use listeners::Listeners;
 pub use relay::{End, Meter, Side, Timers, Wire, relay};
 pub use stream::{Detached, Peer, Plain, Stream, canonical};
 pub use tcp_info::Outstanding;

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
@@ -61,15 +62,37 @@ pub enum UnixError {
     Io(#[from] io::Error),
 }
 
-/// The file of a listening socket. Dropped, it removes the file, if that is still the one that was made.
+/// The file of a listening socket. Dropped, it removes the file, if that is still the one that was made, and ours.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     made: (u64, u64),
+    /// Another process goes on listening there, and removes it.
+    anothers: AtomicBool,
+}
+
+impl SocketFile {
+    /// That of another process, which listens there still: see [`Self::belongs`].
+    pub fn of_another(path: PathBuf, made: (u64, u64)) -> Self {
+        Self { path, made, anothers: AtomicBool::new(true) }
+    }
+
+    /// Says whether it is this process's to remove.
+    pub fn belongs(&self, ours: bool) {
+        self.anothers.store(!ours, Ordering::SeqCst);
+    }
+
+    /// Where it is, and its device and inode.
+    pub fn place(&self) -> (&Path, (u64, u64)) {
+        (&self.path, self.made)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.anothers.load(Ordering::SeqCst) {
+            return;
+        }
         // A newer process may have put its own there.
         if identity(&self.path).is_ok_and(|found| found == self.made) {
             // What cannot be removed now is found stale at the next start.
@@ -102,7 +125,7 @@ pub fn bind_unix(path: &Path, access: &SocketAccess) -> Result<(UnixListener, So
     if FileType::from_raw_mode(seen.st_mode) != FileType::Socket {
         return Err(UnixError::NotASocket);
     }
-    let file = SocketFile { path: path.to_owned(), made: (seen.st_dev, seen.st_ino) };
+    let file = SocketFile { path: path.to_owned(), made: (seen.st_dev, seen.st_ino), anothers: AtomicBool::new(false) };
     if owner.is_some() || group.is_some() {
         fs::chownat(&made, "", owner.map(Uid::from_raw), group.map(Gid::from_raw), AtFlags::EMPTY_PATH)
             .map_err(|e| UnixError::Owner { to: access.owner().unwrap_or_default(), source: e.into() })?;
@@ -166,7 +189,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -246,6 +269,21 @@ mod tests {
         let _successor = bind_unix(&dir.socket(), &SocketAccess::default()).unwrap();
         drop((listener, file));
         UnixStream::connect(dir.socket()).unwrap();
+    }
+
+    #[test]
+    fn the_file_of_another_process_is_left_alone_until_it_is_ours() {
+        let dir = Dir::new();
+        let (_listener, file) = bind_unix(&dir.socket(), &SocketAccess::default()).unwrap();
+        let (path, made) = file.place();
+        let adopted = SocketFile::of_another(path.to_owned(), made);
+        file.belongs(false);
+        drop(file);
+        drop(SocketFile::of_another(dir.socket(), made));
+        assert!(dir.socket().exists());
+        adopted.belongs(true);
+        drop(adopted);
+        assert!(!dir.socket().exists());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle as JoinTask;
 
 use super::session::serve;
@@ -48,6 +48,7 @@ struct Incoming {
 enum Command {
     Serve(Incoming),
     Attach { door: Arc<Door>, accepting: Counted },
+    Answer(oneshot::Sender<()>),
 }
 
 /// One worker, as the others see it.
@@ -118,6 +119,17 @@ impl Workers {
         self.stations.iter().any(|p| p.accepting.load(Ordering::SeqCst) > 0)
     }
 
+    /// Waits until every thread has come round once more. False: one of them has ended.
+    pub async fn answer(&self) -> bool {
+        for station in self.stations.iter() {
+            let (send, receive) = oneshot::channel();
+            if station.commands.send(Command::Answer(send)).await.is_err() || receive.await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Sessions on each worker, those that wait for a node included.
     pub fn sessions(&self) -> Vec<usize> {
         self.stations.iter().map(|p| p.sessions.load(Ordering::Relaxed)).collect()
@@ -145,6 +157,8 @@ impl Worker {
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Serve(incoming) => incoming.spawn(),
+                // Who asked may have stopped waiting.
+                Command::Answer(asked) => drop(asked.send(())),
                 Command::Attach { door, accepting } => {
                     drop(guarded(accepting, self.clone().accept(door)));
                 }

@@ -30,7 +30,7 @@ fn local(port: u16) -> SocketAddr {
 /// Binds these sockets (`NAME=HOST:PORT`, both families where the host is `[::]`, or `NAME=PATH`; none listens whose place begins with
 /// `!`) and becomes what
 /// follows `--`, as systemd hands them over: descriptors from 3 on, and the environment of sd_listen_fds(3).
-const HAND_OVER: &str = r#"
+pub(crate) const HAND_OVER: &str = r#"
 import fcntl, os, socket, sys
 end = sys.argv.index('--')
 names, held = [], []

@@ -107,7 +107,7 @@ fn a_client_that_waits_for_a_node_is_told_at_the_end() {
 fn signals_that_do_nothing_yet_end_nothing() {
     let (_fakes, _data, mut galeway) = one("");
     let session = connect(&galeway);
-    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1")] {
         galeway.signal(signal);
         until(LONG, "it says so", || galeway.log().contains(name).then_some(()));
     }
@@ -126,4 +126,30 @@ fn a_broken_pipe_ends_no_process() {
         let _ = client.write_all(&[0; 100_000]);
     }
     assert_eq!(greeted_by(&connect(&galeway)), "n1");
+}
+
+/// Who probes `/readyz` hears of the end first, and sends clients until it does.
+#[test]
+fn after_a_signal_clients_are_accepted_for_readiness_delay_while_readiness_fails_already() {
+    let (_fakes, _data, mut galeway) = one("readiness_delay = \"3s\"");
+    galeway.signal(Signal::TERM);
+    draining(&galeway);
+    // Both in the same delay: the listener is there while readiness fails.
+    assert_eq!(greeted_by(&connect(&galeway)), "n1", "{}", galeway.log());
+    assert_eq!(galeway.get("/readyz").0, 503);
+    wait_closed(galeway.addr());
+    assert_eq!(galeway.wait(LONG).and_then(|s| s.code()), Some(0), "{}", galeway.log());
+    let log = galeway.log();
+    let at = |words: &str| log.find(words).unwrap_or_else(|| panic!("{words}: {log}"));
+    assert!(at("not ready any more") < at("\"draining\"") && at("\"draining\"") < at("\"stopped\""), "{log}");
+}
+
+#[test]
+fn a_second_signal_ends_the_readiness_delay_at_once() {
+    let (_fakes, _data, mut galeway) = one("readiness_delay = \"1h\"\nshutdown_timeout = \"1h\"");
+    let _session = connect(&galeway);
+    galeway.signal(Signal::TERM);
+    draining(&galeway);
+    galeway.signal(Signal::TERM);
+    assert_eq!(galeway.wait(LONG).and_then(|s| s.code()), Some(0), "{}", galeway.log());
 }

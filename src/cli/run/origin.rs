@@ -115,16 +115,6 @@ impl Origin {
         }
     }
 
-    /// What of it a SIGHUP leaves as it is, and why.
-    pub(super) fn kept_until_restart(&self) -> &'static str {
-        match self {
-            Self::File(..) => "a changed configuration needs a restart (its reload is not supported yet)",
-            Self::Flags(_) => {
-                "there is no configuration file, and flags and variables stay what they are until a restart"
-            }
-        }
-    }
-
     /// Says in the log what somebody may have meant otherwise: variables that are not used, a restart that will forget.
     pub(super) fn tell(&self, config: &Config) {
         match self {

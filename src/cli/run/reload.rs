@@ -39,6 +39,10 @@ impl Reloads {
         Self { origin, jailed, reloader, under_way: None, waiting: Vec::new() }
     }
 
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// Begins one, or remembers that it is to be done once more. `by`: where what becomes of it is told; `None` = a signal.
     pub(super) fn ask(&mut self, by: Option<Sender<Told>>) {
         if let Some(under_way) = &self.under_way {

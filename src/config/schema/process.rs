@@ -94,6 +94,7 @@ pub(super) fn process(table: &Table<'_>, clusters: bool) -> Process {
         log_level: table.choice("log_level", default.log_level, words::LOG_LEVEL).value,
         log_format: table.choice("log_format", default.log_format, words::LOG_FORMAT).value,
         access_log: table.boolean("access_log", default.access_log),
+        readiness_delay: table.duration("readiness_delay", default.readiness_delay, ANY_TIME).value,
         shutdown_timeout: table.duration("shutdown_timeout", default.shutdown_timeout, ANY_TIME).value,
         user: owner(table, "user", |name| known(User::from_name(name))),
         group: owner(table, "group", |name| known(Group::from_name(name))),

@@ -187,6 +187,7 @@ state_dir = "state"
 log_level = "trace"
 log_format = "json"
 access_log = false
+readiness_delay = "5s"
 shutdown_timeout = "1d"
 "#;
     let loaded = scratch.parse(text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
@@ -343,6 +344,7 @@ log = "stderr"
 log_level = "info"
 log_format = "text"
 access_log = true
+readiness_delay = "0s"
 shutdown_timeout = "30s"
 "##;
     assert_eq!(print(&good(LEAST)), expected);

@@ -212,6 +212,24 @@ fn who_stops_writes_on_until_its_successor_begins_and_not_after_that() {
 }
 
 #[test]
+fn who_gets_the_directory_back_from_a_successor_writes_what_changed_meanwhile() {
+    let scratch = Scratch::new();
+    let first = scratch.store();
+    let keeper = first.keepers().of(&name());
+    first.hand_over();
+    let second = scratch.store();
+    second.keepers().of(&name()).keep(&memory("db1"));
+    wait_for(&scratch.0, &memory("db1"));
+    keeper.keep(&memory("db2"));
+    // Until it has found out that it may not write.
+    std::thread::sleep(Duration::from_millis(50));
+    drop(second);
+    first.take_back();
+    wait_for(&scratch.0, &memory("db2"));
+    assert!(matches!(open(&scratch.0, true), Err(OpenError::Taken { .. })), "it is locked again");
+}
+
+#[test]
 fn what_cannot_be_written_is_tried_again_with_the_next_change() {
     let scratch = Scratch::new();
     let store = scratch.store();

@@ -30,7 +30,7 @@ fn it_holds_our_number_and_goes_with_us() {
     // Left behind by a process of another kind that got the number since, or by nobody.
     for left in ["", "1\n", "999999999\n", "no number", "\0\0\0"] {
         std::fs::write(scratch.file(), left).unwrap();
-        let mut pid = PidFile::claim(&scratch.file()).unwrap();
+        let pid = PidFile::claim(&scratch.file()).unwrap();
         pid.write().unwrap();
         let text = std::fs::read_to_string(scratch.file()).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
@@ -42,7 +42,7 @@ fn it_holds_our_number_and_goes_with_us() {
 #[test]
 fn a_running_galeways_file_is_not_taken() {
     let scratch = Scratch::new("taken");
-    let mut first = PidFile::claim(&scratch.file()).unwrap();
+    let first = PidFile::claim(&scratch.file()).unwrap();
     first.write().unwrap();
     let said = PidFile::claim(&scratch.file()).unwrap_err().to_string();
     assert!(said.contains(&format!("belongs to process {}", std::process::id())), "{said}");
@@ -110,7 +110,7 @@ fn where_there_are_no_locks_a_start_does_without_and_a_galeways_number_counts() 
         let claim = || PidFile::claim_by(&scratch.file(), ask);
         for left in ["", "1\n", "999999999\n"] {
             std::fs::write(scratch.file(), left).unwrap();
-            let mut pid = claim().unwrap();
+            let pid = claim().unwrap();
             pid.write().unwrap();
             let text = std::fs::read_to_string(scratch.file()).unwrap();
             assert_eq!(text, format!("{}\n", std::process::id()));
@@ -143,7 +143,7 @@ fn what_a_link_points_to_is_left_alone() {
         [|at: &Path, to: &Path| std::os::unix::fs::symlink(at, to), |at: &Path, to: &Path| std::fs::hard_link(at, to)]
     {
         link(&precious, &scratch.file()).unwrap();
-        let mut pid = PidFile::claim(&scratch.file()).unwrap();
+        let pid = PidFile::claim(&scratch.file()).unwrap();
         pid.write().unwrap();
         assert_eq!(std::fs::read_to_string(scratch.file()).unwrap(), format!("{}\n", std::process::id()));
         drop(pid);
@@ -155,7 +155,7 @@ fn what_a_link_points_to_is_left_alone() {
 fn a_link_to_a_running_galeways_file_does_not_stop_another_one() {
     let scratch = Scratch::new("other");
     let other = scratch.0.join("other");
-    let mut running = PidFile::claim(&other).unwrap();
+    let running = PidFile::claim(&other).unwrap();
     running.write().unwrap();
     std::fs::hard_link(&other, scratch.file()).unwrap();
     PidFile::claim(&scratch.file()).unwrap();
@@ -188,7 +188,7 @@ fn of_many_that_are_started_at_once_one_has_the_file() {
         let (path, gate) = (scratch.file(), std::sync::Barrier::new(4));
         let claim = || {
             gate.wait();
-            let mut pid = PidFile::claim(&path).ok()?;
+            let pid = PidFile::claim(&path).ok()?;
             pid.write().unwrap();
             Some(pid)
         };

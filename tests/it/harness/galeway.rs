@@ -49,6 +49,8 @@ pub struct Settings<'a> {
     /// In the service of role "reader".
     pub reader: &'a str,
     pub process: &'a str,
+    /// A command that starts it, which has to become what its last arguments say.
+    pub launcher: &'a [&'a str],
 }
 
 impl Default for Settings<'_> {
@@ -64,6 +66,7 @@ impl Default for Settings<'_> {
             admin: "",
             reader: "",
             process: "",
+            launcher: &[],
         }
     }
 }
@@ -150,7 +153,7 @@ impl Galeway {
         let text = text.replace(NO_STATE, &format!("state_dir = \"{}\"\n", path("state")));
         std::fs::create_dir(dir.join("state")).unwrap();
         let roles = settings.roles.iter().map(ToString::to_string).collect();
-        Self::launch(dir, &text, accepts, roles, admin)
+        Self::launch_through(settings.launcher, dir, &text, accepts, roles, admin)
     }
 
     /// With a file of the test's own; `accept` and `admin` say what stands in it.

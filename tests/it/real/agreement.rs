@@ -49,6 +49,7 @@ const AGREED: Settings<'static> = Settings {
     // Clients that stay do not hold a restart up.
     admin: "",
     process: "shutdown_timeout = \"500ms\"",
+    launcher: &[],
 };
 
 /// Sessions of half a second that write all the time.

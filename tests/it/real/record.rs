@@ -23,6 +23,7 @@ const SETTINGS: Settings<'_> = Settings {
     reader: "",
     admin: "",
     process: "",
+    launcher: &[],
 };
 
 /// The account, and the table once it is made; dropped, both are gone.

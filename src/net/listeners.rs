@@ -1,0 +1,127 @@
+//! The listening sockets of an instance: bound, shared with another instance, or had from whoever was there before.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::handover::{Address, Good, Label};
+use super::inherited::Inherited;
+use super::listener::{Binding, ListenError, Listener};
+use crate::config::Listen;
+
+/// The listening sockets of an instance, by the address that was asked for.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    held: BTreeMap<Listen, Vec<Arc<Listener>>>,
+    /// Held by another instance as well; taken from here instead of being bound.
+    shared: BTreeMap<Listen, Vec<Arc<Listener>>>,
+    inherited: Inherited,
+    /// Of the process whose place this one takes, likewise.
+    handed: BTreeMap<Listen, Vec<Listener>>,
+}
+
+impl Listeners {
+    /// None yet, but those that were inherited.
+    pub fn new(inherited: Inherited) -> Self {
+        Self { inherited, ..Self::default() }
+    }
+
+    /// Takes the sockets of the process whose place this one takes where the same address is asked for.
+    pub fn hand(&mut self, address: &Address, socket: OwnedFd) -> io::Result<()> {
+        let listener = Listener::adopt(socket, address)?;
+        match address.listen() {
+            // Kept, whether or not anybody asks for it: whoever bound it will not do so again.
+            Listen::Inherited(name) => self.inherited.add(&name, listener.into_bound()),
+            listen => self.handed.entry(listen).or_default().push(listener),
+        }
+        Ok(())
+    }
+
+    /// The place of the other process is taken: what it had and nobody here asks for is closed, and all else is ours.
+    pub fn settle(&mut self) {
+        let handed = std::mem::take(&mut self.handed);
+        let files = handed.values().flatten().filter_map(Listener::file);
+        files.for_each(|file| file.belongs(true));
+        self.belong(true);
+    }
+
+    /// Says whether the files of the sockets are this process's to remove.
+    pub fn belong(&self, ours: bool) {
+        let files = self.held.values().flatten().filter_map(|listener| listener.file());
+        files.for_each(|file| file.belongs(ours));
+    }
+
+    /// All of them, for the process that takes the place of this one.
+    pub fn goods(&self) -> io::Result<Vec<Good>> {
+        let held = self.held.iter().flat_map(|(asked, all)| all.iter().map(|listener| listener.good(asked)));
+        let idle = self
+            .inherited
+            .idle()
+            .map(|(name, socket)| Ok((Label::Service(Address::Inherited(name.to_owned())), socket.copy()?)));
+        held.chain(idle).collect()
+    }
+
+    /// Takes the sockets that another instance holds where the same address is asked for.
+    pub fn share(&mut self, other: &Self) {
+        self.shared.clone_from(&other.held);
+    }
+
+    /// The sockets of an address; bound now, if they are not held yet. Each use of port 0 is a socket of its own, which is
+    /// then held under the port that the kernel picked. Of an inherited name there may be several.
+    pub fn get(&mut self, listen: &Listen, binding: Binding<'_>) -> Result<Vec<Arc<Listener>>, ListenError> {
+        if let Some(held) = self.held.get(listen) {
+            return Ok(held.clone());
+        }
+        if let Some(shared) = self.shared.remove(listen) {
+            for listener in &shared {
+                // A socket that cannot be tuned accepts all the same.
+                let _ = listener.keep_alive(binding.keepalive);
+            }
+            self.held.insert(listen.clone(), shared.clone());
+            return Ok(shared);
+        }
+        let bound = match listen {
+            Listen::Tcp(_) | Listen::Unix(_) if self.handed.contains_key(listen) => {
+                let handed = self.handed.remove(listen).unwrap_or_default();
+                for listener in &handed {
+                    let _ = listener.keep_alive(binding.keepalive);
+                }
+                handed
+            }
+            Listen::Tcp(address) => vec![Listener::bind(*address, binding.keepalive, binding.freebind)?],
+            Listen::Unix(path) => vec![Listener::bind_unix(listen, path, binding.access)?],
+            Listen::Inherited(name) => self.inherited.take(name, binding.keepalive)?,
+        };
+        let bound: Vec<Arc<Listener>> = bound.into_iter().map(Arc::new).collect();
+        let key = match (listen, bound.first()) {
+            (Listen::Tcp(address), Some(first)) if address.port() == 0 => first.local().clone(),
+            _ => listen.clone(),
+        };
+        self.held.insert(key, bound.clone());
+        Ok(bound)
+    }
+
+    /// Nobody accepts there any more: the socket closes once whoever holds it lets go as well.
+    pub fn let_go(&mut self, listener: &Arc<Listener>) {
+        self.held.retain(|_, held| {
+            held.retain(|one| !Arc::ptr_eq(one, listener));
+            !held.is_empty()
+        });
+    }
+
+    /// Names of inherited sockets that no service accepts on.
+    pub fn unclaimed(&self) -> Vec<&str> {
+        self.inherited.left()
+    }
+
+    /// What the other instance holds and nobody here has asked for is its own alone from now on.
+    pub fn unshare(&mut self) {
+        self.shared.clear();
+    }
+
+    /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
+    pub fn release(&mut self) {
+        self.held.clear();
+    }
+}
