@@ -21,7 +21,9 @@ The script goes to standard output. Debian's package has those of bash, zsh and 
 Examples:
   galeway completions bash > ~/.local/share/bash-completion/completions/galeway
   galeway completions zsh > ~/.zfunc/_galeway                      a directory of zsh's fpath
-  galeway completions fish > ~/.config/fish/completions/galeway.fish";
+  galeway completions fish > ~/.config/fish/completions/galeway.fish
+
+Exit codes: 0 printed; 2 no such shell.";
 
 pub(super) fn run(args: &CompletionsArgs) -> ExitCode {
     let mut script = Vec::new();

@@ -28,7 +28,9 @@ The page goes to standard output as man(7) text. Debian's package has all of the
 
 Examples:
   galeway man recover | man -l -                     read one
-  galeway man --dir /usr/local/share/man/man1        install them; galeway.toml.5 belongs into man5";
+  galeway man --dir /usr/local/share/man/man1        install them; galeway.toml.5 belongs into man5
+
+Exit codes: 0 printed or written; 2 no such page, or it cannot be written.";
 
 /// The title of what manual pages call the manual.
 const MANUAL: &str = "Galeway";

@@ -72,7 +72,8 @@ safe to bootstrap); 2 usage or configuration.";
 /// Of `galeway run`. Not on its arguments, which are also those of a galeway without a command.
 const RUN_HELP: &str = "\
 Signals: SIGTERM and SIGINT let sessions finish for shutdown_timeout, a second one ends them at
-once; SIGUSR1 opens the log file again.
+once. SIGHUP brings a changed configuration into force in place, SIGUSR2 replaces the running
+program by the one at its path, SIGUSR1 opens the log file again.
 
 Example:
   galeway run -c /etc/galeway/galeway.toml --log-level debug

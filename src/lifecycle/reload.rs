@@ -246,6 +246,7 @@ fn kept_process(started: &Config, new: &Config) -> config::Process {
     let (old, new) = (&started.process, &new.process);
     config::Process {
         shutdown_timeout: new.shutdown_timeout,
+        readiness_delay: new.readiness_delay,
         log_level: new.log_level,
         access_log: new.access_log,
         ..old.clone()

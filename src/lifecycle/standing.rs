@@ -67,7 +67,10 @@ impl Parts {
     /// Workers are to stop accepting, now and for good.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        self.units.iter().flat_map(|unit| &unit.doors).for_each(|(_, door)| door.close());
+        // Not kept: the last worker that has stopped there is to close the socket.
+        for (_, door) in self.units.iter_mut().flat_map(|unit| unit.doors.drain(..)) {
+            door.close();
+        }
     }
 
     /// Every service that may have sessions.

@@ -1,5 +1,6 @@
 //! Another configuration for a running Galeway: SIGHUP and `POST /api/reload`, before scripted nodes.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -307,7 +308,11 @@ fn what_cannot_change_is_named_and_the_rest_comes_into_force() {
     assert_eq!(reloads.galeway.access_log().len(), 0, "not told so far");
     session(accept).quit().unwrap();
     until(LONG, "sessions are told from now on", || (reloads.galeway.access_log().len() == 1).then_some(()));
-    until(LONG, "and details", || reloads.galeway.log().contains("\"DEBUG\"").then_some(()));
+    until(LONG, "and details", || {
+        let mut nonsense = TcpStream::connect(reloads.galeway.admin()).unwrap();
+        nonsense.write_all(b"nonsense\r\n\r\n").unwrap();
+        reloads.galeway.log().contains("\"DEBUG\"").then_some(())
+    });
     let mut conn = session(accept);
     reloads.galeway.signal(Signal::TERM);
     assert!(reloads.galeway.wait(LONG).is_some(), "the new shutdown_timeout counts");

@@ -122,8 +122,8 @@ fn the_environment_alone_serves_and_without_a_command() {
     }
 
     sidecar.process.signal(Signal::HUP);
-    until(LONG, "SIGHUP is answered", || sidecar.log().contains("SIGHUP").then_some(()));
-    assert!(sidecar.log().contains("until a restart"), "{}", sidecar.log());
+    until(LONG, "SIGHUP reads what flags and variables name", || sidecar.log().contains("reloaded").then_some(()));
+    assert!(sidecar.log().contains("config=flags and environment by=\"SIGHUP\""), "{}", sidecar.log());
     sidecar.serves("n1");
 
     sidecar.process.signal(Signal::TERM);
