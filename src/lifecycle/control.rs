@@ -291,6 +291,10 @@ impl Control {
             }
             if !parts.units.iter().any(|new| new.name() == unit.name()) {
                 told.push(format!("service {}: gone, its sessions drain", unit.name()));
+                let is_ours = |door: &Arc<Door>| unit.doors.iter().any(|(_, own)| Arc::ptr_eq(own, door));
+                if let Some(heir) = parts.units.iter().find(|new| new.doors.iter().any(|(_, door)| is_ours(door))) {
+                    unit.service.followed_by(&heir.service);
+                }
                 unit.service.retire(now + parts.drain_timeout(&unit.service.settings));
                 parts.gone.push(Arc::downgrade(&unit.service));
             }

@@ -5,7 +5,7 @@
 //! idle session waits for one thing only, and one that begins just after finds what is stored.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -30,6 +30,16 @@ struct Told {
     retired: Option<Instant>,
     /// Addresses, and when each was found to be gone. The last one is the newest.
     lost: Vec<(IpAddr, Instant)>,
+    /// Who has its clients now, by other settings or another name. Weak: that one holds these endings.
+    next: Weak<Service>,
+}
+
+/// What becomes of a client that waits for a node.
+pub(super) enum Away {
+    /// It waits in vain.
+    Rejected(Rejection),
+    /// Another service has it now.
+    To(Arc<Service>),
 }
 
 impl Told {
@@ -44,11 +54,17 @@ impl Told {
         self.lost.iter().any(|(ip, at)| *ip == local && accepted <= *at).then_some(local)
     }
 
-    /// Why a client need not wait for a node.
-    fn in_vain(&self, stream: &Stream, accepted: tokio::time::Instant) -> Option<Rejection> {
-        match self.lost_one(|| local_ip(stream), accepted.into()) {
-            Some(_) => Some(Rejection::AddressLost),
-            None => self.retired.map(|_| Rejection::Retired),
+    /// Why a client need not wait for a node of `service`.
+    fn in_vain(&self, service: &Service, stream: &Stream, accepted: tokio::time::Instant) -> Option<Away> {
+        if self.lost_one(|| local_ip(stream), accepted.into()).is_some() {
+            return Some(Away::Rejected(Rejection::AddressLost));
+        }
+        // By other limits or times it waits for the same.
+        let elsewhere =
+            |next: &Arc<Service>| !Arc::ptr_eq(&next.pool, &service.pool) || !Arc::ptr_eq(&next.house, &service.house);
+        match self.next.upgrade().filter(elsewhere) {
+            Some(next) => Some(Away::To(next)),
+            None => self.retired.map(|_| Away::Rejected(Rejection::Retired)),
         }
     }
 }
@@ -77,13 +93,14 @@ impl Endings {
     )]
     pub(super) fn turn_away<'a>(
         &'a self,
+        service: &'a Service,
         stream: &'a Stream,
         accepted: &'a tokio::time::Instant,
-    ) -> impl Future<Output = Rejection> + 'a {
+    ) -> impl Future<Output = Away> + 'a {
         async move {
             let mut told = self.told.subscribe();
             loop {
-                if let Some(why) = told.borrow_and_update().in_vain(stream, *accepted) {
+                if let Some(why) = told.borrow_and_update().in_vain(service, stream, *accepted) {
                     return why;
                 }
                 if told.changed().await.is_err() {
@@ -96,6 +113,10 @@ impl Endings {
 
     fn retire(&self, until: Instant) {
         self.told.send_modify(|told| told.retired = Some(told.retired.map_or(until, |before| before.min(until))));
+    }
+
+    fn follow(&self, next: &Arc<Service>) {
+        self.told.send_modify(|told| told.next = Arc::downgrade(next));
     }
 
     fn lose(&self, ip: IpAddr, at: Instant) {
@@ -115,6 +136,12 @@ pub(super) fn local_ip(stream: &Stream) -> Option<IpAddr> {
 }
 
 impl Service {
+    /// Clients that still wait for a node wait for one of `next` from now on: a service of the same name by other settings, or one
+    /// that has taken over a socket of this one's.
+    pub fn followed_by(&self, next: &Arc<Self>) {
+        self.house.endings.follow(next);
+    }
+
     /// The service is gone from the configuration: who still waits for a node is turned away now, and the sessions that are
     /// left at `until` end then, as after a drain. Of two calls the earlier time holds. It does not stop the listeners.
     pub fn retire(&self, until: Instant) {

@@ -198,8 +198,9 @@ impl Service {
         Self::within(house, settings, pool, metrics, self.stopping.clone(), extras)
     }
 
-    /// Its limits count from now on. Within a runtime.
-    pub fn move_in(&self) {
+    /// Its limits count from now on, and clients that wait for a node of its predecessor's wait for one of its own. Within a runtime.
+    pub fn move_in(self: &Arc<Self>) {
+        self.followed_by(self);
         let (slots, nameless) = rooms(&self.settings);
         self.house.slots.resize(slots);
         self.house.nameless.resize(nameless);

@@ -19,7 +19,7 @@ use crate::telemetry::access::Access;
 
 /// One session's bytes, which are the service's too.
 pub(super) struct Bytes {
-    metrics: Arc<ServiceMetrics>,
+    pub(super) metrics: Arc<ServiceMetrics>,
     client: AtomicU64,
     node: AtomicU64,
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Service;
 use super::attempt::{Dial, Established, Failure, Patience, attempt, wanted};
+use super::endings::Away;
 use super::trail::Trail;
 use super::tunnel::Line;
 use super::welcome::{Client, TurnedAway};
@@ -44,11 +45,13 @@ pub(super) struct Nothing {
     /// The code that every node of the last round sent in place of its greeting, if it was one.
     pub(super) passed_on: Option<ServerError>,
     pub(super) trail: Trail,
+    /// The service that is to search in this one's place.
+    pub(super) elsewhere: Option<Arc<Service>>,
 }
 
 impl From<TurnedAway> for Nothing {
     fn from(TurnedAway { rejection, why }: TurnedAway) -> Self {
-        Self { rejection, why, passed_on: None, trail: Trail::default() }
+        Self { rejection, why, passed_on: None, trail: Trail::default(), elsewhere: None }
     }
 }
 
@@ -76,18 +79,25 @@ pub(super) async fn search(
         queued: None,
     };
     let mut stopping = service.stopping.clone();
+    let mut elsewhere = None;
     let outcome = tokio::select! {
         // In this order: a node that has greeted must not be thrown away for a client that leaves at once.
         biased;
         found = search.run() => found,
         () = gone(stream, settings.protocol) => Err(Rejection::ClientGone),
         _ = stopping.wait_for(|s| *s) => Err(Rejection::Shutdown),
-        why = service.house.endings.turn_away(stream, &accepted) => Err(why),
+        away = service.house.endings.turn_away(service, stream, &accepted) => match away {
+            Away::Rejected(why) => Err(why),
+            Away::To(next) => {
+                elsewhere = Some(next);
+                Err(Rejection::Retired)
+            }
+        },
     };
     let Search { trail, passed_on, .. } = search;
     match outcome {
         Ok((established, slot)) => Ok(Box::new(Found { established, slot, trail })),
-        Err(rejection) => Err(Box::new(Nothing { rejection, why: String::new(), passed_on, trail })),
+        Err(rejection) => Err(Box::new(Nothing { rejection, why: String::new(), passed_on, trail, elsewhere })),
     }
 }
 

@@ -89,19 +89,29 @@ async fn begin(
             record.service = instead;
         }
     }
-    let (service, settings) = (&record.service, &record.settings);
-    let found = search(service, settings, &stream, &record.client, ticket, record.accepted, record.line).await;
-    match found {
-        Ok(found) => Ok((stream, found)),
-        Err(nothing) => {
+    loop {
+        let (service, settings) = (&record.service, &record.settings);
+        let found = search(service, settings, &stream, &record.client, ticket, record.accepted, record.line).await;
+        let mut nothing = match found {
+            Ok(found) => return Ok((stream, found)),
+            Err(nothing) => nothing,
+        };
+        let Some(next) = nothing.elsewhere.take() else {
             if !matches!(
                 nothing.rejection,
                 Rejection::ClientGone | Rejection::Retired | Rejection::AddressLost | Rejection::Shutdown
             ) {
                 record.line.no_target();
             }
-            Err((Some(stream), nothing))
+            return Err((Some(stream), nothing));
+        };
+        // By another name it is another service's client, and the last to come.
+        if !Arc::ptr_eq(&next.metrics, &record.service.metrics) {
+            ticket = usize::try_from(next.metrics.accepted()).unwrap_or(0);
         }
+        record.meter.metrics = Arc::clone(&next.metrics);
+        record.settings = Arc::clone(&next.settings);
+        record.service = next;
     }
 }
 

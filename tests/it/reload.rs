@@ -271,6 +271,37 @@ fn limits_and_targets_of_a_service_change_and_its_counts_stay() {
 }
 
 #[test]
+fn a_client_that_waits_for_a_node_gets_one_of_the_target_that_its_service_has_now() {
+    let fakes = nodes(&["n1", "n2"]);
+    fakes[0].set_status("wsrep_local_state", "1");
+    let accept = local(ports::free());
+    let head = cluster(&[table("n1", fakes[0].addr(), "")], "")
+        + &cluster(&[table("n2", fakes[1].addr(), "")], "").replace("cluster.main", "cluster.other");
+    let to = |name: &str, target: &str| {
+        head.clone()
+            + &service(name, accept, &format!("cluster = \"{target}\"\nqueue_timeout = \"1h\""))
+            + &service("idle", local(0), "cluster = \"main\"")
+            + &service("too", local(0), "cluster = \"other\"")
+    };
+    let galeway = Galeway::sections(&to("s", "main"));
+    let mut reloads = Reloads { head: std::fs::read_to_string(&galeway.config).unwrap(), galeway };
+    reloads.head = reloads.head.replace(&to("s", "main"), "@SECTIONS@");
+    until(LONG, "it runs", || (reloads.galeway.try_get("/api/status")?.1.contains("\"running\"")).then_some(()));
+    let waits = || std::thread::spawn(move || Conn::app(accept, LONG).map(|mut conn| who(&mut conn)));
+    let first = waits();
+    until(LONG, "it waits", || (reloads.service("s")["queued"] == 1).then_some(()));
+    reloads.reload(&to("s", "other"));
+    assert_eq!(first.join().unwrap().unwrap(), "n2");
+    reloads.reload(&to("s", "main"));
+    let second = waits();
+    until(LONG, "it waits", || (reloads.service("s")["queued"] == 1).then_some(()));
+    // Another service has its socket, and so its clients.
+    reloads.reload(&to("renamed", "other"));
+    assert_eq!(second.join().unwrap().unwrap(), "n2");
+    assert_eq!(reloads.service("renamed")["total"], 1);
+}
+
+#[test]
 fn a_new_cluster_is_watched_and_one_that_is_gone_drains() {
     let fakes = nodes(&["n1", "n2"]);
     let accept = local(ports::free());
