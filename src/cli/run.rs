@@ -18,7 +18,7 @@ use super::process::{Running, Signals, Start, Wish, drained, hold_signals, log_p
 use super::{Common, WRONG, wrong};
 use crate::admin::{ReloadRequests, RunState, Told};
 use crate::config::{Diagnostics, LogFormat, LogLevel, LogTo, Process};
-use crate::lifecycle::{Handle, Predecessor, Program, Sockets};
+use crate::lifecycle::{Handle, Predecessor, Program, Sockets, attend};
 use crate::net::Inherited;
 use crate::telemetry::logging::{self, Least, Log, Logging, Output, Style};
 
@@ -34,6 +34,11 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
+    // What leads to the program may be laid anew later.
+    let program = Program::of_this_process();
+    if let Some(code) = program.as_ref().ok().and_then(attend) {
+        return ExitCode::from(code);
+    }
     let refused = |diagnostics: &Diagnostics, advice: Option<String>| {
         eprintln!("{diagnostics}");
         advice.map_or(ExitCode::from(WRONG), wrong)
@@ -61,8 +66,6 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
         config = %origin, "starting");
     origin.tell(config);
     warn(&loaded.warnings);
-    // What leads to the program may be laid anew later.
-    let program = Program::of_this_process();
     let (predecessor, handed) = match Predecessor::find() {
         Ok(found) => found.unzip(),
         Err(e) => return wrong(e),

@@ -15,8 +15,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -307,6 +307,9 @@ impl Writer {
                 self.lost = false;
                 // Where it cannot be had, the next write asks for it again.
                 self.held = self.held || self.lock.try_lock().is_ok();
+                if self.held {
+                    sign(&self.lock);
+                }
                 for (cluster, memory) in std::mem::take(&mut self.unwritten) {
                     state.wanted.entry(cluster).or_insert(memory);
                     state.news = true;
@@ -361,7 +364,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     how.read(true).write(true).create(true).truncate(false).mode(0o600);
     // We may be root still, and the directory the user's that we become: what that one links to here is not to be overwritten.
     how.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    let mut lock = how.open(path).map_err(unusable)?;
+    let lock = how.open(path).map_err(unusable)?;
     let about = lock.metadata().map_err(unusable)?;
     if !about.is_file() || about.nlink() != 1 {
         return Err(unusable(io::Error::other("its `lock` is no file of its own: remove it")));
@@ -379,10 +382,15 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
             }
         }
     }
-    // Only for who is turned away: a full disk is no reason not to start.
-    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    sign(&lock);
     try_out(dir).map_err(unusable)?;
     Ok(lock)
+}
+
+/// Says whose the lock is. Only for who is turned away: a full disk is no reason not to start.
+fn sign(lock: &File) {
+    let number = format!("{}\n", std::process::id());
+    let _ = lock.set_len(0).and_then(|()| lock.write_all_at(number.as_bytes(), 0));
 }
 
 /// Whether the directory can be written. A full disk is no reason not to start.

@@ -16,6 +16,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal, test_kill_process};
 use tokio::sync::oneshot;
 
 use super::predecessor::VARIABLE;
 use crate::net::handover::{Channel, Good, HandoverError, Order, Word};
+
+/// The value of [`VARIABLE`] for who is to be the new process's parent.
+pub(super) const START_ME: &str = "start";
 
 /// What the new process has for its start, apart from the first round of checks.
 const START: Duration = Duration::from_secs(30);
@@ -72,10 +78,10 @@ impl Program {
         &self.path
     }
 
-    fn command(&self, channel: Channel) -> Command {
+    /// What starts it as this process was started; `as_what`: see [`VARIABLE`].
+    pub(super) fn command(&self, as_what: &str) -> Command {
         let mut command = Command::new(&self.path);
-        command.arg0(&self.called).args(&self.arguments).stdin(Stdio::from(channel.into_fd()));
-        command.env(VARIABLE, "1");
+        command.arg0(&self.called).args(&self.arguments).env(VARIABLE, as_what);
         // Each says whose it is, and the sockets go another way.
         for ours in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
             command.env_remove(ours);
@@ -148,16 +154,58 @@ impl Drop for Upgrade {
 /// The process that takes the place of this one.
 #[derive(Debug)]
 pub struct Successor {
-    child: Child,
+    /// The process that was started: its parent, and nobody's once it is ready (see midwife.rs).
+    midwife: Child,
+    /// Known once it is ready.
+    itself: Option<Itself>,
     channel: Channel,
     /// It was told that the place is its own.
     told: bool,
 }
 
+#[derive(Debug)]
+struct Itself {
+    pid: Pid,
+    /// Tells of its end, and is no other process's. An old kernel has none.
+    handle: Option<OwnedFd>,
+}
+
+impl Itself {
+    fn has_ended(&self) -> bool {
+        match &self.handle {
+            // pidfd_open(2): readable, once it has ended.
+            Some(handle) => {
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+            }
+            None => test_kill_process(self.pid).is_err(),
+        }
+    }
+
+    fn end(&self) {
+        let _ = match &self.handle {
+            Some(handle) => pidfd_send_signal(handle, Signal::KILL),
+            None => kill_process(self.pid, Signal::KILL),
+        };
+    }
+}
+
 impl Successor {
-    /// Its number.
+    /// Its number; until it is ready that of the process which starts it.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.itself.as_ref().map_or(self.midwife.id(), |itself| itself.pid.as_raw_nonzero().get().cast_unsigned())
+    }
+
+    /// It is ready: from now on it is a child of whoever collects orphans, which is the service manager.
+    fn is_ready(&mut self, pid: u32) -> bool {
+        let Some(pid) = pid.try_into().ok().and_then(Pid::from_raw) else { return false };
+        // While its parent lives no other process has the number.
+        let handle = pidfd_open(pid, PidfdFlags::empty()).ok();
+        let itself = self.itself.insert(Itself { pid, handle });
+        let lives = !itself.has_ended();
+        let _ = self.midwife.kill();
+        let _ = self.midwife.wait();
+        lives
     }
 
     /// Says that this process is about to serve no more. From now on the new one lives or ends by itself.
@@ -170,10 +218,7 @@ impl Successor {
                 self.told = true;
                 Ok(())
             }
-            Err(e) => {
-                let ended = self.end().map(|status| format!(": {status}")).unwrap_or_default();
-                Err(format!("the new process (process {}) ended as soon as it was ready ({e}{ended})", self.pid()))
-            }
+            Err(e) => Err(format!("the new process (process {}) ended as soon as it was ready: {e}", self.pid())),
         }
     }
 
@@ -184,14 +229,28 @@ impl Successor {
         words.filter_map(|word| if let Word::Order(order) = word { Some(order) } else { None }).collect()
     }
 
-    /// How it has ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.itself.as_ref().is_some_and(Itself::has_ended)
     }
 
-    fn end(&mut self) -> Option<ExitStatus> {
-        let _ = self.child.kill();
-        self.child.wait().ok()
+    /// How the start has ended, if it has.
+    fn failed(&mut self) -> Option<ExitStatus> {
+        self.midwife.try_wait().ok().flatten()
+    }
+
+    fn end(&mut self) {
+        // It goes with its parent, unless it has said its word just now.
+        let _ = self.midwife.kill();
+        let _ = self.midwife.wait();
+        if self.itself.is_none()
+            && let Ok(Word::Ready(pid)) = self.channel.hear(Instant::now())
+        {
+            self.is_ready(pid);
+        }
+        if let Some(itself) = &self.itself {
+            itself.end();
+        }
     }
 }
 
@@ -211,8 +270,9 @@ fn bring_up(
 ) -> Result<Successor, String> {
     let (ours, theirs) = Channel::pair().map_err(|e| format!("cannot make a pair of sockets: {e}"))?;
     let path = program.path.display();
-    let child = program.command(theirs).spawn().map_err(|e| format!("cannot start {path}: {e}"))?;
-    let mut new = Successor { child, channel: ours, told: false };
+    let started = program.command(START_ME).stdin(Stdio::from(theirs.into_fd())).spawn();
+    let midwife = started.map_err(|e| format!("cannot start {path}: {e}"))?;
+    let mut new = Successor { midwife, itself: None, channel: ours, told: false };
     let pid = new.pid();
     let late = || format!("{path} (process {pid}) was not ready within {} s, and was ended", patience.as_secs());
     let until = Instant::now() + patience;
@@ -224,12 +284,12 @@ fn bring_up(
     drop(goods);
     loop {
         match new.channel.hear(Instant::now() + LOOK) {
-            Ok(Word::Ready) if new.ended().is_none() => return Ok(new),
+            Ok(Word::Ready(pid)) if new.is_ready(pid) => return Ok(new),
             Ok(_) | Err(HandoverError::Late) => {}
             Err(HandoverError::Gone) => return Err(end_of(&mut new, &path)),
             Err(e) => return Err(format!("{path} (process {pid}) said what cannot be understood, and was ended: {e}")),
         }
-        if new.ended().is_some() {
+        if new.failed().is_some() {
             return Err(end_of(&mut new, &path));
         }
         if unwanted.load(Ordering::SeqCst) {
@@ -245,7 +305,7 @@ fn bring_up(
 fn end_of(new: &mut Successor, path: &impl std::fmt::Display) -> String {
     let (pid, until) = (new.pid(), Instant::now() + ENDING);
     while Instant::now() < until {
-        if let Some(status) = new.ended() {
+        if let Some(status) = new.failed() {
             return format!(
                 "{path} (process {pid}) ended before it was ready: {status}; what it said stands before this line, \
                 or where its standard error goes"

@@ -133,8 +133,8 @@ enum Message {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
-    /// The new one serves.
-    Ready,
+    /// The new one, of this number, serves.
+    Ready(u32),
     /// The old one serves no more.
     Yours,
     /// An operator wants this of a node: of the old one's sessions, too.
@@ -318,8 +318,8 @@ mod tests {
             assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
             assert_eq!(TcpListener::from(fd).local_addr().unwrap(), address);
         }
-        new.say(Word::Ready, soon()).unwrap();
-        assert_eq!(old.hear(soon()).unwrap(), Word::Ready);
+        new.say(Word::Ready(7), soon()).unwrap();
+        assert_eq!(old.hear(soon()).unwrap(), Word::Ready(7));
     }
 
     #[test]

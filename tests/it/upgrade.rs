@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use rustix::process::{Pid, kill_process};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use crate::addresses::HAND_OVER;
-use crate::fakes::{Fakes, LONG, connect, greeted_by, raw};
+use crate::fakes::{Fakes, LONG, connect, greeted_by, greeting, raw};
 use crate::harness::galeway::{binary, wait_closed};
 use crate::harness::process::Signal;
 use crate::harness::{Conn, Galeway, Load, Settings, cli, millis, ports, secs, until, watchdog, within};
 use crate::notified::Manager;
-use crate::peer::{FakeNode, Peer};
+use crate::peer::{FakeNode, Mode, Peer};
 
 /// Starts the program that its first argument names in place of the one behind it.
 const INSTEAD: &str = "shift; exec \"$0\" \"$@\"";
@@ -254,18 +255,29 @@ fn a_drain_reaches_the_sessions_of_every_process_that_has_any() {
 
 #[test]
 fn who_waits_in_the_kernels_queue_at_the_hand_over_is_served() {
-    let (fakes, _peers) = one();
-    let up = Upgrading::start(&fakes, Settings::default());
+    let fakes = Fakes::new(1);
+    // The standard library's listeners have a queue of 128: the node would let most of them wait for the next SYN.
+    let node = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    node.set_reuse_address(true).unwrap();
+    node.bind(&fakes.data(1).into()).unwrap();
+    node.listen(4096).unwrap();
+    let _peer = Peer::on(node.into(), |mut conn| async move {
+        conn.greet(&greeting(1)).await?;
+        conn.hang().await.map(drop)
+    });
+    let patient = "queue_timeout = \"60s\"\nconnect_timeout = \"20s\"\ngreeting_timeout = \"20s\"\nmax_queue = 5000";
+    let up = Upgrading::start(&fakes, Settings { service: patient, ..Settings::default() });
     let old = up.galeway.pid();
     // The new process begins while the old one stands still and the queue fills.
     up.program.replace_by("sleep 0.5; exec $GOOD \"$@\"");
     up.ask(old);
-    let new = up.child(old);
+    let parent = up.child(old);
     kill(old, Signal::STOP);
     let mut clients: Vec<_> = (0..300).map(|_| raw(&up.galeway)).collect();
     until(LONG, "the program runs", || {
-        fs::read_link(format!("/proc/{new}/exe")).is_ok_and(|exe| exe.ends_with("galeway.good")).then_some(())
+        fs::read_link(format!("/proc/{parent}/exe")).is_ok_and(|exe| exe.ends_with("galeway.good")).then_some(())
     });
+    let new = up.child(parent);
     kill(new, Signal::STOP);
     clients.extend((0..300).map(|_| raw(&up.galeway)));
     kill(new, Signal::CONT);
@@ -276,7 +288,9 @@ fn who_waits_in_the_kernels_queue_at_the_hand_over_is_served() {
     for mut client in clients {
         let mut header = [0; 5];
         client.read_exact(&mut header).unwrap();
-        assert_eq!(header[4], 10, "a greeting; {}", up.galeway.log());
+        let mut rest = [0; 400];
+        let length = if header[4] == 10 { 0 } else { client.read(&mut rest).unwrap_or(0) };
+        assert_eq!(header[4], 10, "a greeting: {}", String::from_utf8_lossy(&rest[..length]));
     }
 }
 
@@ -401,14 +415,18 @@ fn the_old_process_killed_before_the_new_one_is_ready_leaves_the_place_to_it() {
     up.program.replace_by("sleep 1; exec $GOOD \"$@\"");
     let old = up.galeway.pid();
     up.ask(old);
-    let new = up.child(old);
+    let parent = up.child(old);
     // What goes over is sent at once; the new process reads it later.
     std::thread::sleep(millis(300));
     up.galeway.signal(Signal::KILL);
     assert!(up.galeway.wait(LONG).is_some());
     // Nobody accepts now, and nobody is refused.
-    kept.belongs_to(&up, new);
+    assert_eq!(greeted_by(&connect(&up.galeway)), "n1");
     up.wait_log("has ended, and its sessions with it");
+    let new = up.serving().unwrap();
+    kept.belongs_to(&up, new);
+    assert!(new != old && new != parent);
+    wait_gone(parent);
 }
 
 #[test]
@@ -454,6 +472,45 @@ fn the_new_process_killed_before_it_is_ready_is_none() {
     let line = up.wait_log("no upgrade");
     assert!(line.contains("signal: 9"), "{line}");
     kept.belongs_to(&up, old);
+}
+
+/// The parent that the new process has until then tells of its end, and takes it along.
+#[test]
+fn neither_the_new_process_nor_the_parent_of_its_start_can_end_unseen() {
+    let (fakes, _peers) = one();
+    let kept = Kept::new();
+    let monitor = "interval = \"100ms\"\ntimeout = \"10s\"";
+    let up = Upgrading::start(&fakes, Settings { monitor, ..kept.settings() });
+    let old = up.galeway.pid();
+    for (killed, words) in [(2, "exit status: 137"), (1, "signal: 9")] {
+        // Its first round of checks takes this long.
+        fakes.check(1).set_mode(Mode::Slow(secs(4)));
+        up.ask(old);
+        let parent = up.child(old);
+        let new = up.child(parent);
+        until(LONG, "it has begun", || up.galeway.log().contains(&format!("\"pid\":{new},")).then_some(()));
+        kill(if killed == 2 { new } else { parent }, Signal::KILL);
+        let line = up.wait_log(words);
+        assert!(line.contains("no upgrade"), "{line}");
+        wait_gone(new);
+        wait_gone(parent);
+        fakes.check(1).set_mode(Mode::Serve);
+        kept.belongs_to(&up, old);
+    }
+    assert!(up.upgrade() != old);
+}
+
+/// systemd waits for the end of its own children only: see midwife.rs.
+#[test]
+fn the_new_process_is_a_child_of_whoever_started_the_first_one_once_it_is_ready() {
+    let (fakes, _peers) = one();
+    let up = Upgrading::start(&fakes, Settings::default());
+    let session = connect(&up.galeway);
+    let old = up.galeway.pid();
+    let new = up.upgrade();
+    assert!(lives(old) && lives(new));
+    assert_eq!(children(old), Vec::<u32>::new());
+    drop(session);
 }
 
 #[test]

@@ -112,9 +112,12 @@ impl<'a> Upgrades<'a> {
                     }
                 }
                 Stage::Replaced(successor) => {
-                    if let Some(status) = successor.ended() {
-                        tracing::error!(pid = successor.pid(), %status, "the process that had taken over has ended; this one \
-                            accepts nobody any more");
+                    if successor.has_ended() {
+                        tracing::error!(
+                            pid = successor.pid(),
+                            "the process that had taken over has ended; this one \
+                            accepts nobody any more"
+                        );
                         self.stage = Stage::Orphaned;
                         continue;
                     }
