@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::galera::fitness::judge;
 use crate::galera::node_state::Contact;
-use crate::galera::{Departure, Fitness, Reason, Verdict};
+use crate::galera::{Configured, Departure, Fitness, Reason, Verdict};
 
 const NODES: u32 = 3;
 
@@ -16,6 +16,8 @@ const NODES: u32 = 3;
 enum Happening {
     Check(u32, Seen),
     Leave(u32, bool),
+    /// A new configuration names the node, with this priority, or does not.
+    Configure(u32, Option<u32>),
     /// It is found again, if it was forgotten.
     Found(u32),
     Forgotten(u32),
@@ -81,6 +83,7 @@ fn history() -> impl Strategy<Value = Vec<(u64, Happening)>> {
         }),
         1 => Just(vec![Happening::Tick]),
         1 => (0..NODES, any::<bool>()).prop_map(|(id, leaving)| vec![Happening::Leave(id, leaving)]),
+        1 => (0..NODES, proptest::option::of(0..3_u32)).prop_map(|(id, named)| vec![Happening::Configure(id, named)]),
         1 => (0..NODES).prop_map(|id| vec![Happening::Forgotten(id)]),
         2 => (0..NODES).prop_map(|id| vec![Happening::Found(id)]),
     ];
@@ -103,6 +106,15 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             ..super::settings()
         },
     )
+}
+
+/// One node is named with this priority, or not any more.
+pub(super) fn configured(id: u32, named: Option<u32>) -> Configured {
+    let id = NodeId(id);
+    match named {
+        Some(priority) => Configured { changed: vec![(id, spec(id.0, priority))], ..Configured::default() },
+        None => Configured { gone: vec![id], ..Configured::default() },
+    }
 }
 
 /// What an onlooker with a pencil knows of one node, without the core's help.
@@ -142,6 +154,7 @@ impl World {
         match happening {
             Happening::Check(id, seen) => self.see(*id, seen.check()),
             Happening::Leave(id, leaving) => self.step(Event::Leaving(NodeId(*id), leaving.then_some(Departure::Name))),
+            Happening::Configure(id, named) => self.step(Event::Configured(configured(*id, *named))),
             Happening::Found(id) => self.step(Event::Added(NodeId(*id), spec(*id, 0))),
             Happening::Forgotten(id) => self.step(Event::Removed(NodeId(*id))),
             Happening::Tick => self.pass(0),
@@ -219,7 +232,8 @@ proptest! {
                 prop_assert_eq!(before.verdicts(), world.verdicts());
             }
             // Who is there is no part of the verdicts.
-            let of_nodes = matches!(happening, Happening::Found(_) | Happening::Forgotten(_));
+            let of_nodes =
+                matches!(happening, Happening::Found(_) | Happening::Forgotten(_) | Happening::Configure(..));
             prop_assert_eq!(outcome.publish, of_nodes || before.routing() != world.routing());
             outcomes.push(format!("{outcome:?}"));
             verdicts.push(world.verdicts());

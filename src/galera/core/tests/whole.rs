@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::group::{Group, Member, Tell, Watched};
+use super::properties::configured;
 use super::*;
 use crate::galera::agreement::{Reading, Row};
 use crate::galera::{AdminState, Departure};
@@ -26,6 +27,8 @@ enum Happening {
     Operator(usize, AdminState),
     /// Its name does not lead to it, or does again.
     Leave(usize, bool),
+    /// A new configuration names the node, with this priority, or does not.
+    Configure(usize, Option<u32>),
     /// It is not watched any more, or is again.
     Forgotten(usize),
     Discovered(usize),
@@ -68,6 +71,7 @@ fn moving() -> impl Strategy<Value = Happening> {
     prop_oneof![
         30 => ordinary(),
         1 => (node(), any::<bool>()).prop_map(|(i, leaving)| Leave(i, leaving)),
+        1 => (node(), proptest::option::of(0..3_u32)).prop_map(|(i, named)| Configure(i, named)),
         1 => node().prop_map(Forgotten),
         2 => node().prop_map(Discovered),
     ]
@@ -127,6 +131,7 @@ impl Watched {
             Donor(_) | Synced(_) => {}
             Operator(i, state) => self.step(Event::Operator(NodeId(id(i)), state)),
             Leave(i, leaving) => self.step(Event::Leaving(NodeId(id(i)), leaving.then_some(Departure::Name))),
+            Configure(i, named) => self.step(Event::Configured(configured(id(i), named))),
             Forgotten(i) => self.step(Event::Removed(NodeId(id(i)))),
             Discovered(i) => self.step(Event::Added(NodeId(id(i)), spec(id(i), 0))),
             Settle => group.settle(),
