@@ -13,7 +13,7 @@ use tracing::Level;
 
 use self::origin::{Origin, OriginArgs};
 use self::reload::Reloads;
-use self::upgrades::{Upgrades, take_over};
+use self::upgrades::{ACCEPTING, Upgrades, take_over};
 use super::process::{Running, Signals, Start, Wish, drained, hold_signals, log_panics, own_up, reopen, warn};
 use super::{Common, WRONG, wrong};
 use crate::admin::{ReloadRequests, RunState, Told};
@@ -164,7 +164,7 @@ impl Runs<'_> {
                 asked = self.requests.next() => self.reload(Some(asked)),
                 () = self.reloads.done() => {
                     self.log.set_least(least_of(&self.upgrades.handle.process(), self.common));
-                    self.upgrades.notifier.ready("accepting clients");
+                    self.upgrades.notifier.ready(ACCEPTING);
                 }
                 () = self.upgrades.done() => return Ended::Replaced,
             }
@@ -208,11 +208,8 @@ async fn serve(mut runs: Runs<'_>, predecessor: Option<Predecessor>) {
         }
         handle.accepting().await;
         match predecessor {
-            Some(predecessor) => {
-                take_over(predecessor, handle, pid).await;
-                notifier.take_over("accepting clients");
-            }
-            None => notifier.ready("accepting clients"),
+            Some(predecessor) => take_over(predecessor, handle, notifier, pid).await,
+            None => notifier.ready(ACCEPTING),
         }
         std::future::pending::<Infallible>().await
     };

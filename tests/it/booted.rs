@@ -287,3 +287,34 @@ while b := c.recv(9): c.sendall(b + b)'");
     until(LONG, "the old process has ended", || (booted.run(&format!("kill -0 {old}")).code == Some(1)).then_some(()));
     booted.does("systemctl is-active galeway");
 }
+
+/// Else it would serve with nobody to watch it, and systemd would start another one each second without end.
+#[test]
+#[ignore = "long: scripts/test --full runs it"]
+fn a_real_systemd_finds_the_new_process_where_the_old_one_was_killed_during_an_upgrade() {
+    let Some(booted) = Booted::new() else { return };
+    booted.configure("127.0.0.1:3306", "stderr");
+    booted.does("systemctl start galeway");
+    let old = booted.property("galeway", "MainPID");
+    // A new one that takes its time.
+    booted.does(
+        "cp /usr/bin/galeway /usr/bin/galeway.good
+        printf '#!/bin/sh\\n[ -z \"$GALEWAY_UPGRADE\" ] || sleep 2\\nexec /usr/bin/galeway.good \"$@\"\\n' > /usr/bin/new
+        chmod 755 /usr/bin/new; mv /usr/bin/new /usr/bin/galeway; systemctl kill --signal=USR2 --kill-whom=main galeway",
+    );
+    let new = until(LONG, "a new process", || {
+        let child = booted.run(&format!("cat /proc/{old}/task/*/children")).stdout.trim().to_owned();
+        (!child.is_empty()).then_some(child)
+    });
+    booted.does(&format!("sleep 0.3; kill -KILL {old}"));
+    until(LONG, "systemd knows it", || {
+        let (pid, state) = (booted.property("galeway", "MainPID"), booted.property("galeway", "ActiveState"));
+        (pid == new && state == "active").then_some(())
+    });
+    let restarts = booted.property("galeway", "NRestarts");
+    println!("after {restarts} starts in vain");
+    booted.does("exec 3<>/dev/tcp/127.0.0.1/3306; sleep 5; systemctl is-active galeway");
+    assert_eq!((booted.property("galeway", "MainPID"), booted.property("galeway", "NRestarts")), (new, restarts));
+    booted.does("systemctl stop galeway");
+    assert_eq!(booted.run("exec 3<>/dev/tcp/127.0.0.1/3306").code, Some(1), "it is the one that is stopped");
+}

@@ -562,6 +562,30 @@ fn the_service_manager_is_told_of_the_new_process_before_it_speaks() {
 }
 
 #[test]
+fn a_service_manager_that_has_lost_the_old_process_is_told_of_the_new_one_until_it_has_heard() {
+    let (fakes, _peers) = one();
+    let manager = Manager::new();
+    let variable = manager.variable();
+    let mut up =
+        Upgrading::behind(&["env", &variable], |launcher| fakes.galeway(Settings { launcher, ..Settings::default() }));
+    manager.wait_for("READY=1");
+    up.program.replace_by("sleep 1; exec $GOOD \"$@\"");
+    let old = up.galeway.pid();
+    up.ask(old);
+    let new = up.child(old);
+    std::thread::sleep(millis(300));
+    up.galeway.signal(Signal::KILL);
+    assert!(up.galeway.wait(LONG).is_some());
+    for _ in 0..3 {
+        let heard = manager.wait_for(&format!("MAINPID={new}"));
+        assert!(heard.last().unwrap().contains("READY=1"), "{heard:?}");
+    }
+    kill(new, Signal::TERM);
+    manager.wait_for("STOPPING=1");
+    wait_gone(new);
+}
+
+#[test]
 fn sockets_that_a_service_manager_has_bound_go_over_by_name_also_those_that_nobody_uses_yet() {
     let (fakes, _peers) = one();
     let program = Program::new();

@@ -12,6 +12,14 @@ use crate::lifecycle::{Handle, Notifier, Predecessor, Program, Relieved, Success
 /// How often it is looked whether the process that has taken over lives, and what operators have set there.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// What the service manager is told of a process that serves.
+pub(super) const ACCEPTING: &str = "accepting clients";
+
+/// How often a service manager is told that this is the main process, where it has lost the one before; and how many times: a
+/// minute long.
+const INSIST: Duration = Duration::from_millis(100);
+const INSISTENCE: u32 = 600;
+
 /// At most one upgrade of this process.
 pub(super) struct Upgrades<'a> {
     pub(super) handle: &'a Handle,
@@ -136,7 +144,7 @@ impl<'a> Upgrades<'a> {
         // First: the service manager listens to nobody else.
         self.notifier.replaced_by(successor.pid());
         if let Err(why) = successor.hand_over() {
-            self.notifier.take_over("accepting clients");
+            self.notifier.take_over(ACCEPTING);
             return Err(why);
         }
         if let Some(file) = &self.pid.ours {
@@ -161,9 +169,11 @@ impl<'a> Upgrades<'a> {
     }
 }
 
-/// This process accepts clients: the one that has started it is to end.
-pub(super) async fn take_over(predecessor: Predecessor, handle: &Handle, pid: &PidFiles) {
-    match predecessor.relieve(handle.view().operated.subscribe()).await {
+/// This process accepts clients: the one that has started it is to end. Where a service manager counts that one's end as the
+/// end of the service, this takes its time.
+pub(super) async fn take_over(predecessor: Predecessor, handle: &Handle, notifier: &Notifier, pid: &PidFiles) {
+    let relieved = predecessor.relieve(handle.view().operated.subscribe()).await;
+    match &relieved {
         Relieved::Orderly => tracing::info!("taken over; the process that was here ends with its last session"),
         Relieved::Alone => tracing::warn!("taken over; the process that was here has ended, and its sessions with it"),
         Relieved::Silent(why) => {
@@ -178,5 +188,14 @@ pub(super) async fn take_over(predecessor: Predecessor, handle: &Handle, pid: &P
     }
     for file in pid.others.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         file.take();
+    }
+    notifier.take_over(ACCEPTING);
+    if relieved == Relieved::Alone {
+        // systemd starts another one by now, which finds our addresses in use, time and again. It hears of a main process only
+        // while it starts one, and may have been between two starts.
+        for _ in 0..INSISTENCE {
+            tokio::time::sleep(INSIST).await;
+            notifier.take_over(ACCEPTING);
+        }
     }
 }
