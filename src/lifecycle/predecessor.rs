@@ -78,14 +78,16 @@ impl Predecessor {
             let until = Instant::now() + ANSWER;
             let answer =
                 self.channel.say(Word::Ready(std::process::id()), until).and_then(|()| self.channel.hear(until));
-            let hears_of_operators = answer.is_ok();
+            // One that was only slow still leaves once it has read our word: a channel that is closed by then would tell it that
+            // we have ended, and it would end us and go on.
+            let lives = !matches!(answer, Err(HandoverError::Gone));
             // Who asked may have been told to end.
             let _ = send.send(match answer {
                 Ok(_) => Relieved::Orderly,
                 Err(HandoverError::Gone) => Relieved::Alone,
                 Err(e) => Relieved::Silent(e.to_string()),
             });
-            if hears_of_operators {
+            if lives {
                 pass_on(&self.channel, operated);
             }
         });
