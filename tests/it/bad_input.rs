@@ -11,11 +11,12 @@ use crate::harness::galeway::binary;
 use crate::harness::{Conn, Settings, cli, ports, until, watchdog};
 use crate::peer::Mode;
 
-/// A file that would run, with these lines in place of the placeholders.
+/// A file that would run, with these lines in place of the placeholders, and without the default places on this machine.
 fn file(accept: &str, admin: &str, monitor: &str) -> String {
     format!(
         "[cluster.main]\nnodes = [\"127.0.0.1:1\"]\n[cluster.main.monitor]\nuser = \"m\"\n{monitor}\n\
-         [service.any]\naccept = \"{accept}\"\ncluster = \"main\"\n[admin]\nlisten = \"{admin}\"\n"
+         [service.any]\naccept = \"{accept}\"\ncluster = \"main\"\n[admin]\nlisten = \"{admin}\"\nsocket = \"\"\n\
+         [process]\nstate_dir = \"\"\n"
     )
 }
 
