@@ -47,6 +47,8 @@ pub struct Node {
     failed: AtomicU64,
     killed: AtomicU64,
     broken_handshakes: AtomicU64,
+    /// Somebody was kept out because there were as many as there may be.
+    was_full: AtomicBool,
     suspect: AtomicBool,
     /// The suspicion below is not as new: asked on every session's way, so that only a failure costs a lock.
     has_failed: AtomicBool,
@@ -113,6 +115,7 @@ impl Node {
             failed: AtomicU64::new(0),
             killed: AtomicU64::new(0),
             broken_handshakes: AtomicU64::new(0),
+            was_full: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             suspicion: Mutex::new(Suspicion::none()),
@@ -137,7 +140,11 @@ impl Node {
     }
 
     pub(super) fn is_full(&self, most: u32) -> bool {
-        self.active() >= usize::try_from(most).unwrap_or(usize::MAX)
+        let is_full = self.active() >= usize::try_from(most).unwrap_or(usize::MAX);
+        if is_full {
+            self.was_full.store(true, Ordering::Relaxed);
+        }
+        is_full
     }
 
     /// Sessions now, those that are still connecting included.
@@ -274,7 +281,8 @@ impl Drop for ActiveSession {
         if self.writes {
             self.node.writing.fetch_sub(1, Ordering::Relaxed);
         }
-        if self.limited {
+        // It may have begun before there was a limit.
+        if self.limited || self.node.was_full.load(Ordering::Relaxed) {
             self.node.vacancies.tell();
         }
     }
@@ -306,14 +314,18 @@ mod tests {
         let address = Place::Host("db1".parse().unwrap());
         let node = Arc::new(Node::new(NodeId(0), "db1".into(), address, Arc::clone(&vacancies)));
         let mut told = vacancies.0.subscribe();
+        let early = node.enter(None);
+        drop(node.enter(None));
+        assert!(!told.has_changed().unwrap(), "nobody waits for a place where there is no end of them");
+        assert!(node.is_full(1), "there is a limit from now on");
+        drop(early);
+        assert!(told.has_changed().unwrap(), "who began before may be the one too many");
+        told.mark_unchanged();
         let sessions: Vec<_> = (0..3).filter_map(|_| node.enter(Some(2))).collect();
         assert_eq!((sessions.len(), node.is_full(2)), (2, true));
         assert!(!told.has_changed().unwrap());
         drop(sessions);
         assert!(told.has_changed().unwrap() && !node.is_full(1));
-        told.mark_unchanged();
-        drop(node.enter(None));
-        assert!(!told.has_changed().unwrap(), "nobody waits for a place where there is no end of them");
     }
 
     #[test]
