@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config;
-use crate::pool::PoolCell;
+use crate::pool::{PoolCell, Wanted};
 use crate::telemetry::ServiceMetrics;
 
 use crate::net::tls::{Acceptor, Connector};
@@ -54,6 +54,8 @@ pub struct Service {
     pub metrics: Arc<ServiceMetrics>,
     /// What it goes on with when its settings change.
     house: Arc<House>,
+    /// Who waits for a node of its target: whoever waits for one of another target must not hold him up.
+    queue: Arc<Queue>,
     /// TLS with clients; `None` = in clear.
     accepting: Option<Arc<Acceptor>>,
     /// TLS with nodes, likewise.
@@ -78,8 +80,6 @@ struct House {
     partings: Semaphore,
     /// Picks so far.
     turns: AtomicUsize,
-    /// Who waits for a node.
-    queue: Arc<Queue>,
     /// How many clients each address has.
     sources: Arc<Sources>,
     /// What ends its sessions apart from their nodes.
@@ -94,7 +94,6 @@ impl House {
             nameless: Slots::new(nameless),
             partings: Semaphore::new(PARTINGS),
             turns: AtomicUsize::new(0),
-            queue: Arc::default(),
             sources: Arc::default(),
             endings: Endings::default(),
         }
@@ -187,15 +186,17 @@ impl Service {
         stopping: watch::Receiver<bool>,
         extras: Extras,
     ) -> Self {
-        let house = Arc::new(House::new(&settings));
-        Self::within(house, settings, pool, metrics, stopping, extras)
+        let rooms = (Arc::new(House::new(&settings)), Arc::default());
+        Self::within(rooms, settings, pool, metrics, stopping, extras)
     }
 
-    /// The same service with other settings: it counts, and lets wait, together with this one, whose sessions go on by the
+    /// The same service with other settings: it counts together with this one, whose sessions go on by the
     /// settings that they began with. In force with [`Self::move_in`].
     pub fn successor(&self, settings: Arc<config::Service>, pool: Arc<PoolCell>, extras: Extras) -> Self {
-        let (house, metrics) = (Arc::clone(&self.house), Arc::clone(&self.metrics));
-        Self::within(house, settings, pool, metrics, self.stopping.clone(), extras)
+        let same = Arc::ptr_eq(&self.pool, &pool) && Wanted::of(&self.settings.target) == Wanted::of(&settings.target);
+        let queue = if same { Arc::clone(&self.queue) } else { Arc::default() };
+        let rooms = (Arc::clone(&self.house), queue);
+        Self::within(rooms, settings, pool, Arc::clone(&self.metrics), self.stopping.clone(), extras)
     }
 
     /// Its limits count from now on, and clients that wait for a node of its predecessor's wait for one of its own. Within a runtime.
@@ -207,7 +208,7 @@ impl Service {
     }
 
     fn within(
-        house: Arc<House>,
+        (house, queue): (Arc<House>, Arc<Queue>),
         settings: Arc<config::Service>,
         pool: Arc<PoolCell>,
         metrics: Arc<ServiceMetrics>,
@@ -223,6 +224,7 @@ impl Service {
             pool,
             metrics,
             house,
+            queue,
             accepting,
             connecting,
             detours: OnceLock::new(),

@@ -217,7 +217,7 @@ impl Search<'_> {
             // What the last round learned stands.
             return Err(Rejection::NoNode);
         }
-        if !self.service.house.queue.is_before(self.ticket)
+        if !self.service.queue.is_before(self.ticket)
             && let Some(turn) = self.begin()
         {
             return Ok(turn);
@@ -227,7 +227,7 @@ impl Search<'_> {
         }
         self.passed_on = None;
         self.enqueue(Rejection::QueueFull)?;
-        let place = self.service.house.queue.join(self.ticket);
+        let place = self.service.queue.join(self.ticket);
         let waited = timeout_at(self.deadline, async {
             let mut news = self.service.pool.subscribe();
             let mut vacancies = self.service.pool.vacancies();
