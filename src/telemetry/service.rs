@@ -40,10 +40,30 @@ pub struct ServiceMetrics {
 
 #[derive(Debug)]
 struct Published {
-    accepted: Counter,
+    accepted: Copied,
     queue_depth: Gauge,
-    bytes_in: Counter,
-    bytes_out: Counter,
+    bytes_in: Copied,
+    bytes_out: Copied,
+}
+
+/// A number that is copied into a counter, whose series may have been another's of the same name before: a service that comes back.
+#[derive(Debug)]
+struct Copied {
+    counter: Counter,
+    /// So much of it.
+    so_far: AtomicU64,
+}
+
+impl Copied {
+    fn into(counter: Counter) -> Self {
+        Self { counter, so_far: AtomicU64::new(0) }
+    }
+
+    fn set(&self, now: u64) {
+        // Of two that copy at once the one that looked first may come last.
+        let before = self.so_far.fetch_max(now, Ordering::Relaxed);
+        self.counter.increment(now.saturating_sub(before));
+    }
 }
 
 impl ServiceMetrics {
@@ -55,9 +75,11 @@ impl ServiceMetrics {
             .into_iter()
             .map(|r| (r.label(), registry.counter(names::REJECTED, &[("service", &*service), ("reason", r.label())])))
             .collect();
-        let bytes = |direction| registry.counter(names::BYTES, &[("service", &*service), ("direction", direction)]);
+        let bytes = |direction| {
+            Copied::into(registry.counter(names::BYTES, &[("service", &*service), ("direction", direction)]))
+        };
         let handles = Published {
-            accepted: registry.counter(names::ACCEPTED, &labels),
+            accepted: Copied::into(registry.counter(names::ACCEPTED, &labels)),
             queue_depth: registry.gauge(names::QUEUE_DEPTH, &labels),
             bytes_in: bytes("in"),
             bytes_out: bytes("out"),
@@ -209,10 +231,10 @@ impl ServiceMetrics {
 
     /// Copies the numbers into the metrics.
     pub fn publish(&self) {
-        self.handles.accepted.absolute(self.total());
+        self.handles.accepted.set(self.total());
         self.handles.queue_depth.set(self.queued() as f64);
-        self.handles.bytes_in.absolute(self.bytes_in());
-        self.handles.bytes_out.absolute(self.bytes_out());
+        self.handles.bytes_in.set(self.bytes_in());
+        self.handles.bytes_out.set(self.bytes_out());
         for route in self.routes.lock().unwrap_or_else(PoisonError::into_inner).values() {
             route.series.load().active.set(route.active.load(Ordering::Relaxed) as f64);
         }
@@ -252,6 +274,16 @@ impl ServiceMetrics {
     /// Bytes to clients.
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for ServiceMetrics {
+    /// A service of the same name that comes back shows these series again, and sets only those that it has itself.
+    fn drop(&mut self) {
+        self.handles.queue_depth.set(0.0);
+        for route in self.routes.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+            route.series.load().active.set(0.0);
+        }
     }
 }
 
