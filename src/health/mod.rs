@@ -116,7 +116,8 @@ impl Health {
         let old = self.watch.rules();
         let new = Arc::clone(&fresh.0.config);
         let report = self.watch.reconfigure(fresh.0);
-        if old.config.discovery != new.discovery || old.config.writer != new.writer {
+        // A cluster that was retired and is back has the same configuration, and nobody who does what it asks for.
+        if old.config.discovery != new.discovery || old.config.writer != new.writer || self.asked_for.is_empty() {
             self.begin_what_is_asked_for();
         }
         report
@@ -222,6 +223,22 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_cluster_that_comes_back_while_it_drains_has_its_record_read_again() {
+        let text = "[cluster.c]\nnodes = [\"127.0.0.1:1\"]\n[cluster.c.monitor]\nuser = \"u\"\n\
+                    [cluster.c.writer]\nagreement = \"cluster\"\nuser = \"w\"\npassword = \"w\"\n\
+                    [service.s]\naccept = \"127.0.0.1:0\"\ncluster = \"c\"\nrole = \"writer\"\n";
+        let config = config::parse(text, std::path::Path::new("t.toml")).unwrap().config;
+        let cluster = config.clusters.first().unwrap();
+        let mut health = Health::new(cluster, &Registry::new(), None, &Lookup::system()).unwrap();
+        health.start();
+        let asked_for = health.asked_for.len();
+        health.retire();
+        assert!(asked_for > 0 && health.asked_for.is_empty());
+        health.reconfigure(Fresh::new(cluster).unwrap());
+        assert_eq!(health.asked_for.len(), asked_for);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_is_started_again() {

@@ -69,13 +69,17 @@ impl ClusterWatch {
         let mut report = Reconfigured::default();
         let mut told = Configured::default();
         let mut replaced = Vec::new();
+        let leaving = self.departing();
         let asks_anew = old.config.monitor != config.monitor;
         for (node, fate) in &fates {
             let id = node.node.id;
             let Fate::Stays(new, origin, seed) = fate else {
                 if node.origin != Origin::Placeholder {
                     told.gone.push(id);
-                    report.gone.push(node.node.name());
+                    // Of one that drains already it was told.
+                    if !leaving.contains(&id) {
+                        report.gone.push(node.node.name());
+                    }
                 }
                 continue;
             };
