@@ -47,6 +47,8 @@ impl Reloads {
     pub(super) fn ask(&mut self, by: Option<Sender<Told>>) {
         if let Some(under_way) = &self.under_way {
             tell_under_way(&self.origin, under_way.since.elapsed());
+            // Whoever has left needs no answer: with a file that hangs he would be kept for ever.
+            self.waiting.retain(|by| by.as_ref().is_none_or(|by| !by.is_closed()));
             // A hundred signals are one wish.
             if by.is_some() || !self.waiting.iter().any(Option::is_none) {
                 self.waiting.push(by);
