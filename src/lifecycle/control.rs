@@ -295,8 +295,12 @@ impl Control {
                 if let Some(heir) = parts.units.iter().find(|new| new.doors.iter().any(|(_, door)| is_ours(door))) {
                     unit.service.followed_by(&heir.service);
                 }
-                unit.service.retire(now + parts.drain_timeout(&unit.service.settings));
+                let until = now + parts.drain_timeout(&unit.service.settings);
                 parts.gone.push(Arc::downgrade(&unit.service));
+                // Sessions that began with other settings may be on nodes of another target, and only those of its own are woken by it.
+                let former =
+                    parts.gone.iter().filter_map(Weak::upgrade).filter(|gone| gone.settings.name == *unit.name());
+                former.for_each(|service| service.retire(until));
             }
         }
     }
