@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub(super) struct Secured {
     pub(super) accepting: Option<Arc<Acceptor>>,
     pub(super) connecting: Option<Arc<Connector>>,
     left_out: LeftOut,
+    /// The service has other TLS by now, and this is that of sessions that began before.
+    former: Arc<AtomicBool>,
 }
 
 impl Secured {
@@ -75,8 +78,7 @@ impl Secured {
         let connecting = of_servers.map(|tls| Connector::inside(tls, root)).transpose();
         let connecting = connecting.map_err(error("connect_tls", of_servers.map(|tls| &tls.peer)))?;
         let (service, metrics, left_out) = (Arc::clone(&settings.name), Arc::clone(metrics), told.clone());
-        let secured = Self { service, metrics, accepting, connecting, left_out };
-        secured.publish();
+        let secured = Self { service, metrics, accepting, connecting, left_out, former: Arc::default() };
         secured.tell_left_out();
         Ok(secured)
     }
@@ -143,7 +145,15 @@ impl Secured {
         }
     }
 
+    /// The service has other TLS from now on, whose files are those that the metrics tell of.
+    pub(super) fn succeed(&self) {
+        self.former.store(true, Ordering::SeqCst);
+    }
+
     fn publish(&self) {
+        if self.former.load(Ordering::SeqCst) {
+            return;
+        }
         let accepting = self.accepting.iter().flat_map(|a| a.expiries());
         let all = accepting.chain(self.connecting.iter().flat_map(|c| c.expiries()));
         self.metrics.expires(all.map(|(file, at)| (file.display().to_string(), at)));
@@ -200,6 +210,8 @@ pub(super) async fn look_after(secured: Secured, mut again: watch::Receiver<u64>
             secured.tell(found, !found.unknown.is_empty() && reminder.due(Instant::now()));
         }
     };
+    // Not before: a configuration that is refused changes nothing.
+    secured.publish();
     secured.tell_outside();
     loop {
         let anew = tokio::time::timeout(LOOK, again.changed()).await.is_ok_and(|changed| changed.is_ok());

@@ -248,6 +248,7 @@ impl Control {
                         if has_same_tls(&before.service.settings, &service.settings) {
                             keepers = Some(running.keepers);
                         } else {
+                            before.secured.iter().for_each(Secured::succeed);
                             former.push((Arc::downgrade(&before.service), running.keepers));
                         }
                     }
@@ -256,7 +257,12 @@ impl Control {
             if before.is_none() {
                 fixed.iter_mut().for_each(Fixed::start);
             }
-            let keepers = keepers.unwrap_or_else(|| self.keepers_of(&unit.secured));
+            let keepers = keepers.unwrap_or_else(|| {
+                if unit.secured.is_empty() {
+                    service.metrics.expires([]);
+                }
+                self.keepers_of(&unit.secured)
+            });
             self.running.insert(Arc::clone(&name), Running { fixed, keepers, former });
             for (_, door) in &unit.doors {
                 let is_open = old.iter().flat_map(|old| &old.doors).any(|(_, open)| Arc::ptr_eq(open, door));
@@ -270,11 +276,12 @@ impl Control {
             }
             parts.units.push(unit);
         }
-        changes.keep_sockets();
+        changes.keep();
         self.close_what_is_gone(&old, &mut parts, now, told);
         if parts.closed {
-            // A drain came first.
+            // A drain came first, and what was bound since is not let go of by it.
             parts.close();
+            self.listeners.lock().unwrap_or_else(PoisonError::into_inner).release();
         }
         opened
     }
@@ -338,6 +345,9 @@ impl Control {
             }
             keep
         });
+        if parts.prepared > 0 {
+            return;
+        }
         self.healths.retain(|name, health| {
             let keep = layout.clusters.iter().any(|c| c.name == *name) || !health.is_over();
             if !keep {

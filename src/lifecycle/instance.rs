@@ -279,6 +279,7 @@ impl Prepared {
             units: self.made.iter().map(|made| made.unit.clone()).collect(),
             gone: Vec::new(),
             generation: 1,
+            prepared: 0,
             closed: false,
         });
         let listeners = Arc::new(Mutex::new(self.listeners));

@@ -53,27 +53,39 @@ pub struct Changes {
     /// Those that are new.
     pub(super) healths: Vec<(ClusterView, Health)>,
     pub(super) made: Vec<Made>,
-    /// Sockets that were bound for it; let go of if it does not come into force.
-    bound: Bound,
+    tentative: Tentative,
 }
 
+/// What is there for a configuration that is not in force yet, and goes if it does not come into force.
 #[derive(Debug)]
-struct Bound {
-    new: Vec<Arc<Listener>>,
+struct Tentative {
+    /// Sockets that were bound.
+    sockets: Vec<Arc<Listener>>,
+    /// Services and clusters whose series are new.
+    services: Vec<Arc<str>>,
+    clusters: Vec<Arc<str>>,
     listeners: Arc<Mutex<Listeners>>,
+    registry: Registry,
+    standing: Standing,
 }
 
-impl Drop for Bound {
+impl Drop for Tentative {
     fn drop(&mut self) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        self.new.iter().for_each(|listener| listeners.let_go(listener));
+        self.sockets.iter().for_each(|listener| listeners.let_go(listener));
+        drop(listeners);
+        self.services.iter().for_each(|name| self.registry.forget_service(name));
+        self.clusters.iter().for_each(|name| self.registry.forget_cluster(name));
+        self.standing.parts().prepared -= 1;
     }
 }
 
 impl Changes {
-    /// Its sockets are a service's from now on.
-    pub(super) fn keep_sockets(&mut self) {
-        self.bound.new.clear();
+    /// It is in force: all that is there for it stays.
+    pub(super) fn keep(&mut self) {
+        self.tentative.sockets.clear();
+        self.tentative.services.clear();
+        self.tentative.clusters.clear();
     }
 }
 
@@ -117,8 +129,17 @@ impl Reloader {
     /// As at the start, [`super::Instance::prepare`]; nothing has changed then.
     pub fn prepare(&self, config: Config) -> Result<Changes, StartError> {
         let (started, clusters, units) = {
-            let parts = self.standing.parts();
+            let mut parts = self.standing.parts();
+            parts.prepared += 1;
             (parts.started.clone(), parts.clusters.clone(), parts.units.clone())
+        };
+        let mut tentative = Tentative {
+            sockets: Vec::new(),
+            services: Vec::new(),
+            clusters: Vec::new(),
+            listeners: Arc::clone(&self.listeners),
+            registry: self.registry.clone(),
+            standing: self.standing.clone(),
         };
         let needs_restart = fixed_parts(&started, &config);
         let config =
@@ -132,6 +153,7 @@ impl Reloader {
                     Arc::clone(&known.pool)
                 }
                 None => {
+                    tentative.clusters.push(Arc::clone(&cluster.name));
                     let health =
                         Health::new(cluster, &self.registry, self.keepers.as_ref(), &self.lookup).map_err(error)?;
                     let pool = health.pool();
@@ -151,14 +173,16 @@ impl Reloader {
             left_out: self.left_out.clone(),
             log: self.log.clone(),
         };
-        let mut bound = Bound { new: Vec::new(), listeners: Arc::clone(&self.listeners) };
         let mut made = Vec::new();
         for settings in &config.services {
-            let entrances = self.entrances(settings, &units, &mut bound)?;
+            let entrances = self.entrances(settings, &units, &mut tentative.sockets)?;
             let old = units.iter().find(|unit| *unit.name() == settings.name);
+            if old.is_none() {
+                tentative.services.push(Arc::clone(&settings.name));
+            }
             made.extend(builder.make(settings, entrances, old)?);
         }
-        Ok(Changes { config, needs_restart, kept, healths, made, bound })
+        Ok(Changes { config, needs_restart, kept, healths, made, tentative })
     }
 
     /// Reads certificates, keys, CAs and CRLs anew, soon, and nothing else; what is bad changes nothing, and the log tells.
@@ -177,7 +201,7 @@ impl Reloader {
         &self,
         settings: &config::Service,
         units: &[Unit],
-        bound: &mut Bound,
+        sockets: &mut Vec<Arc<Listener>>,
     ) -> Result<Vec<(Listen, Entrance)>, StartError> {
         let binding = Binding { keepalive: settings.keepalive, freebind: settings.freebind, access: &settings.socket };
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +230,7 @@ impl Reloader {
                 address: address.clone(),
                 source,
             })?;
-            bound.new.extend(new.iter().cloned());
+            sockets.extend(new.iter().cloned());
             all.extend(new.into_iter().map(|listener| (address.clone(), Entrance::New(listener))));
         }
         Ok(all)
@@ -290,7 +314,8 @@ fn fixed_parts(started: &Config, new: &Config) -> Vec<String> {
         }
     }
     for service in &new.services {
-        let before = started.services.iter().find(|old| old.accept == service.accept && !service.accept.is_empty());
+        let stays = |old: &config::Service| service.accept.iter().any(|address| old.accept.contains(address));
+        let before = started.services.iter().find(|old| stays(old));
         let Some(before) = before else { continue };
         if before.socket != service.socket {
             all.push(format!(

@@ -28,6 +28,8 @@ pub(super) struct Parts {
     pub(super) gone: Vec<Weak<Service>>,
     /// Counts configurations, from 1.
     pub(super) generation: u64,
+    /// Configurations that are being prepared: no cluster that one of them may have found is forgotten meanwhile.
+    pub(super) prepared: usize,
     /// Nothing is to be accepted any more.
     pub(super) closed: bool,
 }
