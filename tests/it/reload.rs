@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::fakes::{FAST, LONG};
+use crate::harness::certs::certificate;
 use crate::harness::galeway::{table, wait_closed};
 use crate::harness::process::Signal;
-use crate::harness::{Conn, Galeway, Load, cli, millis, ports, secs, until};
+use crate::harness::{Conn, Galeway, Load, cli, millis, ports, secs, until, watchdog};
 use crate::peer::FakeNode;
 
 /// Nodes of one cluster, as many as there are names.
@@ -270,6 +271,142 @@ fn limits_and_targets_of_a_service_change_and_its_counts_stay() {
     assert_eq!(who(&mut first), "n1");
 }
 
+/// Clusters `one` and `two`, of one node each.
+fn two_clusters(fakes: &[FakeNode]) -> String {
+    let of = |(name, fake): (&str, &FakeNode)| {
+        cluster(&[table("n", fake.addr(), "")], "").replace("cluster.main", &format!("cluster.{name}"))
+    };
+    ["one", "two"].into_iter().zip(fakes).map(of).collect()
+}
+
+#[test]
+fn sessions_of_a_service_that_is_gone_end_on_nodes_of_a_target_that_it_had_before_as_well() {
+    let fakes = nodes(&["n1", "n2"]);
+    let (accept, other) = (local(ports::free()), local(ports::free()));
+    let head = two_clusters(&fakes) + &service("stays", other, "cluster = \"one\"");
+    let s = |cluster: &str| service("s", accept, &format!("cluster = \"{cluster}\""));
+    let mut reloads = Reloads::start(&(head.clone() + &s("one")));
+    let (mut conn, mut stays) = (session(accept), session(other));
+    reloads.reload(&(head.clone() + &s("two")));
+    assert_eq!((who(&mut session(accept)), who(&mut conn)), ("n2".to_owned(), "n1".to_owned()));
+    reloads.reload(&head);
+    until(LONG, "its session ends at the drain's time", || conn.one("SELECT 1").is_err().then_some(()));
+    assert_eq!(who(&mut stays), "n1", "of another service");
+}
+
+#[test]
+fn whoever_waits_for_a_former_target_holds_nobody_up() {
+    let fakes = nodes(&["n1", "n2"]);
+    let accept = local(ports::free());
+    let s = |name: &str| service("s", accept, &format!("cluster = \"{name}\"\nqueue_timeout = \"30s\""));
+    let text = |name: &str| two_clusters(&fakes) + &s(name);
+    let mut reloads = Reloads::start(&text("one"));
+    fakes[0].set_status("wsrep_ready", "OFF");
+    let _waits = until(LONG, "a client waits for the node", || {
+        let client = TcpStream::connect(accept).unwrap();
+        std::thread::sleep(millis(300));
+        (reloads.service("s")["queued"] == 1).then_some(client)
+    });
+    reloads.reload(&text("two"));
+    let mut next = Conn::app(accept, secs(10)).unwrap();
+    assert_eq!((who(&mut next), &reloads.service("s")["queued"]), ("n2".to_owned(), &1.into()));
+}
+
+#[test]
+fn counters_of_a_service_that_comes_back_go_on() {
+    let fakes = nodes(&["n1"]);
+    let (accept, other) = (local(ports::free()), local(ports::free()));
+    let head = cluster(&[table("n1", fakes[0].addr(), "")], "") + &service("stays", other, ANY);
+    let with = head.clone() + &service("s", accept, ANY);
+    let mut reloads = Reloads::start(&with);
+    let accepted = |r: &Reloads| r.galeway.metric("galeway_connections_accepted_total", &[("service", "s")]);
+    let shown = |r: &Reloads| r.galeway.get("/metrics").1.contains("service=\"s\"");
+    (0..5).for_each(|_| session(accept).quit().unwrap());
+    assert!((accepted(&reloads) - 5.0).abs() < 0.5);
+    reloads.reload(&head);
+    until(LONG, "its series vanish", || (!shown(&reloads)).then_some(()));
+    reloads.reload(&with);
+    session(accept).quit().unwrap();
+    assert!((accepted(&reloads) - 6.0).abs() < 0.5, "{}", accepted(&reloads));
+}
+
+#[test]
+fn of_a_refused_configuration_no_series_are_shown() {
+    let fakes = nodes(&["n1", "n2"]);
+    let accept = local(ports::free());
+    let good = cluster(&[table("n1", fakes[0].addr(), "")], "") + &service("any", accept, ANY);
+    let mut reloads = Reloads::start(&good);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = cluster(&[table("n2", fakes[1].addr(), "")], "").replace("cluster.main", "cluster.more");
+    let bad = service("more", local(ports::free()), "cluster = \"more\"")
+        + &service("taken", taken.local_addr().unwrap(), ANY);
+    reloads.write(&(good + &more + &bad));
+    reloads.galeway.signal(Signal::HUP);
+    until(LONG, "it is refused", || reloads.galeway.log().contains("Address already in use").then_some(()));
+    until(LONG, "it is counted", || {
+        reloads.galeway.get("/metrics").1.contains("galeway_reloads_total{result=\"refused\"} 1").then_some(())
+    });
+    let metrics = reloads.galeway.get("/metrics").1;
+    for name in ["cluster=\"more\"", "service=\"more\"", "service=\"taken\""] {
+        assert!(!metrics.contains(name), "{metrics}");
+    }
+}
+
+#[test]
+fn of_certificates_those_that_are_in_force_are_shown() {
+    let fakes = nodes(&["n1"]);
+    let accept = local(ports::free());
+    let dir = watchdog::fresh_path("certs");
+    let certs = ["a", "b"].map(|name| certificate(&dir.join(name), &["localhost"]));
+    let text = |i: usize, more: &str| {
+        let (cert, key) = (certs[i].cert.display(), certs[i].key.display());
+        let tls = format!("tls = {{ cert = \"{cert}\", key = \"{key}\" }}");
+        cluster(&[table("n1", fakes[0].addr(), "")], "") + &service("s", accept, &format!("{ANY}\n{tls}")) + more
+    };
+    let mut reloads = Reloads::start(&text(0, ""));
+    let shown = |reloads: &Reloads| {
+        let metrics = reloads.galeway.get("/metrics").1;
+        let is_shown = |i: usize| {
+            let file = certs[i].cert.display();
+            metrics
+                .contains(&format!("galeway_tls_certificate_expiry_timestamp_seconds{{service=\"s\",file=\"{file}\"}}"))
+        };
+        [is_shown(0), is_shown(1)]
+    };
+    until(LONG, "the first is shown", || (shown(&reloads) == [true, false]).then_some(()));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    reloads.write(&text(1, &service("taken", taken.local_addr().unwrap(), ANY)));
+    reloads.galeway.signal(Signal::HUP);
+    until(LONG, "it is refused", || reloads.galeway.log().contains("Address already in use").then_some(()));
+    assert_eq!(shown(&reloads), [true, false], "as before");
+    // Who came in by the first holds on to it, and its files are looked after as long.
+    let _early = TcpStream::connect(accept).unwrap();
+    until(LONG, "it is a session", || (reloads.service("s")["total"] == 1).then_some(()));
+    for _ in 0..3 {
+        reloads.reload(&text(1, ""));
+        until(LONG, "the other one is shown", || (shown(&reloads) == [false, true]).then_some(()));
+        std::thread::sleep(millis(300));
+        assert_eq!(shown(&reloads), [false, true], "and stays so");
+    }
+}
+
+#[test]
+fn who_waits_for_room_on_a_node_hears_of_sessions_that_began_before_it_had_a_limit() {
+    let fakes = nodes(&["n1"]);
+    let accept = local(ports::free());
+    let text = |keys: &str| {
+        cluster(&[table("n1", fakes[0].addr(), keys)], "")
+            + &service("s", accept, "cluster = \"main\"\nqueue_timeout = \"30s\"")
+    };
+    let mut reloads = Reloads::start(&text(""));
+    let first = session(accept);
+    reloads.reload(&text("max_connections = 1"));
+    let next = std::thread::spawn(move || Conn::app(accept, secs(10)).map(|mut next| who(&mut next)));
+    until(LONG, "the next one waits", || (reloads.service("s")["queued"] == 1).then_some(()));
+    first.quit().unwrap();
+    assert_eq!(next.join().unwrap().unwrap(), "n1");
+}
+
 #[test]
 fn a_client_that_waits_for_a_node_gets_one_of_the_target_that_its_service_has_now() {
     let fakes = nodes(&["n1", "n2"]);
@@ -334,11 +471,14 @@ fn what_cannot_change_is_named_and_the_rest_comes_into_force() {
     session(accept).quit().unwrap();
     reloads.reload(&text("workers = 2\nshutdown_timeout = \"300ms\"\nlog_level = \"debug\"\n", "db1"));
     assert_eq!(reloads.names(), ["db1"]);
-    let log = reloads.galeway.log();
-    assert!(log.contains("[process] workers (threads are started once): as it was until a restart"), "{log}");
+    // The configuration is in force before the log tells of it.
+    let told = "[process] workers (threads are started once): as it was until a restart";
+    until(LONG, "it is named", || reloads.galeway.log().contains(told).then_some(()));
     assert_eq!(reloads.galeway.access_log().len(), 0, "not told so far");
-    session(accept).quit().unwrap();
-    until(LONG, "sessions are told from now on", || (reloads.galeway.access_log().len() == 1).then_some(()));
+    until(LONG, "sessions are told from now on", || {
+        session(accept).quit().unwrap();
+        (!reloads.galeway.access_log().is_empty()).then_some(())
+    });
     until(LONG, "and details", || {
         let mut nonsense = TcpStream::connect(reloads.galeway.admin()).unwrap();
         nonsense.write_all(b"nonsense\r\n\r\n").unwrap();
