@@ -18,6 +18,15 @@ fn changed(id: u32, spec: Spec) -> Configured {
     Configured { changed: vec![(NodeId(id), spec)], ..Configured::default() }
 }
 
+/// One node is named with this priority, or not any more.
+pub(super) fn configured(id: u32, named: Option<u32>) -> Configured {
+    let id = NodeId(id);
+    match named {
+        Some(priority) => Configured { changed: vec![(id, spec(id.0, priority))], ..Configured::default() },
+        None => Configured { gone: vec![id], ..Configured::default() },
+    }
+}
+
 #[test]
 fn a_node_that_is_not_configured_any_more_drains_and_one_that_is_again_serves_at_once() {
     let mut world = World::healthy(settings());

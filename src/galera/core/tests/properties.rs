@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::configured::configured;
 use super::*;
 use crate::galera::fitness::judge;
 use crate::galera::node_state::Contact;
-use crate::galera::{Configured, Departure, Fitness, Reason, Verdict};
+use crate::galera::{Departure, Fitness, Reason, Verdict};
 
 const NODES: u32 = 3;
 
@@ -106,15 +107,6 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             ..super::settings()
         },
     )
-}
-
-/// One node is named with this priority, or not any more.
-pub(super) fn configured(id: u32, named: Option<u32>) -> Configured {
-    let id = NodeId(id);
-    match named {
-        Some(priority) => Configured { changed: vec![(id, spec(id.0, priority))], ..Configured::default() },
-        None => Configured { gone: vec![id], ..Configured::default() },
-    }
 }
 
 /// What an onlooker with a pencil knows of one node, without the core's help.

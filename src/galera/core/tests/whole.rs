@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 
+use super::configured::configured;
 use super::group::{Group, Member, Tell, Watched};
-use super::properties::configured;
 use super::*;
 use crate::galera::agreement::{Reading, Row};
 use crate::galera::{AdminState, Departure};
