@@ -572,10 +572,11 @@ fn a_service_manager_that_has_lost_the_old_process_is_told_of_the_new_one_until_
     up.program.replace_by("sleep 1; exec $GOOD \"$@\"");
     let old = up.galeway.pid();
     up.ask(old);
-    let new = up.child(old);
+    up.child(old);
     std::thread::sleep(millis(300));
     up.galeway.signal(Signal::KILL);
     assert!(up.galeway.wait(LONG).is_some());
+    let new = until(LONG, "the new one answers", || up.serving().filter(|pid| *pid != old));
     for _ in 0..3 {
         let heard = manager.wait_for(&format!("MAINPID={new}"));
         assert!(heard.last().unwrap().contains("READY=1"), "{heard:?}");
