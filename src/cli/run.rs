@@ -34,6 +34,10 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
+    // Before all else: who rotates logs signals every process of the name, and one that is just being started must not end by it.
+    if let Err(e) = hold_signals() {
+        return wrong(e);
+    }
     // What leads to the program may be laid anew later.
     let program = Program::of_this_process();
     if let Some(code) = program.as_ref().ok().and_then(attend) {
@@ -54,9 +58,6 @@ pub(super) fn run(args: &RunArgs, common: Common) -> ExitCode {
     let config = &loaded.config;
     // Before any thread is started: it reads the environment.
     let inherited = Inherited::from_env();
-    if let Err(e) = hold_signals() {
-        return wrong(e);
-    }
     let log = match logging::install(&logging_of(&config.process, common)) {
         Ok(log) => log,
         Err(e) => return wrong(e),

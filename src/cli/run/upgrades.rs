@@ -1,5 +1,6 @@
 //! SIGUSR2: a new process of the program at its path takes the place of this one.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::sync::PoisonError;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use crate::admin::RunState;
 use crate::cli::process::PidFiles;
 use crate::lifecycle::{Handle, Notifier, Predecessor, Program, Relieved, Successor, Upgrade};
+use crate::net::handover::Order;
 
 /// How often it is looked whether the process that has taken over lives, and what operators have set there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -29,6 +31,8 @@ pub(super) struct Upgrades<'a> {
     /// The process has a root of its own.
     pub(super) inside: bool,
     stage: Stage,
+    /// What operators have set at the process that has taken over.
+    orders: VecDeque<Order>,
 }
 
 enum Stage {
@@ -47,7 +51,7 @@ impl<'a> Upgrades<'a> {
         program: io::Result<Program>,
         inside: bool,
     ) -> Self {
-        Self { handle, notifier, pid, program, inside, stage: Stage::None }
+        Self { handle, notifier, pid, program, inside, stage: Stage::None, orders: VecDeque::new() }
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -129,8 +133,11 @@ impl<'a> Upgrades<'a> {
                         self.stage = Stage::Orphaned;
                         continue;
                     }
-                    for order in successor.orders() {
+                    self.orders.extend(successor.orders());
+                    // Each stays until it is carried out: a signal that comes meanwhile drops this future. Twice is as once.
+                    while let Some(order) = self.orders.front().cloned() {
                         self.handle.obey(order).await;
+                        self.orders.pop_front();
                     }
                     tokio::time::sleep(LOOK).await;
                 }

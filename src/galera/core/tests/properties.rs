@@ -224,8 +224,7 @@ proptest! {
                 prop_assert_eq!(before.verdicts(), world.verdicts());
             }
             // Who is there is no part of the verdicts.
-            let of_nodes =
-                matches!(happening, Happening::Found(_) | Happening::Forgotten(_) | Happening::Configure(..));
+            let of_nodes = !matches!(happening, Happening::Tick | Happening::Check(..) | Happening::Leave(..));
             prop_assert_eq!(outcome.publish, of_nodes || before.routing() != world.routing());
             outcomes.push(format!("{outcome:?}"));
             verdicts.push(world.verdicts());
