@@ -180,11 +180,12 @@ impl Control {
             let Some(health) = self.healths.get_mut(&name) else { continue };
             let report = health.reconfigure(fresh);
             if !report.renamed.is_empty() {
-                for service in self.standing.parts().services() {
-                    if service.settings.target.cluster_name() == Some(&name) {
-                        service.metrics.rename_nodes(&report.renamed);
-                    }
-                }
+                let mut services = self.standing.parts().services();
+                services.retain(|service| service.settings.target.cluster_name() == Some(&name));
+                // Those of one name count together. Twice, and two nodes that exchange their names would have them back.
+                services.sort_by_key(|service| Arc::as_ptr(&service.metrics));
+                services.dedup_by_key(|service| Arc::as_ptr(&service.metrics));
+                services.iter().for_each(|service| service.metrics.rename_nodes(&report.renamed));
             }
             told.extend(report.sentences(&name));
         }

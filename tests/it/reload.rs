@@ -150,6 +150,28 @@ fn nodes_are_added_removed_reweighted_and_renamed_and_only_sessions_of_removed_o
 }
 
 #[test]
+fn sessions_are_counted_by_their_nodes_names_of_now_however_many_configurations_they_have_seen() {
+    let fakes = nodes(&["n1", "n2"]);
+    let accept = local(ports::free());
+    let text = |names: [&str; 2]| {
+        let list = [table(names[0], fakes[0].addr(), ""), table(names[1], fakes[1].addr(), "")];
+        cluster(&list, "") + &service("any", accept, ANY)
+    };
+    let mut reloads = Reloads::start(&text(["n1", "n2"]));
+    let held = [Conn::on(accept, "n1"), Conn::on(accept, "n2"), Conn::on(accept, "n2")];
+    let counts = |galeway: &Galeway, names: [&str; 2]| {
+        names.map(|node| galeway.metric("galeway_connections_active", &[("service", "any"), ("node", node)]))
+    };
+    // Others than these three are on their way out still.
+    until(LONG, "one and two", || (counts(&reloads.galeway, ["n1", "n2"]) == [1.0, 2.0]).then_some(()));
+    for names in [["east", "n2"], ["n2", "east"], ["n1", "n2"]] {
+        reloads.reload(&text(names));
+        assert_eq!(counts(&reloads.galeway, names), [1.0, 2.0], "{names:?}");
+    }
+    held.into_iter().for_each(|conn| conn.quit().unwrap());
+}
+
+#[test]
 fn a_node_that_takes_a_gone_ones_name_is_told_apart_from_it_while_that_drains() {
     let fakes = nodes(&["n1", "n2", "n3"]);
     let accept = local(ports::free());
