@@ -102,10 +102,11 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Nobody accepts there any more: the socket closes once whoever holds it lets go as well.
+    /// Nobody accepts there any more: the socket closes once whoever holds it lets go as well. But an inherited one stays: whoever
+    /// bound it will not do so again for a service that asks for it later.
     pub fn let_go(&mut self, listener: &Arc<Listener>) {
-        self.held.retain(|_, held| {
-            held.retain(|one| !Arc::ptr_eq(one, listener));
+        self.held.retain(|listen, held| {
+            held.retain(|one| matches!(listen, Listen::Inherited(_)) || !Arc::ptr_eq(one, listener));
             !held.is_empty()
         });
     }
@@ -123,5 +124,30 @@ impl Listeners {
     /// Lets go of all of them. A socket closes when the last worker that accepts on it has stopped.
     pub fn release(&mut self) {
         self.held.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::listener::Bound;
+    use super::*;
+
+    #[test]
+    fn an_inherited_socket_that_was_let_go_of_can_be_had_again_and_no_other() {
+        let socket = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut inherited = Inherited::default();
+        inherited.add("front", Bound::Tcp(socket()));
+        let mut listeners = Listeners::new(inherited);
+        let binding = Binding { keepalive: None, freebind: false, access: &crate::config::SocketAccess::default() };
+        let port = socket().local_addr().unwrap();
+        for listen in [Listen::Inherited("front".into()), Listen::Tcp(port)] {
+            let first = listeners.get(&listen, binding).unwrap();
+            first.iter().for_each(|one| listeners.let_go(one));
+            let stays = matches!(listen, Listen::Inherited(_));
+            assert_eq!(listeners.held.contains_key(&listen), stays);
+            let at = first.first().unwrap().local().clone();
+            drop(first);
+            assert_eq!(*listeners.get(&listen, binding).unwrap().first().unwrap().local(), at);
+        }
     }
 }
