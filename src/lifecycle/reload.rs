@@ -118,7 +118,7 @@ pub enum ApplyError {
     #[error("nothing is changed any more while Galeway stops")]
     Stopping,
     /// Nobody took it.
-    #[error("the control thread did not take it within {} s: please report it", PATIENCE.as_secs())]
+    #[error("the control thread did not take it within {} s, and may take it still: please report it", PATIENCE.as_secs())]
     Hangs,
 }
 

@@ -55,10 +55,6 @@ impl Slots {
             let shrink = async move {
                 while let Ok(place) = Arc::clone(&places).acquire_owned().await {
                     let mut known = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Asked for more meanwhile, and this task was too quick to be ended.
-                    if known.now <= size {
-                        return;
-                    }
                     place.forget();
                     known.now -= 1;
                     if known.now == size {

@@ -91,7 +91,7 @@ impl Reloads {
 fn tell(asked: Vec<Option<Sender<Told>>>, told: &Told, reloader: &Reloader) {
     reloader.count(told.is_ok());
     if let Err(why) = told {
-        tracing::error!("reload refused, nothing has changed: {}", why.trim_end());
+        tracing::error!("reload refused: {}", why.trim_end());
     }
     for asked in asked.into_iter().flatten() {
         // Whoever asked may have left.
