@@ -25,7 +25,7 @@ use crate::peer::{FakeNode, Mode, Peer};
 const INSTEAD: &str = "shift; exec \"$0\" \"$@\"";
 
 /// A program of a test's own, which can be replaced.
-struct Program(PathBuf);
+pub(crate) struct Program(PathBuf);
 
 impl Program {
     fn new() -> Self {
@@ -37,7 +37,7 @@ impl Program {
     }
 
     /// By another copy, as a package does it.
-    fn replace(&self) {
+    pub(crate) fn replace(&self) {
         let new = self.0.with_extension("new");
         fs::copy(binary(), &new).unwrap();
         fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
@@ -45,7 +45,7 @@ impl Program {
     }
 
     /// By a script, to which the good program is `$GOOD`.
-    fn replace_by(&self, script: &str) {
+    pub(crate) fn replace_by(&self, script: &str) {
         let (new, good) = (self.0.with_extension("new"), self.0.with_extension("good"));
         if !good.exists() {
             fs::copy(binary(), &good).unwrap();
@@ -66,11 +66,11 @@ impl Program {
 }
 
 /// A Galeway that was started from it. Dropped, it ends with all that have come of it.
-struct Upgrading {
-    program: Program,
-    galeway: Galeway,
+pub(crate) struct Upgrading {
+    pub(crate) program: Program,
+    pub(crate) galeway: Galeway,
     /// Its group, in which all of them are.
-    group: u32,
+    pub(crate) group: u32,
 }
 
 impl Upgrading {
@@ -78,7 +78,7 @@ impl Upgrading {
         Self::behind(&[], |launcher| fakes.galeway(Settings { launcher, ..settings }))
     }
 
-    fn behind(before: &[&str], start: impl FnOnce(&[&str]) -> Galeway) -> Self {
+    pub(crate) fn behind(before: &[&str], start: impl FnOnce(&[&str]) -> Galeway) -> Self {
         let program = Program::new();
         let galeway = start(&program.launcher(before));
         let group = galeway.pid();
@@ -86,16 +86,22 @@ impl Upgrading {
     }
 
     /// Who answers at the admin address.
-    fn serving(&self) -> Option<u32> {
+    pub(crate) fn serving(&self) -> Option<u32> {
         let (_, body) = self.galeway.try_get("/api/status")?;
         serde_json::from_str::<Value>(&body).ok()?["pid"].as_u64()?.try_into().ok()
     }
 
     /// SIGUSR2 to who serves; the new process's number once it has the place.
     #[track_caller]
-    fn upgrade(&self) -> u32 {
+    pub(crate) fn upgrade(&self) -> u32 {
         let old = until(LONG, "somebody answers", || self.serving());
         self.ask(old);
+        self.replaced(old)
+    }
+
+    /// The number of who has the place of this one, once it answers.
+    #[track_caller]
+    pub(crate) fn replaced(&self, old: u32) -> u32 {
         let replaced = || {
             let log = self.galeway.log();
             let line = log.lines().rfind(|line| line.contains("another process has taken over"))?;
@@ -108,13 +114,13 @@ impl Upgrading {
     }
 
     /// SIGUSR2.
-    fn ask(&self, pid: u32) {
+    pub(crate) fn ask(&self, pid: u32) {
         kill(pid, Signal::USR2);
     }
 
     /// Waits for a line of the log.
     #[track_caller]
-    fn wait_log(&self, words: &str) -> String {
+    pub(crate) fn wait_log(&self, words: &str) -> String {
         self.wait_log_for(words, LONG)
     }
 
@@ -126,7 +132,7 @@ impl Upgrading {
 
     /// The process that is being started, whatever it is.
     #[track_caller]
-    fn child(&self, of: u32) -> u32 {
+    pub(crate) fn child(&self, of: u32) -> u32 {
         until(LONG, "a new process", || children(of).into_iter().next())
     }
 }
@@ -134,7 +140,10 @@ impl Upgrading {
 impl Drop for Upgrading {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("galeway's log:\n{}", self.galeway.log());
+            // Of clients the last ones are shown besides.
+            let log = self.galeway.log();
+            let events: Vec<_> = log.lines().filter(|line| !line.contains("\"target\":\"access\"")).collect();
+            eprintln!("galeway's log:\n{}", events.join("\n"));
         }
         for pid in members(self.group) {
             let _ = kill_process(id(pid), Signal::KILL);
@@ -146,7 +155,7 @@ fn id(pid: u32) -> Pid {
     Pid::from_raw(pid as i32).unwrap()
 }
 
-fn kill(pid: u32, signal: Signal) {
+pub(crate) fn kill(pid: u32, signal: Signal) {
     kill_process(id(pid), signal).unwrap();
 }
 
@@ -167,17 +176,17 @@ fn children(of: u32) -> Vec<u32> {
     by_stat(1, of)
 }
 
-fn members(of: u32) -> Vec<u32> {
+pub(crate) fn members(of: u32) -> Vec<u32> {
     by_stat(2, of)
 }
 
-fn lives(pid: u32) -> bool {
+pub(crate) fn lives(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rfind(')').is_some_and(|at| !stat[at + 2..].starts_with('Z'))
 }
 
 #[track_caller]
-fn wait_gone(pid: u32) {
+pub(crate) fn wait_gone(pid: u32) {
     until(LONG, "the process ends", || (!lives(pid)).then_some(()));
 }
 

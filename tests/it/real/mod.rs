@@ -13,6 +13,7 @@
 //! | `notify` | the server's own call makes Galeway look |
 //! | `agreement` | two Galeways have one writer |
 //! | `bulk` | bytes in and out while the node or the client is slow; a large dump and load |
+//! | `long_run` | sysbench and clients that come and go, through many reloads and upgrades |
 //! | `logins` | accounts, plugins and TLS of the check |
 //! | `record` | several balancers, one writer, by the record that the cluster replicates |
 //! | `commands` | `galeway probe`, SIGTERM |
@@ -34,6 +35,7 @@ mod dba;
 mod discovery;
 mod faults;
 mod logins;
+mod long_run;
 mod membership;
 mod notify;
 mod record;
