@@ -282,6 +282,7 @@ impl Prepared {
             prepared: 0,
             closed: false,
         });
+        self.listeners.after_others();
         let listeners = Arc::new(Mutex::new(self.listeners));
         let (changes, changed) = mpsc::channel(1);
         let control = Control {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::handover::{Address, Good, Label};
 use super::inherited::Inherited;
@@ -19,7 +21,15 @@ pub struct Listeners {
     inherited: Inherited,
     /// Of the process whose place this one takes, likewise.
     handed: BTreeMap<Listen, Vec<Listener>>,
+    /// How long an address in use is waited for.
+    patience: Duration,
 }
+
+/// An address that this very process has just let go of is free once the last worker has stopped accepting there.
+const LETTING_GO: Duration = Duration::from_secs(1);
+
+/// How often it is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 impl Listeners {
     /// None yet, but those that were inherited.
@@ -65,6 +75,13 @@ impl Listeners {
     /// Takes the sockets that another instance holds where the same address is asked for.
     pub fn share(&mut self, other: &Self) {
         self.shared.clone_from(&other.held);
+        self.after_others();
+    }
+
+    /// This process has listened before: an address in use may be one that it is about to close, and is waited for, a second at
+    /// most.
+    pub fn after_others(&mut self) {
+        self.patience = LETTING_GO;
     }
 
     /// The sockets of an address; bound now, if they are not held yet. Each use of port 0 is a socket of its own, which is
@@ -89,7 +106,7 @@ impl Listeners {
                 }
                 handed
             }
-            Listen::Tcp(address) => vec![Listener::bind(*address, binding.keepalive, binding.freebind)?],
+            Listen::Tcp(address) => vec![self.bind(*address, binding)?],
             Listen::Unix(path) => vec![Listener::bind_unix(listen, path, binding.access)?],
             Listen::Inherited(name) => self.inherited.take(name, binding.keepalive)?,
         };
@@ -100,6 +117,16 @@ impl Listeners {
         };
         self.held.insert(key, bound.clone());
         Ok(bound)
+    }
+
+    fn bind(&self, address: SocketAddr, binding: Binding<'_>) -> io::Result<Listener> {
+        let until = Instant::now() + self.patience;
+        loop {
+            match Listener::bind(address, binding.keepalive, binding.freebind) {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => std::thread::sleep(AGAIN),
+                bound => return bound,
+            }
+        }
     }
 
     /// Nobody accepts there any more: the socket closes once whoever holds it lets go as well. But an inherited one stays: whoever
@@ -131,6 +158,23 @@ impl Listeners {
 mod tests {
     use super::super::listener::Bound;
     use super::*;
+
+    #[test]
+    fn an_address_that_is_being_let_go_of_is_waited_for_and_only_by_who_has_listened_before() {
+        let access = crate::config::SocketAccess::default();
+        let binding = Binding { keepalive: None, freebind: false, access: &access };
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = Listen::Tcp(held.local_addr().unwrap());
+        assert!(Listeners::default().get(&listen, binding).is_err(), "at the start it is somebody else's");
+        let mut listeners = Listeners::default();
+        listeners.after_others();
+        let closes = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        assert!(listeners.get(&listen, binding).is_ok());
+        closes.join().unwrap();
+    }
 
     #[test]
     fn an_inherited_socket_that_was_let_go_of_can_be_had_again_and_no_other() {

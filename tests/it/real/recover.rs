@@ -218,7 +218,7 @@ fn a_mistake_on_the_command_line_or_in_a_file_is_exit_code_2_and_says_where() {
         (&["--file", &format!("db1={}", empty.display())], "there is neither grastate.dat nor gvwstate.dat in it"),
         (&[&nobody], "--user"),
         (&[&nobody, &nobody, "--user", "monitor"], "is named twice"),
-        (&[], "Usage"),
+        (&[], "name every node whose data still exist"),
     ];
     for (arguments, says) in mistakes {
         let seen = run(Command::new(binary()).arg("recover").args(arguments));
