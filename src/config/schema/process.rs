@@ -165,7 +165,11 @@ fn log(value: &Value<'_>, root: Option<&Path>) -> Option<LogTo> {
     let near = nearest(text, words::LOG.iter().map(|(word, _)| *word)).filter(|_| !text.contains(['/', '.']));
     if near.is_some() || text.is_empty() {
         let help = match near {
-            Some(word) => format!("did you mean \"{word}\"? A file of this name is \"./{text}\""),
+            Some(word) if text.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                format!("did you mean \"{word}\"? A file of this name is \"./{text}\"")
+            }
+            // Quotes that are closed in the wrong place hold lines that are nobody's business.
+            Some(word) => format!("did you mean \"{word}\"?"),
             None => "write \"stderr\", \"journald\", \"syslog\" or the path of a file".to_owned(),
         };
         value.doc.error(value.span, format!("`log` cannot be {}", quote(text)), Some(help));

@@ -97,4 +97,6 @@ fn log_lines_go_to_one_of_three_or_to_a_file() {
         let said = marked(&process(&format!("log = '{written}'")));
         assert_eq!(said, [format!("'{written}': `log` cannot be `{written}` ({help})")]);
     }
+    let said = parse(&process("log = \"\"\"stderr\"\npassword = \"hidden\"\n\"\"\"")).unwrap_err().to_string();
+    assert!(!said.contains("hidden") && !said.contains("./"), "{said}");
 }
