@@ -223,7 +223,10 @@ impl Control {
             let mut former = Vec::new();
             let mut keepers = None;
             match before {
-                None => told.push(format!("service {name}: new, on {}", listed(&unit))),
+                None => {
+                    told.push(format!("service {name}: new, on {}", listed(&unit)));
+                    fixed.iter_mut().for_each(Fixed::start);
+                }
                 Some(before) => {
                     parts.gone.push(Arc::downgrade(&before.service));
                     if before.service.settings != service.settings {
@@ -233,7 +236,6 @@ impl Control {
                         service.metrics.forget_routes();
                     }
                     let until = now + parts.drain_timeout(&service.settings);
-                    let mut was = was;
                     match (&before.targets, fixed.first_mut()) {
                         (Some(targets), Some(next)) => {
                             for gone in next.replace(targets, until) {
@@ -244,7 +246,7 @@ impl Control {
                         (Some(targets), None) => targets.drain(until),
                         (None, _) => fixed.iter_mut().for_each(Fixed::start),
                     }
-                    if let Some(running) = was.take() {
+                    if let Some(running) = was {
                         former = running.former;
                         if has_same_tls(&before.service.settings, &service.settings) {
                             keepers = Some(running.keepers);
@@ -254,9 +256,6 @@ impl Control {
                         }
                     }
                 }
-            }
-            if before.is_none() {
-                fixed.iter_mut().for_each(Fixed::start);
             }
             let keepers = keepers.unwrap_or_else(|| {
                 if unit.secured.is_empty() {
