@@ -108,7 +108,7 @@ fn advice(args: &RecoverArgs) -> Result<Advice, String> {
             }
         }
         let advice = advice::advise(&evidence);
-        if advice.verdict != Verdict::SplitBrain || look == SECOND_LOOKS {
+        if !advice.may_pass || look == SECOND_LOOKS {
             return Ok(advice);
         }
         if look == 0 {

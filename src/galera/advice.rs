@@ -6,11 +6,12 @@
 //!  evidence of each node ──► judge: state, history, position ──► Primary anywhere? ──► choice ──► words
 //! ```
 //!
-//! What always holds (each sentence is a property test in `advice/tests/properties.rs`):
+//! What always holds (each sentence is a property test in `advice/tests/properties.rs` or `truth.rs`):
 //!
-//! * the node that is named is behind no other whose position is known in its history;
+//! * the node that is named holds all that any other holds, whatever happened to them (`advice/tests/truth.rs`);
 //! * none is named while two histories are there;
-//! * none is named while a node's position is unknown, unless that node has no history at all;
+//! * none is named while a node's position is unknown. A `grastate.dat` of zeros is no position: a crash in a DDL leaves it
+//!   beside the newest data (galera's `saved_state.cpp` writes it while a DDL is applied; seen on 26.4.23);
 //! * none is named while a node is Primary;
 //! * the same evidence gives the same advice.
 //!
@@ -21,6 +22,7 @@ mod choice;
 mod judge;
 mod live;
 mod primary;
+mod remains;
 mod words;
 
 #[cfg(test)]
@@ -48,8 +50,12 @@ pub struct Files {
     pub grastate: Option<Grastate>,
     /// `gvwstate.dat`.
     pub gvwstate: Option<Gvwstate>,
+    /// A `gvwstate.dat` that is there and holds no view; what is wrong with it.
+    pub gvwstate_damage: Option<String>,
     /// From the log of `--wsrep-recover`.
     pub recovered: Option<Recovered>,
+    /// The data directory holds `sst_in_progress`, which a state transfer makes at its beginning and removes at its end.
+    pub transfer_unfinished: bool,
 }
 
 /// What to do.
@@ -69,6 +75,8 @@ pub struct Advice {
     pub before: Vec<String>,
     /// What to run, in this order.
     pub steps: Vec<Step>,
+    /// Whether it may look otherwise in a moment: live nodes contradict each other.
+    pub may_pass: bool,
 }
 
 /// The answer.

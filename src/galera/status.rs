@@ -17,7 +17,7 @@ pub const STATUS_QUERY: &str =
 /// `SHOW GLOBAL VARIABLES` rows that a check reads.
 pub const VARIABLES_QUERY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_desync', \
      'wsrep_reject_queries', 'wsrep_sst_donor_rejects_queries', 'wsrep_node_name', 'wsrep_cluster_name', \
-     'pxc_maint_mode', 'read_only', 'super_read_only', 'max_connections')";
+     'wsrep_provider_pc_bootstrap', 'pxc_maint_mode', 'read_only', 'super_read_only', 'max_connections')";
 
 /// All rows of one check by lower-case name. A name occurs in only one of the two queries.
 pub type Rows = BTreeMap<String, String>;

@@ -14,9 +14,13 @@ pub(super) fn advise(nodes: &[Node<'_>]) -> Advice {
     }
 }
 
-/// The highest position. Of equals: the one that was the last to leave, then one that runs, then the first.
+/// The highest position. Of equals: one whose `grastate.dat` is not blank, since a blank one may also be that of an
+/// interrupted state transfer; then the one that was the last to leave, one that runs, the first.
 fn choose<'n, 'a>(nodes: &'n [Node<'a>]) -> Option<&'n Node<'a>> {
-    let rank = |n: &Node<'_>| (n.position().map(|p| p.1), n.safe() == Some(true), n.state == State::NonPrimary);
+    let rank = |n: &Node<'_>| {
+        let last_to_leave = n.safe() == Some(true);
+        (n.position().map(|p| p.1), !n.has_blank_grastate(), last_to_leave, n.state == State::NonPrimary)
+    };
     // The last of equals is what max_by_key returns.
     nodes.iter().rev().filter(|n| n.position().is_some()).max_by_key(|n| rank(n))
 }
@@ -54,8 +58,8 @@ fn obstacles(nodes: &[Node<'_>]) -> Vec<String> {
     }
     if nodes.iter().all(|n| n.holds == Holds::Nothing) {
         obstacles.push(
-            "No node holds any data of a cluster (its state UUID is all zeros). To bootstrap one is to found a new cluster on what \
-             that node happens to hold: that is yours to decide."
+            "No node holds any data of a cluster: the logs of all name no history. To bootstrap one is to found a new cluster on \
+             what that node happens to hold: that is yours to decide."
                 .to_owned(),
         );
     }
@@ -95,6 +99,7 @@ fn refused(nodes: &[Node<'_>], why: Vec<String>) -> Advice {
         warnings: warnings(nodes, None),
         before: Vec::new(),
         steps,
+        may_pass: false,
     }
 }
 
@@ -105,6 +110,18 @@ fn find_out(unknown: &[&Node<'_>], servers: Servers) -> Vec<Step> {
     for node in unknown {
         let name = node.name();
         match node.state {
+            _ if node.has_unfinished_transfer() => steps.push(step(
+                format!(
+                    "{name} holds a piece of another node's data: leave it out, and it receives everything when it joins. (If \
+                     its error log says that the transfer ended, give its files one by one instead of the directory.)"
+                ),
+                Vec::new(),
+            )),
+            // Its grastate.dat will still name none.
+            _ if node.runs_without_history() => {
+                steps.push(step(format!("{name} runs without a history. Stop it:"), servers.systemctl("stop")));
+                read.push(name);
+            }
             State::Unreadable => steps.push(step(
                 format!(
                     "{name} runs: let the check log in there (--user, --password-file), or stop it and give its files."
@@ -128,7 +145,7 @@ fn find_out(unknown: &[&Node<'_>], servers: Servers) -> Vec<Step> {
         steps.push(step(
             "Ask again with each of these logs beside the rest, as --file NAME=LOG. Their last lines say `WSREP: Recovered \
              position: UUID:SEQNO` (MariaDB's galera_recovery, run as root, prints the same). A node whose data are lost \
-             for good: leave it out.",
+             for good, or that never was in the cluster: leave it out.",
             Vec::new(),
         ));
     }
@@ -155,6 +172,7 @@ fn named(nodes: &[Node<'_>], chosen: &Node<'_>) -> Advice {
         warnings: warnings(nodes, Some(chosen)),
         before: before(nodes, chosen),
         steps: steps(nodes, chosen, servers),
+        may_pass: false,
     }
 }
 
@@ -178,6 +196,12 @@ fn why(nodes: &[Node<'_>], chosen: &Node<'_>, history: Uuid, most: u64) -> Vec<S
                 1 => format!("{} is", list(&equals)),
                 _ => format!("{} are", list(&equals)),
             }
+        ));
+    }
+    if chosen.has_blank_grastate() {
+        why.push(format!(
+            "The grastate.dat of {name} names no history, since it crashed in a DDL; what its storage engine holds counts. That \
+             DDL may have to be run again."
         ));
     }
     why.push(
@@ -218,6 +242,14 @@ fn before(nodes: &[Node<'_>], chosen: &Node<'_>) -> Vec<String> {
             ));
         }
     }
+    if chosen.has_blank_grastate() {
+        before.push(format!(
+            "{0} was not in the middle of a state transfer when it ended: in its error log no `Shifting PRIMARY -> JOINER` \
+             stands after the last `Shifting JOINER -> JOINED`. Its grastate.dat names no history after a crash in a DDL, \
+             which loses nothing, and in a state transfer, which leaves a piece of the data: then ask again without {0}.",
+            chosen.name()
+        ));
+    }
     if chosen.state == State::NonPrimary {
         before.push(format!("Run it on {} alone: two bootstrapped components diverge for good.", chosen.name()));
     }
@@ -237,7 +269,7 @@ fn steps(nodes: &[Node<'_>], chosen: &Node<'_>, servers: Servers) -> Vec<Step> {
     if let (State::NonPrimary, Some(answer)) = (chosen.state, chosen.answer()) {
         steps.push(step(
             format!("Make the component of {name} Primary, with an account that has SUPER:"),
-            servers.pc_bootstrap(&answer.client_options),
+            Servers::pc_bootstrap(answer),
         ));
     } else {
         if chosen.state == State::Outside {
@@ -246,9 +278,20 @@ fn steps(nodes: &[Node<'_>], chosen: &Node<'_>, servers: Servers) -> Vec<Step> {
                 servers.systemctl("stop"),
             ));
         }
-        if chosen.may_need_safe() {
-            let data = "its data directory is /var/lib/mysql unless configured otherwise";
-            steps.push(step(format!("On {name}, allow it ({data}):"), vec![words::mark_safe()]));
+        let data = "its data directory is /var/lib/mysql unless configured otherwise";
+        let history = (chosen.has_blank_grastate() || chosen.lacks_grastate()).then_some(uuid);
+        let is_stale = chosen.has_stale_seqno();
+        if history.is_some() || is_stale || chosen.may_need_safe() {
+            let and = match history {
+                Some(_) => {
+                    ", and name its history where grastate.dat names none (else it begins a new one, and the data of all \
+                     others are replaced)"
+                }
+                None if is_stale => ", and take the old seqno out",
+                None => "",
+            };
+            let title = format!("On {name}, allow it{and} ({data}):");
+            steps.push(step(title, vec![words::edit_grastate(history, is_stale)]));
         }
         steps.push(step(format!("On {name}, bootstrap:"), servers.new_cluster(uuid, seqno)));
     }
@@ -284,14 +327,17 @@ fn missing<'a>(nodes: &[Node<'a>]) -> Option<(&'a str, Vec<Uuid>, Vec<&'a str>)>
 }
 
 /// The way without a bootstrap: where every member of the last view is there, they restore it as soon as all of them
-/// see each other (`pc.recovery`, on by default). Only where no other node has a history, which might be further.
+/// see each other (`pc.recovery`, on by default). Only where no other node has a history, which might be further, and where
+/// each member's `grastate.dat` names its history and no position: the server believes the position on its command line
+/// only then. A member whose file is blank would be given other data though it may hold the most, and where all are
+/// blank each keeps its own data under one new history (seen on 26.4.23).
 fn restore(nodes: &[Node<'_>], servers: Servers) -> Option<Step> {
     let (_, view) = last_view(nodes)?;
     let mut start = Vec::new();
-    for node in nodes.iter().filter(|n| n.holds != Holds::Nothing) {
+    for node in nodes {
         match node.gvwstate() {
-            Some(own) if own.view_id == view.view_id => start.push(node.name()),
-            None if node.state == State::NonPrimary => {}
+            Some(own) if own.view_id == view.view_id && node.can_restore_its_view() => start.push(node.name()),
+            None if node.state == State::NonPrimary || node.holds == Holds::Nothing => {}
             _ => return None,
         }
     }
@@ -302,6 +348,7 @@ fn restore(nodes: &[Node<'_>], servers: Servers) -> Option<Step> {
         return None;
     }
     let (who, each, its) = match &start[..] {
+        [] => return None,
         [one] => ((*one).to_owned(), "It has", "that view"),
         _ => (format!("{} within 30 s of each other", list(&start)), "Each has", "it"),
     };

@@ -1,5 +1,6 @@
 //! What the evidence of one node comes to.
 
+use super::remains;
 use super::{Answer, Evidence, Files, Live, NodeReport};
 use crate::galera::files::{Gvwstate, Position, Uuid};
 
@@ -25,7 +26,7 @@ pub(super) enum State {
 /// What data it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// None of any cluster.
+    /// None of any cluster, and that for certain: a `grastate.dat` of zeros alone does not say so.
     Nothing,
     /// This much.
     Position(Uuid, u64),
@@ -67,7 +68,7 @@ impl<'a> Node<'a> {
                 let why = format!("it does not answer ({why}), and no file of it was given");
                 (State::Unknown, Holds::Unknown(None, why), String::new())
             }
-            (_, Some(files)) => of_files(files, &evidence.name, &mut notes),
+            (_, Some(files)) => remains::judge(files, &evidence.name, &mut notes),
             (None, None) => (State::Unknown, Holds::Unknown(None, "nothing of it was given".to_owned()), String::new()),
         };
         Self { evidence, state, holds, source, notes }
@@ -137,6 +138,39 @@ impl<'a> Node<'a> {
         self.files()?.grastate.as_ref()?.safe_to_bootstrap
     }
 
+    /// Whether its `grastate.dat` names no history. A position on the command line then counts for nothing.
+    pub(super) fn has_blank_grastate(&self) -> bool {
+        self.files().and_then(|f| f.grastate.as_ref()).is_some_and(|g| g.position.uuid.is_zero())
+    }
+
+    /// Whether its server takes the position that it recovers, or holds nothing that could be lost.
+    pub(super) fn can_restore_its_view(&self) -> bool {
+        let grastate = self.files().and_then(|f| f.grastate.as_ref()).map(|g| g.position);
+        let crashed = grastate.is_some_and(|p| !p.uuid.is_zero() && p.seqno.is_none());
+        self.holds == Holds::Nothing || (crashed && !self.has_unfinished_transfer())
+    }
+
+    /// Whether its `grastate.dat` holds a seqno that its log has overtaken.
+    pub(super) fn has_stale_seqno(&self) -> bool {
+        let saved = self.files().and_then(|f| f.grastate.as_ref()).and_then(|g| g.position.seqno);
+        saved.is_some() && self.position().is_some_and(|(_, seqno)| saved != Some(seqno))
+    }
+
+    /// Whether it is stopped and no `grastate.dat` of it was given.
+    pub(super) fn lacks_grastate(&self) -> bool {
+        self.files().is_some_and(|f| f.grastate.is_none())
+    }
+
+    /// Whether a full state transfer to it has begun and never ended.
+    pub(super) fn has_unfinished_transfer(&self) -> bool {
+        self.files().is_some_and(|f| f.transfer_unfinished)
+    }
+
+    /// Whether it runs and says that it has no history, which its storage engine may have all the same.
+    pub(super) fn runs_without_history(&self) -> bool {
+        self.answer().is_some_and(|a| !a.joiner && a.position.is_some_and(|p| p.uuid.is_zero()))
+    }
+
     /// Whether the line `safe_to_bootstrap: 0` may stand in its file: an old version writes none.
     pub(super) fn may_need_safe(&self) -> bool {
         match self.files().and_then(|f| f.grastate.as_ref()) {
@@ -186,10 +220,17 @@ fn of_answer(answer: &Answer) -> (State, Holds) {
         _ => State::Outside,
     };
     let holds = match answer.position {
-        Some(p) if p.uuid.is_zero() => Holds::Nothing,
+        Some(p) if p.uuid.is_zero() && answer.primary => Holds::Nothing,
         _ if answer.joiner => {
             Holds::Unknown(None, "it is in the middle of a state transfer (wsrep_local_state=1)".to_owned())
         }
+        // What a server says that was started on a blank grastate.dat, whatever its storage engine holds.
+        Some(p) if p.uuid.is_zero() => Holds::Unknown(
+            None,
+            "it runs and says no history (a wsrep_local_state_uuid of zeros): it had crashed in a DDL or in a state \
+             transfer, or never was in a cluster"
+                .to_owned(),
+        ),
         // It may end further than one that is further now.
         Some(Position { uuid, .. }) if answer.applying && !answer.primary => {
             let why = "it still applies what it has received (wsrep_local_recv_queue); ask again in a moment";
@@ -202,69 +243,4 @@ fn of_answer(answer: &Answer) -> (State, Holds) {
         None => Holds::Unknown(None, "it runs and says no history (wsrep_local_state_uuid)".to_owned()),
     };
     (state, holds)
-}
-
-fn of_files(files: &Files, name: &str, notes: &mut Vec<String>) -> (State, Holds, String) {
-    let said = files.recovered.as_ref().map(|r| {
-        let time = r.time.as_ref().map(|t| format!(" of {t}")).unwrap_or_default();
-        (r.position, format!("its log, line {}{time}", r.line))
-    });
-    // An old position is no position, but what it speaks against is wrong all the same.
-    let outdated = files.recovered.as_ref().and_then(|r| Some((r.line, r.outdated_by?)));
-    if let Some((line, by)) = outdated {
-        notes.push(format!(
-            "{name}: the position in line {line} of its log does not count: line {by} shows that the server ran again \
-             after it."
-        ));
-    }
-    let grastate = files.grastate.as_ref().map(|g| g.position);
-    let state = match grastate {
-        Some(Position { seqno: Some(_), .. }) => State::Stopped,
-        _ => State::Crashed,
-    };
-    let known = |p: Position, source: &str| match p.seqno {
-        _ if p.uuid.is_zero() => (Holds::Nothing, source.to_owned()),
-        Some(seqno) => (Holds::Position(p.uuid, seqno), source.to_owned()),
-        None => {
-            let why = "its grastate.dat says seqno -1: it crashed, or it runs".to_owned();
-            (Holds::Unknown(Some(p.uuid), why), String::new())
-        }
-    };
-    let against = |what: String| (Holds::Contradiction(what), String::new());
-    let (holds, source) = match (grastate, said) {
-        (None, None) => {
-            (Holds::Unknown(None, "its gvwstate.dat names a view and no position".to_owned()), String::new())
-        }
-        (None, Some(_)) if outdated.is_some() => {
-            (Holds::Unknown(None, "the only position of it is out of date".to_owned()), String::new())
-        }
-        (Some(g), None) => known(g, "its grastate.dat"),
-        (None, Some((r, source))) if r.seqno.is_none() && !r.uuid.is_zero() => {
-            (Holds::Unknown(Some(r.uuid), format!("{source} says -1")), String::new())
-        }
-        (None, Some((r, source))) => known(r, &source),
-        (Some(g), Some((r, _))) if g.uuid.is_zero() && !r.uuid.is_zero() => against(format!(
-            "its grastate.dat says that it has no history, its log says {r}. If a state transfer to it was interrupted \
-             its data are useless: leave it out. If its grastate.dat was lost and made anew, leave that file out"
-        )),
-        (Some(g), Some((r, _))) if g.uuid != r.uuid => against(format!(
-            "its grastate.dat says history {}, its log says {}: one of them is another node's, or from before it was \
-             given other data",
-            g.uuid, r.uuid
-        )),
-        (Some(g), Some((r, source))) => match (g.seqno, r.seqno) {
-            (Some(stopped), Some(logged)) if logged > stopped => against(format!(
-                "its grastate.dat says seqno {stopped} and its log {logged}: the files are of different times. Copy \
-                 both anew"
-            )),
-            (Some(stopped), Some(logged)) if logged < stopped && outdated.is_none() => {
-                notes
-                    .push(format!("{name}: its grastate.dat ({stopped}) is newer than its log ({logged}) and counts."));
-                known(g, "its grastate.dat")
-            }
-            (None, Some(_)) if outdated.is_none() => known(r, &source),
-            _ => known(g, "its grastate.dat"),
-        },
-    };
-    (state, holds, source)
 }

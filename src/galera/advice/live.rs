@@ -42,8 +42,13 @@ pub struct Answer {
     pub addresses: Option<BTreeSet<String>>,
     /// It still applies what it has received, so its position moves on (`wsrep_local_recv_queue`).
     pub applying: bool,
+    /// `wsrep_local_state` 2 or 3: a donor, desynced, or on the way back. Its view may be late.
+    pub desynced: bool,
     /// Percona's: it knows `pxc_maint_mode`.
     pub percona: bool,
+    /// Whether it knows `wsrep_provider_pc_bootstrap`, as MariaDB does while its plugin `wsrep_provider` is active (the
+    /// default of Debian 13: seen on 11.8); `wsrep_provider_options` is then read-only. `None`: it showed no variable.
+    pub provider_variables: Option<bool>,
 }
 
 impl Live {
@@ -95,7 +100,11 @@ impl Live {
             members: None,
             addresses: clear.then(|| entries.iter().map(|e| e.trim().to_owned()).collect()),
             applying: number("wsrep_local_recv_queue").is_some_and(|n| n > 0),
+            desynced: matches!(text("wsrep_local_state"), Some("2" | "3")),
             percona: rows.contains_key("pxc_maint_mode"),
+            provider_variables: rows
+                .contains_key("read_only")
+                .then(|| rows.contains_key("wsrep_provider_pc_bootstrap")),
         }))
     }
 }

@@ -2,27 +2,60 @@
 
 use super::judge::{Holds, Node, State};
 use super::words::{Servers, list, step};
-use super::{Advice, Answer, Verdict};
+use super::{Advice, Answer, Step, Verdict};
 
 pub(super) fn advise(nodes: &[Node<'_>]) -> Advice {
     let primaries: Vec<&Node<'_>> = nodes.iter().filter(|n| n.is_primary()).collect();
-    match apart(&primaries) {
-        Some(why) => split(nodes, &primaries, why),
+    match find_split(&primaries) {
+        Some(split) => apart(nodes, &primaries, split),
         None => one(nodes, &primaries),
     }
 }
 
-/// Whether two Primary nodes are in different components; what shows it. Two that cannot be told apart pass for one.
-fn apart(primaries: &[&Node<'_>]) -> Option<String> {
+/// A sign that two Primary nodes are in different components.
+struct Split {
+    sign: String,
+    certainty: Certainty,
+}
+
+/// What a sign is worth.
+#[derive(Clone, Copy, PartialEq)]
+enum Certainty {
+    /// Two histories, or lists of members that exclude each other.
+    Proven,
+    /// Sizes and the like. A node that installs a view late shows them too, and is in the same component.
+    Likely,
+    /// The same, while a node is known to be late: paused, or behind.
+    Doubtful,
+}
+
+/// The surest sign that there is. Two nodes that cannot be told apart pass for one component.
+fn find_split(primaries: &[&Node<'_>]) -> Option<Split> {
+    let mut weak = None;
     for (i, left) in primaries.iter().enumerate() {
         for right in primaries.iter().skip(i + 1) {
             if let (Some(a), Some(b)) = (left.answer(), right.answer())
-                && let Some(how) = differ(a, b)
+                && let Some((how, is_proof)) = differ(a, b)
             {
-                return Some(format!("{} and {} are both Primary, and {how}.", left.name(), right.name()));
+                let sign = format!("{} and {} are both Primary, and {how}.", left.name(), right.name());
+                if is_proof {
+                    return Some(Split { sign, certainty: Certainty::Proven });
+                }
+                weak.get_or_insert(sign);
             }
         }
     }
+    let is_late = primaries.iter().any(|n| n.answer().is_some_and(is_late));
+    let certainty = if is_late { Certainty::Doubtful } else { Certainty::Likely };
+    Some(Split { sign: weak.or_else(|| too_many(primaries))?, certainty })
+}
+
+/// Whether a node may show a view that the others have left: paused by a backup, behind in applying, or joining.
+fn is_late(answer: &Answer) -> bool {
+    answer.desynced || answer.applying || answer.joiner
+}
+
+fn too_many(primaries: &[&Node<'_>]) -> Option<String> {
     let mut members: Vec<_> = primaries.iter().filter_map(|n| n.member()).collect();
     members.sort();
     members.dedup();
@@ -31,8 +64,8 @@ fn apart(primaries: &[&Node<'_>]) -> Option<String> {
     (count > size).then(|| format!("{count} nodes are Primary, and each is in a component of {size}."))
 }
 
-/// What two nodes of one component share, and these do not.
-fn differ(a: &Answer, b: &Answer) -> Option<String> {
+/// What two nodes of one component share, and these do not; and whether that is a proof.
+fn differ(a: &Answer, b: &Answer) -> Option<(String, bool)> {
     if a.member.is_some() && a.member == b.member {
         return None;
     }
@@ -44,37 +77,36 @@ fn differ(a: &Answer, b: &Answer) -> Option<String> {
         && !a.joiner
         && !b.joiner
     {
-        return Some(format!("hold different histories ({} and {})", left.uuid, right.uuid));
+        return Some((format!("hold different histories ({} and {})", left.uuid, right.uuid), true));
     }
     // What they list tells for certain. Where one lists the other, one of them was asked a moment too early.
     if let (Some(left), Some(right), Some(one), Some(other)) = (&a.members, &b.members, a.member, b.member) {
         let apart = !left.contains(&other.to_string()) && !right.contains(&one.to_string());
-        return apart.then(|| "neither lists the other as a member (mysql.wsrep_cluster_members)".to_owned());
+        return apart.then(|| ("neither lists the other as a member (mysql.wsrep_cluster_members)".to_owned(), true));
+    }
+    // A joiner's list may lack itself.
+    let addresses = a.addresses.as_ref().zip(b.addresses.as_ref()).filter(|_| !a.joiner && !b.joiner);
+    if addresses.is_some_and(|(left, right)| left.is_disjoint(right)) {
+        return Some(("their components share no member (wsrep_incoming_addresses)".to_owned(), true));
     }
     if let (Some(left), Some(right)) = (a.size, b.size)
         && left != right
     {
-        return Some(format!("their components have different sizes (wsrep_cluster_size {left} and {right})"));
+        return Some((format!("their components have different sizes (wsrep_cluster_size {left} and {right})"), false));
     }
-    if let (Some(left), Some(right)) = (&a.addresses, &b.addresses)
-        && left != right
-        // A joiner's list may lack itself.
-        && !a.joiner
-        && !b.joiner
-    {
-        return Some("their components have different members (wsrep_incoming_addresses)".to_owned());
+    if addresses.is_some_and(|(left, right)| left != right) {
+        return Some(("their components have different members (wsrep_incoming_addresses)".to_owned(), false));
     }
     match (a.index, b.index) {
         (Some(left), Some(right)) if left == right => {
-            Some(format!("have the same place in it (wsrep_local_index {left}): their components are two"))
+            Some((format!("have the same place in it (wsrep_local_index {left}): their components are two"), false))
         }
         _ => None,
     }
 }
 
-fn split(nodes: &[Node<'_>], primaries: &[&Node<'_>], why: String) -> Advice {
-    let servers = Servers::of(nodes);
-    let mut why = vec![why];
+fn apart(nodes: &[Node<'_>], primaries: &[&Node<'_>], split: Split) -> Advice {
+    let mut why = vec![split.sign];
     for node in primaries {
         if let Some(answer) = node.answer() {
             let size = answer.size.map_or("unknown".to_owned(), |s| s.to_string());
@@ -82,33 +114,58 @@ fn split(nodes: &[Node<'_>], primaries: &[&Node<'_>], why: String) -> Advice {
                 let all: Vec<&str> = a.iter().map(String::as_str).collect();
                 format!(" ({})", all.join(", "))
             });
-            why.push(format!("{} is in a component of size {size}{}.", node.name(), members.unwrap_or_default()));
+            let late = if is_late(answer) {
+                ", and may see a change of its component late: it is paused or behind"
+            } else {
+                ""
+            };
+            why.push(format!("{} is in a component of size {size}{}{late}.", node.name(), members.unwrap_or_default()));
         }
     }
-    why.push(
-        "Every write since the split is on one side only, whatever the seqnos say: they cannot be compared.".to_owned(),
+    let ask_again = step(
+        "Let the check read mysql.wsrep_cluster_members (GRANT SELECT on it, on every node that is Primary) and ask again: which \
+         nodes are in which component is then certain, and only then are steps printed that give up a history. (Galera 3 has \
+         no such table: set wsrep_node_incoming_address, and compare wsrep_incoming_addresses.)",
+        Vec::new(),
     );
-    Advice {
-        verdict: Verdict::SplitBrain,
-        headline: "Split brain: two components are Primary. Bootstrap nothing.".to_owned(),
-        why,
-        nodes: report(nodes, None),
-        warnings: notes(nodes),
-        before: vec![
-            "Keep all clients from one of the sides now: each write there is one more that must be carried over by hand."
-                .to_owned(),
-            "Decide which side lives on, by its data, and dump what the other side alone holds.".to_owned(),
-        ],
-        steps: vec![
-            step("Stop every node of the side that is given up:", servers.systemctl("stop")),
-            step(
-                "On each of them throw its history away, so that it receives everything by state transfer, and not only \
-                 what it seems to lack (its data directory is /var/lib/mysql unless configured otherwise):",
-                vec![super::Command { label: "", line: "rm /var/lib/mysql/grastate.dat".to_owned() }],
-            ),
-            step("Start them one after the other, each when the last is Synced:", servers.systemctl("start")),
-        ],
-    }
+    let (verdict, headline, before, steps) = match split.certainty {
+        Certainty::Doubtful => {
+            let names: Vec<&str> = primaries.iter().map(|n| n.name()).collect();
+            let headline =
+                format!("Bootstrap nothing: {} are Primary, and whether in one component is not known.", list(&names));
+            (Verdict::Refused, headline, Vec::new(), vec![ask_again])
+        }
+        certainty => {
+            why.push(
+                "Every write since the split is on one side only, whatever the seqnos say: they cannot be compared."
+                    .to_owned(),
+            );
+            let headline = "Split brain: two components are Primary. Bootstrap nothing.".to_owned();
+            let before = vec![
+                "Keep all clients from one of the sides now: each write there is one more that must be carried over by \
+                 hand."
+                    .to_owned(),
+                "Decide which side lives on, by its data, and dump what the other side alone holds.".to_owned(),
+            ];
+            let steps = if certainty == Certainty::Proven { give_up(Servers::of(nodes)) } else { vec![ask_again] };
+            (Verdict::SplitBrain, headline, before, steps)
+        }
+    };
+    let (nodes, warnings) = (report(nodes, None), notes(nodes));
+    Advice { verdict, headline, why, nodes, warnings, before, steps, may_pass: true }
+}
+
+/// How one side of a split brain is given up.
+fn give_up(servers: Servers) -> Vec<Step> {
+    vec![
+        step("Stop every node of the side that is given up:", servers.systemctl("stop")),
+        step(
+            "On each of them throw its history away, so that it receives everything by state transfer, and not only \
+             what it seems to lack (its data directory is /var/lib/mysql unless configured otherwise):",
+            vec![super::Command { label: "", line: "rm /var/lib/mysql/grastate.dat".to_owned() }],
+        ),
+        step("Start them one after the other, each when the last is Synced:", servers.systemctl("start")),
+    ]
 }
 
 fn one(nodes: &[Node<'_>], primaries: &[&Node<'_>]) -> Advice {
@@ -204,6 +261,7 @@ fn one(nodes: &[Node<'_>], primaries: &[&Node<'_>]) -> Advice {
         warnings: notes(nodes),
         before: Vec::new(),
         steps,
+        may_pass: false,
     }
 }
 

@@ -4,6 +4,7 @@ mod live;
 mod properties;
 mod refusals;
 mod scenarios;
+mod truth;
 
 use super::*;
 use crate::galera::files::{Position, Uuid};
@@ -52,9 +53,19 @@ fn recovered(name: &str, seqno: u64) -> Evidence {
     of_files(name, Files { recovered: Some(log(at(H, Some(seqno)))), ..grastate(at(H, None), false) })
 }
 
+/// Its `grastate.dat` is all that is known: zeros.
+fn blank(name: &str) -> Evidence {
+    of_files(name, grastate(at(0, None), false))
+}
+
+/// The same, with what --wsrep-recover says.
+fn blank_but(name: &str, logged: Position) -> Evidence {
+    of_files(name, Files { recovered: Some(log(logged)), ..grastate(at(0, None), false) })
+}
+
 /// Never had data.
 fn fresh(name: &str) -> Evidence {
-    of_files(name, grastate(at(0, None), false))
+    blank_but(name, at(0, None))
 }
 
 /// With the last view of these members, of which it is the first.
@@ -71,6 +82,7 @@ fn answer(name: &str, seqno: u64, change: impl FnOnce(&mut Answer)) -> Evidence 
         in_group: true,
         position: Some(at(H, Some(seqno))),
         size: Some(1),
+        provider_variables: Some(false),
         ..Answer::default()
     };
     change(&mut answer);

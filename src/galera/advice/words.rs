@@ -1,7 +1,7 @@
 //! Commands whole enough to be pasted, and lists of names.
 
 use super::judge::Node;
-use super::{Command, Step};
+use super::{Answer, Command, Step};
 use crate::galera::files::Uuid;
 
 const MARIADB: &str = "MariaDB";
@@ -73,17 +73,48 @@ impl Servers {
     }
 
     /// Makes the component of a running node Primary.
-    pub(super) fn pc_bootstrap(self, client_options: &str) -> Vec<Command> {
-        let sql = "SET GLOBAL wsrep_provider_options='pc.bootstrap=true'";
-        let line = |client: &str| format!("{client} {client_options} -u root -p -e \"{sql}\"");
-        self.each(line("mariadb"), line("mysql"))
+    pub(super) fn pc_bootstrap(answer: &Answer) -> Vec<Command> {
+        let client = if answer.percona { "mysql" } else { "mariadb" };
+        let options = &answer.client_options;
+        let mut commands = Vec::new();
+        // Root of the server may log in through the socket of its host only, as on Debian.
+        let mut add = |here, elsewhere, sql| {
+            commands.push(Command { label: here, line: format!("{client} -e \"{sql}\"") });
+            commands.push(Command { label: elsewhere, line: format!("{client} {options} -u root -p -e \"{sql}\"") });
+        };
+        if answer.provider_variables != Some(true) {
+            add("as root on its host", "from elsewhere", "SET GLOBAL wsrep_provider_options='pc.bootstrap=true'");
+        }
+        let variable = "SET GLOBAL wsrep_provider_pc_bootstrap=ON";
+        match answer.provider_variables {
+            Some(true) => add("as root on its host", "from elsewhere", variable),
+            Some(false) => {}
+            None => add(
+                "as root on its host, where the first says ERROR 1210 or 1238",
+                "from elsewhere, where the first says ERROR 1210 or 1238",
+                variable,
+            ),
+        }
+        commands
     }
 }
 
-/// Lets a node be bootstrapped that was not the last to leave.
-pub(super) fn mark_safe() -> Command {
-    let line = "sed -i 's/^safe_to_bootstrap: *0/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
-    Command { label: "", line: line.to_owned() }
+/// Edits the `grastate.dat` of a node that is to be bootstrapped: it may be, although it was not the last to leave; the
+/// history is written where the file names none, and a seqno that is out of date is taken out. The server takes the
+/// position of its command line only in the history that stands in the file, and only where no seqno does (galera's
+/// `replicator_smm.cpp`; without a history it begins a new one: seen on 26.4.23).
+pub(super) fn edit_grastate(history: Option<Uuid>, has_stale_seqno: bool) -> Command {
+    let mut edits = Vec::new();
+    if let Some(uuid) = history {
+        edits.push(format!("-e 's/^uuid: *00000000-0000-.*/uuid:    {uuid}/' "));
+    }
+    if has_stale_seqno {
+        edits.push("-e 's/^seqno:.*/seqno:   -1/' ".to_owned());
+    }
+    let last = if edits.is_empty() { "" } else { "-e " };
+    let edits = edits.concat();
+    let safe = "'s/^safe_to_bootstrap: *0/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
+    Command { label: "", line: format!("sed -i {edits}{last}{safe}") }
 }
 
 pub(super) fn step(title: impl Into<String>, commands: Vec<Command>) -> Step {

@@ -24,6 +24,40 @@ fn primary_with(name: &str, change: impl FnOnce(&mut Answer)) -> Evidence {
 fn two_primary_components_that_share_all_but_their_size_are_a_split_brain() {
     let sides = [primary("db1", 22, 2), primary("db2", 22, 2), primary("db3", 22, 1)];
     split_brain(&sides, "db1 and db3 are both Primary, and their components have different sizes");
+    // A size is no proof, and only a proof may cost data.
+    assert_eq!(commands(&advise(&sides)), [""; 0]);
+    says(&advise(&sides), "GRANT SELECT on it, on every node that is Primary");
+}
+
+#[test]
+fn nodes_that_are_late_and_show_other_sizes_are_no_split_brain() {
+    let late: [fn(&mut Answer); 3] = [|a| a.desynced = true, |a| a.applying = true, |a| a.joiner = true];
+    for change in late {
+        let slow = primary_with("db2", |a| {
+            a.size = Some(3);
+            change(a);
+        });
+        let advice = advise(&[primary("db1", 22, 2), slow]);
+        assert_eq!(advice.verdict, Verdict::Refused);
+        let headline = "Bootstrap nothing: db1 and db2 are Primary, and whether in one component is not known.";
+        assert_eq!(advice.headline, headline);
+        says(&advice, "db2 is in a component of size 3, and may see a change of its component late");
+        assert_eq!(commands(&advice), [""; 0]);
+    }
+}
+
+#[test]
+fn lists_of_members_prove_a_split_brain_even_of_a_node_that_is_late() {
+    let side = |name, own: u8| {
+        primary_with(name, |a| {
+            a.member = Some(uuid(own));
+            a.members = Some([uuid(own).to_string()].into());
+            a.desynced = true;
+        })
+    };
+    let sides = [side("db1", 1), side("db3", 3)];
+    split_brain(&sides, "neither lists the other as a member");
+    assert!(commands(&advise(&sides)).contains(&"rm /var/lib/mysql/grastate.dat"));
 }
 
 #[test]
@@ -32,7 +66,8 @@ fn two_primary_components_of_one_size_are_told_apart_by_their_members() {
         let list = list.iter().map(ToString::to_string).collect();
         primary_with(name, |a| a.addresses = Some(list))
     };
-    split_brain(&[with("db1", &["a", "b"]), with("db3", &["c", "d"])], "different members (wsrep_incoming_addresses)");
+    split_brain(&[with("db1", &["a", "b"]), with("db3", &["c", "d"])], "share no member (wsrep_incoming_addresses)");
+    split_brain(&[with("db1", &["a", "b"]), with("db3", &["b", "d"])], "different members (wsrep_incoming_addresses)");
     let index = |name, member, index| {
         primary_with(name, |a| {
             a.member = Some(uuid(member));
@@ -181,4 +216,13 @@ fn a_refused_login_is_a_sign_of_life_and_a_closed_port_is_none() {
     assert!(matches!(refused, Live::Unreadable(why) if why == "it runs and refuses the login (1045 Access denied)"));
     let closed = Live::from_check(&Check::Unreachable { why: Unreachable::Refused, sure: false }, "");
     assert!(matches!(closed, Live::Silent(why) if why == "connection refused"));
+}
+
+#[test]
+fn the_rows_tell_how_a_node_is_made_primary() {
+    assert_eq!(answered(&[("read_only", "OFF")]).provider_variables, Some(false));
+    let plugin = [("read_only", "OFF"), ("wsrep_provider_pc_bootstrap", "OFF")];
+    assert_eq!(answered(&plugin).provider_variables, Some(true));
+    assert_eq!(answered(&[]).provider_variables, None);
+    assert!(answered(&[("wsrep_local_state", "2")]).desynced);
 }

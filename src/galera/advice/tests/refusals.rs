@@ -32,7 +32,7 @@ fn a_silent_node_without_files_is_refused_with_the_way_to_go_on() {
         &advice,
         "db2: its position is unknown: it does not answer (connection refused), and no file of it was given.",
     );
-    says(&advice, "A node whose data are lost for good: leave it out.");
+    says(&advice, "A node whose data are lost for good, or that never was in the cluster: leave it out.");
 }
 
 #[test]
@@ -68,13 +68,79 @@ fn a_grastate_and_a_log_of_different_histories_are_a_contradiction() {
 }
 
 #[test]
-fn a_grastate_without_history_beside_a_log_with_one_is_a_contradiction() {
-    let db1 = Files { recovered: Some(log(at(H, Some(7)))), ..grastate(at(0, None), false) };
-    let advice = advise(&[of_files("db1", db1), stopped("db2", 6)]);
-    assert_eq!(advice.verdict, Verdict::Refused);
-    says(&advice, "If a state transfer to it was interrupted its data are useless: leave it out.");
+fn a_log_without_history_beside_a_grastate_with_one_is_a_contradiction() {
     let db1 = Files { recovered: Some(log(at(0, None))), ..grastate(at(H, None), false) };
     assert_eq!(advise(&[of_files("db1", db1), stopped("db2", 6)]).verdict, Verdict::Refused);
+}
+
+#[test]
+fn a_grastate_of_zeros_is_no_position_whatever_the_others_have() {
+    let advice = advise(&[blank("db1"), stopped("db2", 19), stopped("db3", 19)]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db1 is unknown.");
+    says(&advice, "db1: its position is unknown: its grastate.dat names no history (zeros): it crashed in a DDL, and");
+    says(&advice, "A node whose data are lost for good, or that never was in the cluster: leave it out.");
+    assert!(commands(&advice)[0].ends_with("2> db1.log"), "{advice:#?}");
+}
+
+#[test]
+fn all_that_crashed_in_a_ddl_are_to_be_read_and_none_is_told_to_restore_a_view() {
+    let nodes = [[1, 2, 3], [2, 1, 3], [3, 1, 2]].map(|view| remembering(blank(&format!("db{}", view[0])), &view));
+    let advice = advise(&nodes);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db1, db2 and db3 is unknown.");
+    let logs: Vec<_> = commands(&advice).into_iter().filter(|c| c.contains("2> ")).collect();
+    assert_eq!(logs.len(), 3, "{advice:#?}");
+    assert!(!all(&advice).contains("pc.recovery"), "{advice:#?}");
+}
+
+#[test]
+fn a_transfer_that_was_interrupted_is_a_piece_of_data_whatever_its_log_says() {
+    let mut db1 = blank_but("db1", at(H, Some(99)));
+    db1.files.as_mut().unwrap().transfer_unfinished = true;
+    let advice = advise(&[db1, stopped("db2", 6)]);
+    assert_eq!(advice.verdict, Verdict::Refused);
+    says(&advice, "a state transfer to it was interrupted (sst_in_progress is in its data directory)");
+    says(&advice, "leave it out, and it receives everything when it joins");
+    assert_eq!(commands(&advice), [""; 0], "its position is of no use");
+}
+
+#[test]
+fn a_node_that_runs_without_a_history_is_stopped_and_read() {
+    let advice = advise(&[answer("db1", 0, |a| a.position = Some(at(0, None))), stopped("db2", 6)]);
+    says(&advice, "it runs and says no history (a wsrep_local_state_uuid of zeros)");
+    says(&advice, "db1 runs without a history. Stop it:");
+    assert!(commands(&advice).iter().any(|c| c.ends_with("2> db1.log")), "{advice:#?}");
+}
+
+#[test]
+fn a_seqno_beside_a_last_view_is_unknown_until_a_log_says_more() {
+    let doubtful = || remembering(stopped("db1", 50), &[1, 2]);
+    let advice = advise(&[doubtful(), stopped("db2", 100)]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db1 is unknown.");
+    says(&advice, "its grastate.dat says seqno 50 beside a gvwstate.dat, which an orderly stop removes");
+    let read = |seqno| {
+        let mut db1 = doubtful();
+        db1.files.as_mut().unwrap().recovered = Some(log(at(H, Some(seqno))));
+        advise(&[db1, stopped("db2", 100)])
+    };
+    assert_eq!(named(&read(101)), "db1");
+    assert!(commands(&read(101))[0].contains("-e 's/^seqno:.*/seqno:   -1/'"), "{:#?}", read(101));
+    says(&read(60), "db1: its server would believe the old seqno 50 in its grastate.dat: write `seqno: -1` there");
+    assert_eq!(named(&read(50)), "db2");
+    says(&read(49), "its log says seqno 49, and its grastate.dat 50: the log is older");
+}
+
+#[test]
+fn a_gvwstate_of_no_use_is_a_warning_for_its_node() {
+    let damaged = |mut node: Evidence| {
+        node.files.as_mut().unwrap().gvwstate_damage = Some("it is empty (0 bytes)".into());
+        node
+    };
+    let advice = advise(&[damaged(recovered("db1", 10)), last("db2", 12), stopped("db3", 11)]);
+    assert_eq!(named(&advice), "db2");
+    says(&advice, "db1: its gvwstate.dat does not count: it is empty (0 bytes). A power cut leaves such a file");
+    // It crashed, so its seqno is none.
+    let advice = advise(&[damaged(stopped("db1", 10)), last("db2", 12), stopped("db3", 11)]);
+    assert_eq!(advice.headline, "No node is safe to bootstrap: the position of db1 is unknown.");
 }
 
 #[test]
@@ -110,7 +176,7 @@ fn a_view_alone_is_no_position() {
 fn nodes_without_any_history_are_no_cluster_to_restore() {
     let advice = advise(&[fresh("db1"), fresh("db2")]);
     assert_eq!(advice.headline, "No node is safe to bootstrap: no node holds any history.");
-    says(&advice, "To bootstrap one is to found a new cluster");
+    says(&advice, "the logs of all name no history. To bootstrap one is to found a new cluster");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 
 const SAFE: &str = "sed -i 's/^safe_to_bootstrap: *0/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
+const PC_HERE: &str = "mariadb -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=true'\"";
 const PC_BOOTSTRAP: &str = "mariadb -h db3 -u root -p -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=true'\"";
 
 #[test]
@@ -45,7 +46,7 @@ fn one_of_three_crashed_and_the_others_keep_their_quorum_so_it_just_starts() {
 fn two_of_three_vanished_and_the_third_is_made_primary_where_it_runs() {
     let advice = advise(&[silent(recovered("db1", 9)), silent(recovered("db2", 9)), non_primary("db3", 9)]);
     assert_eq!(named(&advice), "db3");
-    assert_eq!(commands(&advice)[0], PC_BOOTSTRAP);
+    assert_eq!(commands(&advice)[..2], [PC_HERE, PC_BOOTSTRAP]);
     says(&advice, "db1 does not answer from here (connection refused). Look on that machine");
     says(&advice, "db2 does not answer from here (connection refused). Look on that machine");
     says(&advice, "Run it on db3 alone");
@@ -116,7 +117,7 @@ fn the_last_view_restores_nothing_while_a_node_outside_it_holds_data() {
 fn an_even_split_is_ended_on_one_side_and_on_the_first_of_equals() {
     let advice = advise(&["db3", "db1", "db2", "db4"].map(|n| non_primary(n, 20)));
     assert_eq!(named(&advice), "db3");
-    assert_eq!(commands(&advice), [PC_BOOTSTRAP, "systemctl restart mariadb"]);
+    assert_eq!(commands(&advice), [PC_HERE, PC_BOOTSTRAP, "systemctl restart mariadb"]);
     says(&advice, "db1, db2 and db4 are as far; db3 still runs.");
     says(&advice, "Run it on db3 alone: two bootstrapped components diverge for good.");
 }
@@ -155,9 +156,44 @@ fn a_node_without_history_is_no_contradiction_and_receives_everything() {
 fn percona_is_told_percona_commands_once_a_node_has_said_that_it_is_one() {
     let advice = advise(&[answer("db1", 9, |a| a.percona = true), stopped("db2", 8)]);
     let expected = [
+        "mysql -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=true'\"",
         "mysql -h db1 -u root -p -e \"SET GLOBAL wsrep_provider_options='pc.bootstrap=true'\"",
         "systemctl start mysql",
     ];
     assert_eq!(commands(&advice), expected);
-    assert!(advice.steps.iter().flat_map(|s| &s.commands).all(|c| c.label.is_empty()), "{advice:#?}");
+    let labels: Vec<_> = advice.steps.iter().flat_map(|s| &s.commands).map(|c| c.label).collect();
+    assert_eq!(labels, ["as root on its host", "from elsewhere", ""]);
+}
+
+#[test]
+fn a_server_with_the_provider_plugin_is_made_primary_by_its_variable() {
+    const VARIABLE: &str = "mariadb -e \"SET GLOBAL wsrep_provider_pc_bootstrap=ON\"";
+    let known = advise(&[answer("db1", 9, |a| a.provider_variables = Some(true))]);
+    assert_eq!(commands(&known)[..2], [VARIABLE, &VARIABLE.replace(" -e", " -h db1 -u root -p -e")]);
+    let unknown = advise(&[answer("db1", 9, |a| a.provider_variables = None)]);
+    assert_eq!(commands(&unknown)[0], PC_HERE);
+    assert_eq!(commands(&unknown)[2], VARIABLE);
+    assert_eq!(unknown.steps[0].commands[2].label, "as root on its host, where the first says ERROR 1210 or 1238");
+}
+
+#[test]
+fn one_that_crashed_in_a_ddl_and_is_furthest_is_named_and_keeps_its_history() {
+    let advice = advise(&[blank_but("db1", at(H, Some(29))), stopped("db2", 19), stopped("db3", 19)]);
+    assert_eq!(named(&advice), "db1");
+    says(&advice, "The grastate.dat of db1 names no history, since it crashed in a DDL; what its storage engine holds");
+    says(&advice, "db1 was not in the middle of a state transfer when it ended");
+    let edit = format!("sed -i -e 's/^uuid: *00000000-0000-.*/uuid:    {}/' -e {}", uuid(H), &SAFE["sed -i ".len()..]);
+    assert_eq!(commands(&advice)[0], edit);
+    // Where another one has the same and its file says so, there is nothing to write.
+    let advice = advise(&[blank_but("db1", at(H, Some(29))), stopped("db2", 29)]);
+    assert_eq!((named(&advice), commands(&advice)[0]), ("db2", SAFE));
+}
+
+#[test]
+fn one_whose_grastate_was_not_given_is_told_to_look_into_it() {
+    let files = Files { recovered: Some(log(at(H, Some(29)))), ..Files::default() };
+    let advice = advise(&[of_files("db1", files), stopped("db2", 19)]);
+    assert_eq!(named(&advice), "db1");
+    says(&advice, "name its history where grastate.dat names none");
+    assert!(commands(&advice)[0].contains("s/^uuid: *00000000-0000-.*"), "{advice:#?}");
 }
