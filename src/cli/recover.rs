@@ -2,6 +2,7 @@
 
 mod files;
 mod print;
+mod text;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -248,6 +248,8 @@ pub struct LogScan {
     lines: u64,
     last: Option<Result<Recovered, Malformed>>,
     without_wsrep: Option<u64>,
+    /// Where `mysqld_safe` last found a position in `grastate.dat`, and asked the storage engine for none.
+    skipped: Option<(u64, String)>,
     error: Option<String>,
 }
 
@@ -264,10 +266,16 @@ impl LogScan {
             let wrong =
                 || Malformed { line: number, message: format!("{} is no position UUID:SEQNO", quoted(text.trim())) };
             self.last = Some(read.ok_or_else(wrong));
+            self.skipped = None;
         } else if runs(line)
             && let Some(Ok(recovered)) = &mut self.last
         {
             recovered.outdated_by.get_or_insert(number);
+        }
+        if let Some((_, pair)) = line.split_once("Skipping wsrep-recover for ") {
+            // The server had stopped in an orderly way since: what was recovered before is out of date.
+            self.last = None;
+            self.skipped = Some((number, cut(pair.trim_end_matches(" pair"), 80)));
         }
         if line.contains("skipping position recovery") {
             self.without_wsrep = Some(number);
@@ -286,6 +294,13 @@ impl LogScan {
         }
         if self.lines == 0 {
             return malformed(0, "it is empty");
+        }
+        if let Some((line, pair)) = self.skipped {
+            let why = format!(
+                "mysqld_safe skipped the recovery, since the position then stood in grastate.dat ({pair}): leave this log out \
+                 and give grastate.dat"
+            );
+            return malformed(line, why);
         }
         if let Some(line) = self.without_wsrep {
             let why = "the server skipped the recovery, since it ran without wsrep: add --wsrep-on=ON, and --wsrep-provider \
@@ -309,7 +324,7 @@ impl LogScan {
 /// `Recovered position from storage:` is something else.
 fn recovered(line: &str) -> Option<&str> {
     let printed = ["--wsrep_start_position=", "--wsrep-start-position="];
-    if let Some(text) = printed.iter().find_map(|p| line.strip_prefix(p)) {
+    if let Some(text) = printed.iter().find_map(|p| line.trim_start().strip_prefix(p)) {
         return Some(text);
     }
     let (before, after) = line.split_once("Recovered position")?;

@@ -1,14 +1,12 @@
 //! Reading a node's files, whatever they are called: what a file is shows in its first lines.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
+use super::text::{self, MOST_TEXT};
 use crate::galera::advice::Files;
 use crate::galera::files::{Grastate, Gvwstate, Kind, LogScan, MOST_STATE, kind};
-
-/// Of a longer line the rest is passed over: what is looked for stands at its beginning.
-const MOST_LINE: u64 = 64 * 1024;
 
 /// Adds what a file or a data directory holds.
 pub(super) fn add(files: &mut Files, name: &str, path: &Path) -> Result<(), String> {
@@ -28,6 +26,8 @@ pub(super) fn add(files: &mut Files, name: &str, path: &Path) -> Result<(), Stri
             Err(e) => return Err(of(name, &file, &e)),
         }
     }
+    // MariaDB's and Percona's scripts make it when a full transfer begins and remove it when it has ended.
+    files.transfer_unfinished |= path.join("sst_in_progress").try_exists().unwrap_or_default();
     if found {
         return Ok(());
     }
@@ -43,32 +43,39 @@ fn add_file(files: &mut Files, name: &str, path: &Path) -> Result<(), String> {
     let fail = |what: &dyn std::fmt::Display| of(name, path, what);
     let twice = |what: &str| fail(&format_args!("{name} has a second {what}: give the newest one only"));
     let file = File::open(path).map_err(|e| fail(&e))?;
-    let mut reader = BufReader::new(file);
+    let mut reader = text::decoded(file, MOST_TEXT).map_err(|e| fail(&e))?;
     let mut head = Vec::new();
     reader.by_ref().take(MOST_STATE as u64).read_to_end(&mut head).map_err(|e| fail(&e))?;
-    if head.is_empty() {
-        let help =
-            "it is empty, cut short by a crash: leave it out (of a data directory give the other files one by one)";
-        return Err(fail(&help));
-    }
     let text = String::from_utf8_lossy(&head);
+    let is_named = |file: &str| path.file_name().is_some_and(|name| name == file);
+    // A power cut leaves it empty or full of zeros. What it is is then known by its name only.
+    let has_content = head.iter().any(|b| *b != 0);
+    let kind = if is_named("gvwstate.dat") && !has_content { Kind::Gvwstate } else { kind(&text) };
     let instead = "; leave it out and give the log of --wsrep-recover instead";
-    match kind(&text) {
+    match kind {
+        Kind::Gvwstate => {
+            if files.gvwstate.is_some() || files.gvwstate_damage.is_some() {
+                return Err(twice("gvwstate.dat"));
+            }
+            match Gvwstate::parse(&text) {
+                _ if head.is_empty() => files.gvwstate_damage = Some("it is empty (0 bytes)".to_owned()),
+                Ok(gvwstate) => files.gvwstate = Some(gvwstate),
+                Err(e) => files.gvwstate_damage = Some(e.to_string()),
+            }
+        }
+        _ if head.is_empty() && is_named("grastate.dat") => {
+            return Err(fail(&format_args!("it is empty (0 bytes), cut short by a crash{instead}")));
+        }
+        _ if head.is_empty() => return Err(fail(&"it is empty (0 bytes)")),
         Kind::Grastate => {
             let grastate = Grastate::parse(&text).map_err(|e| fail(&format_args!("{e}{instead}")))?;
             if files.grastate.replace(grastate).is_some() {
                 return Err(twice("grastate.dat"));
             }
         }
-        Kind::Gvwstate => {
-            let gvwstate = Gvwstate::parse(&text).map_err(|e| fail(&format_args!("{e}; leave it out")))?;
-            if files.gvwstate.replace(gvwstate).is_some() {
-                return Err(twice("gvwstate.dat"));
-            }
-        }
         Kind::Log => {
             let mut scan = LogScan::default();
-            lines(head.as_slice().chain(reader), |line| scan.line(line)).map_err(|e| fail(&e))?;
+            text::lines(head.as_slice().chain(reader), |line| scan.line(line)).map_err(|e| fail(&e))?;
             let recovered = scan.finish().map_err(|e| fail(&e))?;
             if files.recovered.replace(recovered).is_some() {
                 return Err(twice("log"));
@@ -76,19 +83,4 @@ fn add_file(files: &mut Files, name: &str, path: &Path) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Each line, cut at [`MOST_LINE`], of a text of any length.
-fn lines(mut text: impl BufRead, mut take: impl FnMut(&str)) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if text.by_ref().take(MOST_LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        take(String::from_utf8_lossy(&line).trim_end());
-        if line.last() != Some(&b'\n') {
-            text.skip_until(b'\n')?;
-        }
-    }
 }

@@ -85,6 +85,7 @@ fn every_form_of_a_recovered_position_is_read() {
         format!("260101 12:00:00 mysqld_safe WSREP: Recovered position {HISTORY}:9"),
         format!("WSREP: Recovered position {HISTORY}:9"),
         format!("--wsrep_start_position={HISTORY}:9"),
+        format!("   --wsrep_start_position={HISTORY}:9"),
     ] {
         let read = scan(&form).unwrap_or_else(|e| panic!("{form}: {e}"));
         assert_eq!((read.position, read.line, read.outdated_by), (at(Some(9)), 1, None), "{form}");
@@ -120,6 +121,20 @@ fn a_last_position_that_cannot_be_read_is_an_error_and_not_the_one_before_it() {
     let log = format!("WSREP: Recovered position: {HISTORY}:9\nWSREP: Recovered position: {HISTORY}:9x\n");
     let says = scan(&log).unwrap_err().to_string();
     assert_eq!(says, format!("line 2: {:?} is no position UUID:SEQNO", format!("{HISTORY}:9x")));
+}
+
+#[test]
+fn a_recovery_that_was_skipped_points_to_the_grastate() {
+    let skipped = format!("mysqld_safe Skipping wsrep-recover for {HISTORY}:13 pair\n");
+    let says = format!(
+        "line 2: mysqld_safe skipped the recovery, since the position then stood in grastate.dat ({HISTORY}:13): leave this \
+         log out and give grastate.dat"
+    );
+    assert_eq!(scan(&format!("a\n{skipped}b\n")).unwrap_err().to_string(), says);
+    // What was recovered before it is out of date, and what was recovered after it is not.
+    let recovered = format!("WSREP: Recovered position: {HISTORY}:9\n");
+    assert_eq!(scan(&format!("{recovered}{skipped}")).unwrap_err().to_string(), says);
+    assert_eq!(scan(&format!("{skipped}{recovered}")).unwrap().position, at(Some(9)));
 }
 
 #[test]

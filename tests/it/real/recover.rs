@@ -169,12 +169,13 @@ fn a_survivor_without_a_quorum_is_named_and_the_printed_statement_makes_it_prima
     let before = said["before"].as_array().unwrap();
     assert!(before[0].as_str().unwrap().starts_with("No server runs on n2 and n3"), "{said:#}");
 
-    let port = n1.addr().port();
-    let line = &lines(&said)[0];
-    let sql = line
-        .strip_prefix(&format!("mariadb -h 127.0.0.1 -P {port} -u root -p -e \""))
-        .unwrap_or_else(|| panic!("{line}"));
-    n1.sql(sql.strip_suffix('"').unwrap());
+    // The form for root of that host, at the socket of this node.
+    let here = lines(&said)[0].replacen("mariadb ", &format!("mariadb -u root -S {} ", n1.socket().display()), 1);
+    assert!(here.contains(" -e \"SET GLOBAL "), "{here}");
+    let elsewhere = format!("mariadb -h 127.0.0.1 -P {} -u root -p -e \"SET GLOBAL ", n1.addr().port());
+    assert!(lines(&said)[1].starts_with(&elsewhere), "{said:#}");
+    let seen = run(Command::new("sh").args(["-c", &here]));
+    assert_eq!(seen.code, Some(0), "{here}: {seen:?}");
     n1.wait_synced(1);
     assert_eq!(advice(&evidence, 0)["verdict"], "primary");
 }
@@ -203,17 +204,28 @@ fn a_mistake_on_the_command_line_or_in_a_file_is_exit_code_2_and_says_where() {
     };
     let half = file("half", "# GALERA saved state\nversion: 2.1\nuuid: e8602858\n");
     let other = file("other", "[mysqld]\nwsrep_on=ON\n");
-    let gvwstate = file("gvwstate.dat", "");
+    let nothing = file("grastate.dat", "");
+    let mut skipped =
+        format!("mysqld_safe Skipping wsrep-recover for {}:13 pair\n", "e8602858-e58b-11f1-8220-62a9bfe79695");
+    skipped.insert_str(0, "mysqld_safe Logging to '/x'.\n");
+    let skipped = file("skipped.log", &skipped);
+    let xz = file("xz.log", "\u{fd}7zXZ");
+    std::fs::write(dir.join("xz.log"), b"\xfd7zXZ\0").unwrap();
     let good = file("good", "uuid: e8602858-e58b-11f1-8220-62a9bfe79695\nseqno: 3\n");
     let empty = dir.join("empty");
     std::fs::create_dir(&empty).unwrap();
     let nobody = format!("127.0.0.1:{}", ports::free());
-    let mistakes: [(&[&str], &str); 10] = [
+    let mistakes: [(&[&str], &str); 12] = [
         (&["--file", "db1=/does/not/exist"], "--file db1=/does/not/exist: No such file"),
         (&["--file", "/does/not/exist"], "write NAME=PATH"),
         (&["--file", &half], "line 3: \"e8602858\" is no UUID; leave it out and give the log of --wsrep-recover"),
         (&["--file", &other], "no `WSREP: Recovered position` in its 2 lines"),
-        (&["--file", &gvwstate], "it is empty"),
+        (&["--file", &nothing], "it is empty (0 bytes), cut short by a crash; leave it out and give the log"),
+        (
+            &["--file", &skipped],
+            "line 2: mysqld_safe skipped the recovery, since the position then stood in grastate.dat",
+        ),
+        (&["--file", &xz], "it is compressed by xz: unpack it first"),
         (&["--file", &good, "--file", &good], "db1 has a second grastate.dat"),
         (&["--file", &format!("db1={}", empty.display())], "there is neither grastate.dat nor gvwstate.dat in it"),
         (&[&nobody], "--user"),
@@ -225,6 +237,96 @@ fn a_mistake_on_the_command_line_or_in_a_file_is_exit_code_2_and_says_where() {
         assert_eq!((seen.code, seen.stdout.as_str()), (Some(2), ""), "{arguments:?}: {seen:?}");
         assert!(seen.stderr.contains(says), "{arguments:?}: {}", seen.stderr);
     }
+}
+
+#[test]
+fn an_empty_gvwstate_is_a_warning_and_a_log_is_read_in_the_form_it_was_kept_in() {
+    let dir = watchdog::fresh_path("forms");
+    let history = "e8602858-e58b-11f1-8220-62a9bfe79695";
+    let node = |name: &str, seqno: &str| {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+        let grastate = format!("# GALERA saved state\nversion: 2.1\nuuid:    {history}\nseqno:   {seqno}\n");
+        std::fs::write(dir.join(name).join("grastate.dat"), grastate).unwrap();
+        ["--file".to_owned(), format!("{name}={}", dir.join(name).display())]
+    };
+    let nodes = [node("n1", "-1"), node("n2", "12"), node("n3", "11")].concat();
+    std::fs::write(dir.join("n1").join("gvwstate.dat"), "").unwrap();
+    let said = advice(&nodes, 1);
+    assert_eq!(said["headline"], "No node is safe to bootstrap: the position of n1 is unknown.");
+    let warning = said["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("n1: its gvwstate.dat does not count: it is empty (0 bytes)."), "{said:#}");
+
+    let line = format!("{{\"log\":\"[Note] WSREP: Recovered position: {history}:10\\n\",\"stream\":\"stderr\"}}\n");
+    std::fs::write(dir.join("n1.log"), line).unwrap();
+    assert_eq!(run(Command::new("gzip").arg(dir.join("n1.log"))).code, Some(0));
+    let log = ["--file".to_owned(), format!("n1={}", dir.join("n1.log.gz").display())];
+    let said = advice(&[nodes, log.to_vec()].concat(), 0);
+    assert_eq!((&said["candidate"], &said["nodes"][0]["seqno"]), (&"n2".into(), &10.into()), "{said:#}");
+}
+
+#[test]
+fn of_three_that_were_killed_in_a_ddl_the_one_ahead_is_named_and_carries_its_history_on() {
+    let cluster = cluster();
+    let [n1, n2, n3] = &cluster.nodes[..] else { panic!("three nodes") };
+    let history = n1.state().unwrap().state_uuid;
+    n1.sql("CREATE TABLE demo.ddl (id INT PRIMARY KEY)");
+    n1.sql("INSERT INTO demo.ddl SELECT seq FROM demo.seq_1_to_3000");
+    n1.sql("CREATE TABLE demo.ahead (id INT PRIMARY KEY)");
+    let created: u64 = n1.status("wsrep_last_committed").parse().unwrap();
+    for node in [n2, n3] {
+        until(secs(10), "the tables are everywhere", || {
+            (node.status("wsrep_last_committed").parse::<u64>().ok()? >= created).then_some(())
+        });
+    }
+    for node in &cluster.nodes {
+        node.sql("SET GLOBAL innodb_flush_log_at_trx_commit=1");
+    }
+    // The others apply nothing from here on, as under a backup.
+    let mut held = [n2, n3].map(|node| node.root().unwrap());
+    for conn in &mut held {
+        conn.query("FLUSH TABLES WITH READ LOCK").unwrap();
+    }
+    for i in 0..10 {
+        n1.sql(&format!("INSERT INTO demo.ahead VALUES ({i})"));
+    }
+    let committed: u64 = n1.status("wsrep_last_committed").parse().unwrap();
+    // A DDL that computes for many seconds.
+    let ddl = std::thread::spawn({
+        let mut conn = n1.root().unwrap();
+        move || conn.query("ALTER TABLE demo.ddl ADD COLUMN sum CHAR(128) AS (SHA2(REPEAT(id, 1000000), 512)) STORED")
+    });
+    let zeros = || std::fs::read_to_string(n1.data().join("grastate.dat")).unwrap().contains("00000000-0000-0000");
+    until(secs(10), "n1's grastate.dat is all zeros", || zeros().then_some(()));
+    cluster.nodes.iter().for_each(Node::kill);
+    let _ = ddl.join();
+    drop(held);
+
+    let said = advice(&all_data(&cluster), 1);
+    println!("{}", recover(&all_data(&cluster)).stdout);
+    assert_eq!(said["headline"], "No node is safe to bootstrap: the position of n1, n2 and n3 is unknown.");
+    assert!(
+        said["why"][0].as_str().unwrap().contains("it crashed in a DDL, and its data may be the newest"),
+        "{said:#}"
+    );
+    let titles = said["steps"].as_array().unwrap().iter().map(|s| s["title"].as_str().unwrap());
+    assert!(titles.into_iter().all(|t| !t.contains("pc.recovery")), "{said:#}");
+
+    let logs: Vec<_> = cluster.nodes.iter().map(|n| run_recovery(n, &said)).collect();
+    let seqnos: Vec<u64> = logs.iter().map(|l| recovered_seqno(&l[1])).collect();
+    assert!(seqnos[0] == committed && seqnos[0] > seqnos[1].max(seqnos[2]), "{seqnos:?}, {committed} committed");
+    let evidence = [all_data(&cluster), logs.concat()].concat();
+    println!("{}", recover(&evidence).stdout);
+    let said = advice(&evidence, 0);
+    assert_eq!(said["candidate"], "n1", "{said:#}");
+
+    let lines = lines(&said);
+    let edit = lines[0].replace("/var/lib/mysql", &n1.data().display().to_string());
+    assert_eq!(run(Command::new("sh").args(["-c", &edit])).code, Some(0), "{edit}");
+    let by_hand = lines.iter().find_map(|l| l.strip_prefix("mariadbd --user=mysql --wsrep-new-cluster ")).unwrap();
+    n1.start_with(Start::Join, &["--wsrep-new-cluster", by_hand]);
+    let state = n1.wait_synced(1);
+    assert_eq!(state.state_uuid, history, "its grastate.dat of zeros would have begun a new one");
+    assert_eq!(n1.sql("SELECT COUNT(*) FROM demo.ahead")[0][0].as_deref(), Some("10"));
 }
 
 #[test]
