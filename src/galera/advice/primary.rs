@@ -209,6 +209,14 @@ fn one(nodes: &[Node<'_>], primaries: &[&Node<'_>]) -> Advice {
     let start = other(&|s| matches!(s, State::Stopped | State::Crashed | State::Unknown));
     let rejoin = other(&|s| matches!(s, State::NonPrimary | State::Outside));
     let unasked = other(&|s| s == State::Unreadable);
+    for node in nodes.iter().filter(|n| n.has_blank_grastate() && matches!(n.holds, Holds::Unknown(..))) {
+        why.push(format!(
+            "The grastate.dat of {} names no history (zeros), as after a crash in a DDL. If the Primary nodes were bootstrapped \
+             after that, read its position before it is started (--wsrep-recover) and ask again: it may hold more, and by \
+             joining it loses that.",
+            node.name()
+        ));
+    }
     for (node, said) in nodes.iter().filter_map(|n| Some((n, n.unreadable()?))) {
         why.push(format!("{}: {said}. Whether it is Primary as well is not known.", node.name()));
     }

@@ -133,6 +133,11 @@ fn nodes_that_would_lose_data_by_joining_are_kept_down() {
     let ahead = advise(&[primary("db1", 22, 1), stopped("db2", 30)]);
     assert_eq!(ahead.headline, "Bootstrap nothing, and do not start db2: db1 is Primary.");
     says(&ahead, "db2 is at seqno 30, further than the Primary nodes (22).");
+    let in_a_ddl = advise(&[primary("db1", 22, 1), blank_but("db2", at(H, Some(30)))]);
+    assert_eq!(in_a_ddl.headline, ahead.headline);
+    let unread = advise(&[primary("db1", 22, 1), blank("db2")]);
+    assert_eq!(unread.verdict, Verdict::Primary);
+    says(&unread, "read its position before it is started (--wsrep-recover) and ask again: it may hold more");
 }
 
 /// As a node that was cut off printed them.
