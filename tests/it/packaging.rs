@@ -375,3 +375,48 @@ fn the_packages_scripts_are_shell_and_leave_a_first_start_to_the_administrator()
         assert!(!text.contains("systemctl start") && !text.contains("systemctl enable"), "{script}");
     }
 }
+
+/// `scripts/server-roots` with roots in an empty directory of the test's own, where apt has no other sources than this line.
+fn server_roots(sources: &str, arguments: &[&str]) -> (cli::Output, Vec<String>) {
+    let dir = dir("server-roots");
+    let file = |name: &str, text: &str| {
+        fs::write(dir.join(name), text).unwrap();
+        dir.join(name).display().to_string()
+    };
+    let list = file("sources.list", sources);
+    let apt = file("apt.conf", &format!("Dir::Etc::sourcelist \"{list}\";\nDir::Etc::sourceparts \"/dev/null\";\n"));
+    let roots = dir.join("roots");
+    let mut command = Command::new(root().join("scripts/server-roots"));
+    let said = cli::run(command.args(arguments).env("GALEWAY_SERVER_ROOTS", &roots).env("APT_CONFIG", apt));
+    let left = fs::read_dir(&roots).into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap());
+    (said, left.filter(|name| name != ".lock").collect())
+}
+
+#[test]
+fn the_script_that_makes_servers_roots_explains_itself_and_knows_its_arguments() {
+    let (said, _) = server_roots("", &["--help"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.starts_with("Makes the root directories"), "{said:?}");
+    let (said, left) = server_roots("", &["oracle"]);
+    assert_eq!((said.code, said.stdout.as_str(), left), (Some(2), "", Vec::new()), "{said:?}");
+    assert!(said.stderr.contains("what is 'oracle'?"), "{said:?}");
+}
+
+#[test]
+#[ignore = "long: scripts/test --full runs it"]
+fn a_servers_root_that_cannot_be_had_is_said_and_leaves_nothing_behind() {
+    if !crate::harness::root("a root directory of another Debian") {
+        return;
+    }
+    let (said, left) = server_roots("", &["mariadb"]);
+    assert_eq!((said.code, said.stdout.as_str(), left), (Some(2), "", Vec::new()), "{said:?}");
+    assert!(said.stderr.contains("apt on this machine names no Debian mirror"), "{said:?}");
+    let release = fs::read_to_string("/etc/os-release").unwrap();
+    let codename = release.lines().find_map(|l| l.strip_prefix("VERSION_CODENAME=")).unwrap();
+    let nobody = format!("http://127.0.0.1:{}/debian", ports::free());
+    let (said, left) = server_roots(&format!("deb {nobody} {codename} main\n"), &["mariadb"]);
+    assert_eq!((said.code, said.stdout.as_str(), left), (Some(1), "", Vec::new()), "{said:?}");
+    for part in ["Debian trixie could not be had from", &nobody, "onnection refused"] {
+        assert!(said.stderr.contains(part), "{part}: {said:?}");
+    }
+}
