@@ -7,7 +7,7 @@ use crate::harness::sessions::{Lists, Seen, Session, longest_apart};
 use crate::harness::{Arbitrator, Cluster, Conn, Options, cluster, cluster_of, millis, secs, split_brain, until};
 
 /// Addresses left at `AUTO`, and a notify script: one cluster for both.
-const AUTO: Options = Options { nodes: 3, auto: true, notify: true, elsewhere: false, gtid: false };
+const AUTO: Options = Options { auto: true, notify: true, ..Options::USUAL };
 
 /// The addresses in a view of this node's.
 fn addresses(cluster: &Cluster, name: &str) -> Vec<String> {

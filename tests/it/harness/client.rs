@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use mysql_common::auth::plugins::caching_sha2_password::scramble_sha256;
 use mysql_common::auth::plugins::mysql_native_password::scramble_native;
 use socket2::{Domain, Socket, Type};
 
@@ -113,7 +114,7 @@ impl Conn {
         Self::connect(addr, "app", "app", limit)
     }
 
-    /// Connects, reads the greeting and logs in (mysql_native_password only).
+    /// Connects, reads the greeting and logs in.
     pub fn connect(addr: SocketAddr, user: &str, password: &str, limit: Duration) -> Result<Self, Failure> {
         Self::greet(addr, limit)?.login(user, password).map_err(|error| Failure { stage: Stage::AfterGreeting, error })
     }
@@ -145,10 +146,15 @@ impl Conn {
 
     /// Over a Unix socket as root without a password: the harness's way into a node.
     pub fn root(socket: &Path, limit: Duration) -> Result<Self, Error> {
+        Self::at(socket, "root", "", limit)
+    }
+
+    /// Over a Unix socket.
+    pub fn at(socket: &Path, user: &str, password: &str, limit: Duration) -> Result<Self, Error> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
-        Self::over(Box::new(stream), None)?.login("root", "")
+        Self::over(Box::new(stream), None)?.login(user, password)
     }
 
     fn over(mut stream: Box<dyn Stream>, local: Option<SocketAddr>) -> Result<Self, Error> {
@@ -162,13 +168,12 @@ impl Conn {
         Ok(self.stream.write_all(bytes)?)
     }
 
-    /// Logs in with mysql_native_password, answering a request to switch to it.
+    /// Logs in with mysql_native_password, or with caching_sha2_password where the server asks for it: then by what the server
+    /// remembers of an earlier login, or with the password as it is where the connection is a Unix socket.
     pub fn login(mut self, user: &str, password: &str) -> Result<Self, Error> {
-        const NATIVE: &str = "mysql_native_password";
         // LONG_PASSWORD, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH
         const CAPABILITIES: u32 = 0x0000_0001 | 0x0000_0200 | 0x0000_2000 | 0x0000_8000 | 0x0008_0000;
-        let answer = |nonce: &[u8]| scramble_native(nonce, password.as_bytes()).map(|s| s.to_vec()).unwrap_or_default();
-        let auth = answer(&self.greeting.nonce);
+        let auth = scramble(NATIVE, &self.greeting.nonce, password)?;
         let mut packet = Vec::new();
         packet.extend(CAPABILITIES.to_le_bytes());
         packet.extend(0x0100_0000_u32.to_le_bytes());
@@ -185,14 +190,22 @@ impl Conn {
         if reply.first() == Some(&0xfe) {
             let mut rest = Cursor(&reply[1..]);
             let plugin = rest.text_to_nul()?;
-            if plugin != NATIVE {
-                return Err(Error::Protocol(format!("the account needs {plugin}")));
-            }
-            let auth = answer(&rest.0[..20]);
+            let auth = scramble(&plugin, &rest.0[..20], password)?;
             write_packet(&mut *self.stream, seq.wrapping_add(1), &auth)?;
             (seq, reply) = read_packet(&mut *self.stream)?;
         }
-        let _ = seq;
+        // Of caching_sha2_password: 4 asks for the password itself, 3 says that the scramble was enough.
+        if reply == [1, 4] {
+            if self.local.is_some() {
+                return Err(Error::Protocol(format!(
+                    "the server does not remember {user}: log in at its socket first"
+                )));
+            }
+            write_packet(&mut *self.stream, seq.wrapping_add(1), &[password.as_bytes(), &[0]].concat())?;
+            (_, reply) = read_packet(&mut *self.stream)?;
+        } else if reply == [1, 3] {
+            (_, reply) = read_packet(&mut *self.stream)?;
+        }
         match reply.first() {
             Some(0) => Ok(self),
             Some(0xff) => Err(parse_error(&reply)),
@@ -284,6 +297,20 @@ pub fn tcp_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect(&to.into())?;
     Ok(socket.into())
+}
+
+const NATIVE: &str = "mysql_native_password";
+
+/// What a plugin answers to the server's random bytes.
+fn scramble(plugin: &str, nonce: &[u8], password: &str) -> Result<Vec<u8>, Error> {
+    match plugin {
+        NATIVE => Ok(scramble_native(nonce, password.as_bytes()).map(|s| s.to_vec()).unwrap_or_default()),
+        "caching_sha2_password" => {
+            let nonce = nonce.try_into().map_err(|_| Error::Protocol(format!("a nonce of {} bytes", nonce.len())))?;
+            Ok(scramble_sha256(nonce, password.as_bytes()).map(|s| s.to_vec()).unwrap_or_default())
+        }
+        _ => Err(Error::Protocol(format!("the account needs {plugin}"))),
+    }
 }
 
 fn read_packet(stream: &mut dyn Stream) -> Result<(u8, Vec<u8>), Error> {

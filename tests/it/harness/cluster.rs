@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::node::{Node, Start, make_seed};
+use super::roots::Root;
 use super::{notify, secs, until, watchdog, within};
 
 /// What a cluster is made of.
@@ -22,11 +23,28 @@ pub struct Options {
     pub elsewhere: bool,
     /// One GTID for one transaction, whichever node tells of it: what a replica needs that is to go from one to another.
     pub gtid: bool,
+    /// Out of this root, and not this machine's own.
+    pub root: Option<Root>,
+    /// `wsrep_provider_options` can be set at run time on servers that have the plugin `wsrep_provider`, too: it is off.
+    pub no_provider_plugin: bool,
+}
+
+impl Options {
+    /// Three nodes of this machine's own MariaDB, each with its address.
+    pub const USUAL: Self = Self {
+        nodes: 3,
+        auto: false,
+        notify: false,
+        elsewhere: false,
+        gtid: false,
+        root: None,
+        no_provider_plugin: false,
+    };
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 3, auto: false, notify: false, elsewhere: false, gtid: false }
+        Self::USUAL
     }
 }
 
@@ -67,11 +85,14 @@ impl Cluster {
             if options.notify {
                 flags.push(format!("--wsrep-notify-cmd={}", notify::install(&dir).display()));
             }
-            Node::new(&name, dir, ports[i], group.clone(), &flags)
+            if options.no_provider_plugin {
+                flags.push("--plugin-wsrep-provider=OFF".into());
+            }
+            Node::new(&name, dir, ports[i], group.clone(), &flags).through(launcher(options.root))
         };
         let nodes: Vec<_> = (0..count).map(node).collect();
         for (i, node) in nodes.iter().enumerate() {
-            node.start(Start::Together(seed(), i + 1));
+            node.start(Start::Together(seed_of(options.root), i + 1));
         }
         for node in &nodes {
             node.wait_synced(count as u32);
@@ -184,14 +205,22 @@ fn elsewhere(port: u16) -> SocketAddr {
     ([127, 0, 0, 2], port).into()
 }
 
-/// The stopped node from whose data all others begin; made once per process.
-fn seed() -> &'static Path {
-    static SEED: OnceLock<std::path::PathBuf> = OnceLock::new();
-    SEED.get_or_init(|| {
+fn launcher(root: Option<Root>) -> Vec<String> {
+    root.map(Root::launcher).unwrap_or_default()
+}
+
+/// The stopped node from whose data all others begin; made once per process, and once out of a root.
+fn seed_of(root: Option<Root>) -> &'static Path {
+    static SEEDS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    SEEDS[usize::from(root.is_some())].get_or_init(|| {
         let dir = watchdog::fresh_path("seed");
-        make_seed(&dir);
+        make_seed(&dir, &launcher(root));
         dir
     })
+}
+
+fn seed() -> &'static Path {
+    seed_of(None)
 }
 
 /// A shared cluster, for one test at a time.
@@ -205,6 +234,14 @@ impl Deref for Shared {
     }
 }
 
+static SHARED: Mutex<[Option<Cluster>; 2]> = Mutex::new([None, None]);
+
+/// For a test with real servers of its own: until this is dropped no other test has any at work.
+pub fn turn() -> MutexGuard<'static, [Option<Cluster>; 2]> {
+    // A test that failed while it held the cluster poisoned the lock; what it left behind is looked at by the next.
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Waits for the shared cluster and returns it whole: three nodes Synced, variables, databases and accounts as at the
 /// start. A test may break it as it likes: it is built anew (3 s) for the next one if it was left in another state.
 pub fn cluster() -> Shared {
@@ -214,9 +251,7 @@ pub fn cluster() -> Shared {
 /// The same with other options. Of all clusters with other options the last one asked for is kept beside the usual one,
 /// idle: no two tests ever work on real servers at once.
 pub fn cluster_of(options: Options) -> Shared {
-    static SHARED: Mutex<[Option<Cluster>; 2]> = Mutex::new([None, None]);
-    // A test that failed while it held the cluster poisoned the lock; what it left behind is looked at here.
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = turn();
     let place = usize::from(options != Options::default());
     if shared[place].as_ref().is_some_and(|cluster| cluster.options != options) {
         shared[place] = None;
@@ -235,9 +270,19 @@ pub fn cluster_of(options: Options) -> Shared {
 /// shared cluster. For what must be set at the start: `--plugin-load-add=auth_ed25519`, `--require-secure-transport=ON`
 /// with `--ssl-cert=…`, `--skip-skip-name-resolve`, `--extra-port=…`.
 pub fn standalone(flags: &[&str]) -> Node {
+    standalone_of(None, flags)
+}
+
+/// The same out of a root.
+pub fn standalone_out_of(root: Root, flags: &[&str]) -> Node {
+    standalone_of(Some(root), flags)
+}
+
+fn standalone_of(root: Option<Root>, flags: &[&str]) -> Node {
     let ports = Node::free_ports();
     let node = Node::new("solo", watchdog::fresh_path("solo"), ports, format!("127.0.0.1:{}", ports[1]), flags);
-    node.start(Start::Bootstrap(Some(seed())));
+    let node = node.through(launcher(root));
+    node.start(Start::Bootstrap(Some(seed_of(root))));
     node.wait_synced(1);
     node
 }

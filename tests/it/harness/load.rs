@@ -20,6 +20,8 @@ pub struct Manner {
     pub limit: Duration,
     /// Account, and its password.
     pub user: &'static str,
+    /// What the server answers its name to.
+    pub name: &'static str,
     /// Run after the question for the node's name.
     pub statement: Option<&'static str>,
     /// How long each session lasts; it runs the statement every 20 ms. Zero: once.
@@ -28,8 +30,15 @@ pub struct Manner {
 
 impl Manner {
     /// Eight clients, one after the other as fast as they go.
-    pub const BUSY: Self =
-        Self { threads: 8, pause: millis(5), limit: secs(30), user: "app", statement: None, stay: Duration::ZERO };
+    pub const BUSY: Self = Self {
+        threads: 8,
+        pause: millis(5),
+        limit: secs(30),
+        user: "app",
+        name: "SELECT @@wsrep_node_name",
+        statement: None,
+        stay: Duration::ZERO,
+    };
     /// A state transfer is scripts and rsync, which want the processor too.
     pub const CALM: Self = Self { pause: millis(20), ..Self::BUSY };
     /// A service beside others.
@@ -42,7 +51,7 @@ impl Default for Manner {
     }
 }
 
-/// One connect, `SELECT @@wsrep_node_name`, the statement if there is one, quit.
+/// One connect, the question for the node's name, the statement if there is one, quit.
 #[derive(Debug)]
 pub struct Iteration {
     pub thread: usize,
@@ -141,7 +150,7 @@ fn iterate(addr: SocketAddr, thread: usize, manner: Manner) -> Iteration {
         client = conn.local;
         let after = |error| Failure { stage: Stage::AfterGreeting, error };
         let mut conn = conn.login(manner.user, manner.user).map_err(after)?;
-        let name = conn.one("SELECT @@wsrep_node_name").map_err(after)?;
+        let name = conn.one(manner.name).map_err(after)?;
         node = Some(name.clone());
         loop {
             if let Some(statement) = manner.statement {

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `cluster` | nodes, shared by all tests of this process behind a guard; single nodes, and servers without Galera, with flags of their own |
 //! | `node` | one `mariadbd`: start, stop, kill, freeze, isolate, bootstrap, desync, wipe; what it says of itself |
+//! | `machine` | a node's own machine, with its data and settings where a printed command expects them |
+//! | `roots` | servers that this machine's Debian does not have, out of the roots of `scripts/server-roots` |
+//! | `mysql` | one MySQL server out of a root |
 //! | `arbitrator` | a garbd |
 //! | `split` | two Primary components that share everything but their members |
 //! | `notify` | `wsrep_notify_cmd`: what the server called and when, and what is run then |
@@ -34,10 +37,13 @@ pub mod far;
 pub mod galeway;
 pub mod lan;
 pub mod load;
+pub mod machine;
+pub mod mysql;
 pub mod node;
 pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod roots;
 pub mod sessions;
 pub mod split;
 pub mod terminal;
@@ -52,7 +58,9 @@ pub use far::Far;
 pub use galeway::{Galeway, Settings};
 pub use lan::{Lan, Machine};
 pub use load::Load;
+pub use mysql::Mysql;
 pub use node::Node;
+pub use roots::{Root, turn_with_roots};
 pub use split::split_brain;
 
 /// Asks every 10 ms until the answer is there, and returns it; panics with `what` after `limit`.

@@ -114,8 +114,13 @@ impl Node {
     /// The same, started by this command, which has to become what its last arguments say.
     #[must_use]
     pub fn through(mut self, launcher: Vec<String>) -> Self {
-        self.launcher = launcher;
+        self.launch_through(launcher);
         self
+    }
+
+    /// Started by this command from the next start on.
+    pub fn launch_through(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
     }
 
     /// Four ports for [`Node::new`].
@@ -152,6 +157,18 @@ impl Node {
         std::fs::read_to_string(self.dir.join("error.log")).unwrap_or_default()
     }
 
+    /// The command that starts it, if there is one.
+    pub(super) fn launcher(&self) -> &[String] {
+        &self.launcher
+    }
+
+    /// It runs as this process from now on.
+    pub(super) fn run_as(&self, command: &mut Command) {
+        assert!(!self.running(), "{} runs already", self.name);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        *self.process() = Some(Process::spawn(command));
+    }
+
     pub fn pid(&self) -> Option<u32> {
         let mut process = self.process();
         let process = process.as_mut()?;
@@ -171,9 +188,7 @@ impl Node {
 
     /// The same with these further flags of `mariadbd`, this once.
     pub fn start_with(&self, how: Start<'_>, flags: &[&str]) {
-        let mut command = self.command(how, flags);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        *self.process() = Some(Process::spawn(&mut command));
+        self.run_as(&mut self.command(how, flags));
     }
 
     /// Runs `mariadbd` on its data with these further flags, to its end: for what is no server, as `--wsrep-recover`.
@@ -183,10 +198,7 @@ impl Node {
     }
 
     fn command(&self, how: Start<'_>, flags: &[&str]) -> Command {
-        assert!(!self.running(), "{} runs already", self.name);
-        let mut words = self.launcher.iter().map(String::as_str).chain([GALERA_NODE]);
-        let mut command = Command::new(words.next().unwrap_or(GALERA_NODE));
-        command.args(words);
+        let mut command = through(&self.launcher, GALERA_NODE);
         command.arg("run").arg("--dir").arg(&self.dir).args(["--name", &self.name]);
         command.args(["--ports", &self.ports.map(|p| p.to_string()).join(",")]);
         match how {
@@ -506,9 +518,17 @@ impl Drop for Observer {
     }
 }
 
-/// Runs `galera-node seed`.
-pub fn make_seed(dir: &Path) {
-    let mut command = Command::new(GALERA_NODE);
+/// The program, started by this command if there is one.
+pub(super) fn through(launcher: &[String], program: &str) -> Command {
+    let mut words = launcher.iter().map(String::as_str).chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words);
+    command
+}
+
+/// Runs `galera-node seed`, by this command if there is one.
+pub fn make_seed(dir: &Path, launcher: &[String]) {
+    let mut command = through(launcher, GALERA_NODE);
     command.arg("seed").arg("--dir").arg(dir).args(["--ports", &Node::free_ports().map(|p| p.to_string()).join(",")]);
     let log = dir.with_extension("out");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());

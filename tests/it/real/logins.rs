@@ -9,9 +9,14 @@ use crate::harness::{Galeway, Load, Node, Settings, certs, cluster, ports, secs,
 
 /// What one check of `node` brings with these lines in `[cluster.X.monitor]`: verdict and reason.
 fn checked(node: &Node, login: &str, tls: &str) -> (String, String) {
+    checked_at(node.addr(), login, tls)
+}
+
+/// The same of any server.
+pub(super) fn checked_at(server: SocketAddr, login: &str, monitor: &str) -> (String, String) {
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let (accept, admin) = (local(ports::free()), local(ports::free()));
-    let text = Settings { monitor: tls, ..Settings::default() }.text(&[("solo".into(), node.addr())], accept, admin);
+    let text = Settings { monitor, ..Settings::default() }.text(&[("solo".into(), server)], accept, admin);
     let text = text.replace("user = \"monitor\"\npassword = \"monitor\"", login);
     let galeway = Galeway::spawn_text(&text, accept, admin);
     until(secs(20), "galeway accepts", || galeway.log().contains("\"accepting\"").then_some(()));
@@ -20,7 +25,7 @@ fn checked(node: &Node, login: &str, tls: &str) -> (String, String) {
     (text("verdict"), text("reason"))
 }
 
-const NATIVE: &str = "user = \"monitor\"\npassword = \"monitor\"";
+pub(super) const NATIVE: &str = "user = \"monitor\"\npassword = \"monitor\"";
 const ED25519: &str = "user = \"ed\"\npassword = \"secret\"";
 
 /// Every way of `tls =`, with this file where one is needed.

@@ -22,6 +22,9 @@
 //! | `discovery` | members that are found, and forgotten |
 //! | `replica` | an asynchronous replica: a reader, and what is left when the cluster is lost |
 //! | `tunnel` | a replication link through TLS, whose far end follows a node that may serve |
+//! | `mariadb11` | MariaDB 11.8: served, upgraded to, recovered |
+//! | `mysql9` | MySQL 9: logins, replication, `offline_mode` |
+//! | `group_replication` | MySQL's Group Replication |
 //! | `servers` | clusters of other kinds: servers by themselves, and anything that takes a connection |
 //!
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
@@ -34,9 +37,12 @@ mod commands;
 mod dba;
 mod discovery;
 mod faults;
+mod group_replication;
 mod logins;
 mod long_run;
+mod mariadb11;
 mod membership;
+mod mysql9;
 mod notify;
 mod record;
 mod recover;

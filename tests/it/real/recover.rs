@@ -11,7 +11,7 @@ use crate::harness::node::Start;
 use crate::harness::{Cluster, Node, cluster, full, millis, ports, secs, until, watchdog};
 
 /// `galeway recover` with the monitor's account.
-fn recover(arguments: &[String]) -> Output {
+pub(super) fn recover(arguments: &[String]) -> Output {
     let password = watchdog::fresh_path("password");
     std::fs::write(&password, "monitor\n").unwrap();
     run(Command::new(binary())
@@ -23,21 +23,21 @@ fn recover(arguments: &[String]) -> Output {
 
 /// The same as JSON.
 #[track_caller]
-fn advice(arguments: &[String], code: i32) -> Value {
+pub(super) fn advice(arguments: &[String], code: i32) -> Value {
     let seen = recover(&[arguments, &["--json".to_owned()]].concat());
     assert_eq!(seen.code, Some(code), "{seen:?}");
     serde_json::from_str(&seen.stdout).unwrap()
 }
 
-fn data(node: &Node) -> [String; 2] {
+pub(super) fn data(node: &Node) -> [String; 2] {
     ["--file".to_owned(), format!("{}={}", node.name, node.data().display())]
 }
 
-fn all_data(cluster: &Cluster) -> Vec<String> {
+pub(super) fn all_data(cluster: &Cluster) -> Vec<String> {
     cluster.nodes.iter().flat_map(data).collect()
 }
 
-fn lines(advice: &Value) -> Vec<String> {
+pub(super) fn lines(advice: &Value) -> Vec<String> {
     let commands = advice["steps"].as_array().unwrap().iter().flat_map(|s| s["commands"].as_array().unwrap());
     commands.map(|c| c["line"].as_str().unwrap().to_owned()).collect()
 }
@@ -57,7 +57,7 @@ fn run_recovery(node: &Node, advice: &Value) -> [String; 2] {
 }
 
 /// The number in a log, read without Galeway.
-fn recovered_seqno(argument: &str) -> u64 {
+pub(super) fn recovered_seqno(argument: &str) -> u64 {
     let log = std::fs::read_to_string(argument.split_once('=').unwrap().1).unwrap();
     let line = log.lines().rfind(|l| l.contains("WSREP: Recovered position: ")).unwrap();
     let digits = line.rsplit_once(':').unwrap().1;

@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// Addresses as most people leave them; shared with the tests of `notify`.
-const AUTO: Options = Options { nodes: 3, auto: true, notify: true, elsewhere: false, gtid: false };
+const AUTO: Options = Options { auto: true, notify: true, ..Options::USUAL };
 
 /// Two rounds tell it, and each may need a check of every node.
 const TOLD: std::time::Duration = ROUND.saturating_mul(2).saturating_add(SLACK);
