@@ -24,6 +24,7 @@ mod resolve;
 mod roster;
 mod rules;
 mod seen;
+mod session;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -14,6 +14,7 @@ use super::deadline::within;
 use super::lookup::Lookup;
 use super::members::Listing;
 use super::resolve::resolve;
+use super::session;
 use crate::config::{Endpoint, Monitor, Place, ProxyVersion, Secret};
 use crate::galera::Sort;
 use crate::galera::observation::{Check, Observation, Unreachable};
@@ -286,7 +287,9 @@ impl Prober {
         let tls = self.tls.as_deref().map(|t| (t, self.name.as_str()));
         let greeted = Greeted::new(stream).await.map_err(failure)?;
         progress.at(Step::Login);
-        let connection = greeted.login(credentials, tls).await.map_err(failure)?;
+        let mut connection = greeted.login(credentials, tls).await.map_err(failure)?;
+        progress.at(Step::Query);
+        session::prepare(&mut connection, self.sort == Sort::Member).await.map_err(failure)?;
         Ok(Kept { connection, since: tokio::time::Instant::now(), at, listing: Listing::default() })
     }
 

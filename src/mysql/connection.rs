@@ -26,12 +26,18 @@ const MORE_RESULTS: u8 = 0x08;
 pub struct Connection {
     wire: Wire<Stream>,
     usable: bool,
+    is_mariadb: bool,
 }
 
 impl Connection {
     /// Whether a command can be sent: none was left half done.
     pub fn is_usable(&self) -> bool {
         self.usable
+    }
+
+    /// Whether the server calls itself a MariaDB.
+    pub fn is_mariadb(&self) -> bool {
+        self.is_mariadb
     }
 
     /// Runs one statement over the text protocol and takes the whole answer in.
@@ -181,7 +187,7 @@ impl Greeted {
                 Step::LoggedIn => break,
             }
         }
-        Ok(Connection { wire, usable: true })
+        Ok(Connection { wire, usable: true, is_mariadb: greeting.is_mariadb })
     }
 }
 

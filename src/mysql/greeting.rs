@@ -82,6 +82,8 @@ pub(super) struct Greeting {
     pub(super) nonce: Vec<u8>,
     /// The server's default plugin.
     pub(super) plugin: Option<Vec<u8>>,
+    /// The server's version names MariaDB.
+    pub(super) is_mariadb: bool,
 }
 
 impl Greeting {
@@ -99,6 +101,7 @@ impl Greeting {
             capabilities: packet.capabilities(),
             nonce: packet.nonce(),
             plugin: packet.auth_plugin_name_ref().map(<[u8]>::to_vec),
+            is_mariadb: packet.server_version_ref().windows(7).any(|w| w.eq_ignore_ascii_case(b"mariadb")),
         })
     }
 }

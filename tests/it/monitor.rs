@@ -162,6 +162,36 @@ fn the_check_stays_on_one_login() {
 }
 
 #[test]
+fn the_checks_session_takes_nothing_over_from_the_servers_settings() {
+    let fakes = Fakes::new(3);
+    fakes.check(2).set_unknown(&["wsrep_dirty_reads"]);
+    // What it answers with otherwise comes to the question itself.
+    fakes.check(3).set_mode(Mode::AnswerWithErr(1047, "WSREP has not yet prepared node".into()));
+    let galeway = fakes.galeway(monitor("interval = \"20ms\"\nfast_interval = \"20ms\""));
+    galeway.wait_verdict("n2", "eligible", LONG);
+    let sets = |i| -> Vec<String> {
+        let queries = fakes.check(i).queries().into_iter();
+        queries.filter_map(|sql| sql.strip_prefix("SET SESSION ").map(str::to_owned)).collect()
+    };
+    let wanted = [
+        "autocommit = 1",
+        "wsrep_sync_wait = 0",
+        "tx_isolation = 'READ-COMMITTED'",
+        "tx_read_only = 0",
+        "sql_mode = ''",
+        "max_statement_time = 0",
+        "lock_wait_timeout = 1",
+    ];
+    let all = sets(1);
+    assert_eq!(all.len(), 1, "once, in one statement: {all:?}");
+    assert!(fakes.check(1).queries()[0].starts_with("SET SESSION "), "before anything else is asked");
+    assert!(wanted.iter().all(|one| all[0].contains(one)), "{all:?}");
+    let each = sets(2);
+    assert!(wanted.iter().all(|one| each.iter().any(|set| set == one)), "a variable that is unknown costs no other: {each:?}");
+    assert_eq!(reason(&galeway, "n3"), "unreachable (it answers: error 1047 (42000): WSREP has not yet prepared node)");
+}
+
+#[test]
 fn a_refused_login_excludes_backs_off_and_keeps_the_sessions() {
     let lines = "interval = \"20ms\"\nfast_interval = \"20ms\"";
     let (fakes, _data, galeway) = two(Settings { monitor: lines, ..service("balance = \"round-robin\"") });

@@ -21,7 +21,12 @@ const SECRET: Credentials<'static> = Credentials { user: "monitor", password: "s
 const NOBODY: Credentials<'static> = Credentials { user: "monitor", password: "" };
 
 fn greeting(plugin: &str, nonce: &[u8]) -> Greeting {
-    Greeting { capabilities: CapabilityFlags::all(), nonce: nonce.to_vec(), plugin: Some(plugin.as_bytes().to_vec()) }
+    Greeting {
+        capabilities: CapabilityFlags::all(),
+        nonce: nonce.to_vec(),
+        plugin: Some(plugin.as_bytes().to_vec()),
+        is_mariadb: false,
+    }
 }
 
 /// What the HandshakeResponse says.

@@ -48,6 +48,8 @@ struct Facts {
     /// node_uuid, cluster_uuid, node_name, node_incoming_address; `None` = no right to read the table.
     members: Option<Vec<[String; 4]>>,
     queries: Vec<String>,
+    /// Variables that the server does not know.
+    unknown: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +163,11 @@ impl FakeNode {
     /// A row of `SHOW GLOBAL VARIABLES`, and what `SELECT @@name` says.
     pub(crate) fn set_variable(&self, name: &str, value: &str) {
         self.shared.facts.lock().unwrap().variables.insert(name.into(), value.into());
+    }
+
+    /// `SET` of one of these variables fails, as on a server of another product or version.
+    pub(crate) fn set_unknown(&self, names: &[&str]) {
+        self.shared.facts.lock().unwrap().unknown = names.iter().map(ToString::to_string).collect();
     }
 
     /// Takes a variable away.
@@ -317,7 +324,10 @@ fn answer(sql: &str, facts: &Facts) -> Answer {
     } else if upper.starts_with("SELECT 1") {
         Answer::Rows(vec!["1".into()], vec![vec![text("1")]])
     } else if upper.starts_with("SET ") {
-        Answer::Ok
+        match facts.unknown.iter().find(|name| sql.contains(name.as_str())) {
+            Some(name) => Answer::Err(1193, format!("Unknown system variable '{name}'")),
+            None => Answer::Ok,
+        }
     } else {
         Answer::Err(1064, format!("a fake node does not know: {sql}"))
     }

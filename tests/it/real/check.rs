@@ -1,4 +1,4 @@
-//! What the check costs a server. Runs for a minute, and beside the other tests since it has a server of its own.
+//! What the check costs a server. The first test runs for a minute; both run beside other tests, with servers of their own.
 
 use crate::harness::{Galeway, Settings, secs, standalone, until};
 
@@ -23,4 +23,24 @@ fn the_check_logs_in_once_and_stays() {
     println!("{checks} checks over one login");
     assert!(checks >= 60.0, "{checks}");
     assert_eq!(galeway.metric("galeway_probe_failures_total", &[]), 0.0);
+}
+
+/// Seen before the session made its own settings: the transaction that the first check opened lasted as long as its connection, and
+/// InnoDB purged nothing meanwhile.
+#[test]
+fn the_check_leaves_no_transaction_open_where_the_server_does_not_commit_by_itself() {
+    let node = standalone(&["--autocommit=0", "--init-connect=SET autocommit=0"]);
+    let galeway = Galeway::spawn(&[("solo".into(), node.addr())], Settings::default());
+    galeway.wait_ready();
+    let checks = || galeway.metric("galeway_probe_duration_seconds_count", &[]);
+    let target = checks() + 4.0;
+    until(secs(60), "some checks", || (checks() >= target).then_some(()));
+    let mut observer = node.root().unwrap();
+    let rows = observer
+        .query(
+            "SELECT p.user, p.command FROM information_schema.innodb_trx t \
+             JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE p.id <> CONNECTION_ID()",
+        )
+        .unwrap();
+    assert!(rows.is_empty(), "{rows:?}");
 }
