@@ -10,6 +10,7 @@
 //!   made is no observation;
 //! * a node that stopped serving by its own fault serves again only after `rise` good checks in a row;
 //! * fewer than `fall` failures in a row change nothing, unless one of them is sure;
+//! * a node that takes no new connections is passed over only where another node has proven since that it takes some;
 //! * sessions are never ended for silence while every node is silent, nor sooner than `down_after` of silence that
 //!   began after that, unless the silence is sure;
 //! * no two orders contradict each other: nobody drains twice, resumes without a drain, is killed twice without
@@ -20,6 +21,7 @@
 //! * the writer serves, or is silent and may come back, and is the same for equal inputs; with failback never it
 //!   changes only when it stops serving.
 
+mod entrances;
 mod event;
 mod judge;
 mod memory;
@@ -42,6 +44,7 @@ use super::settings::{Settings, Sort, Spec};
 use super::split::Doubt;
 use super::verdict::{AdminState, ClusterState, Verdict};
 use super::view::{Components, Membership};
+pub use entrances::EntranceState;
 pub use event::{Configured, Effect, Event, Outcome, Split};
 pub use memory::Memory;
 
@@ -206,6 +209,7 @@ impl Core {
                     entry.state.observe(settings, entry.spec.sort, entry.verdict.kind.serves(), observation);
                 }
             }
+            Event::NewConnection(id, seen) => self.new_connection(settings, id, seen, &mut outcome),
             Event::Recorded(reading) => self.record.read(reading, now),
             Event::Operator(id, state) => {
                 if let Some(entry) = self.nodes.get_mut(&id)

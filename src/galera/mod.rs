@@ -6,6 +6,7 @@
 //! * [`status`]: the rows of one node, parsed; a row that is missing or strange makes the node unfit.
 //! * [`fitness`]: what one node's rows allow by themselves.
 //! * [`server`]: nodes that are no members: servers by themselves, replicas.
+//! * `entrance`: whether a node takes new connections, which its kept check does not show.
 //! * `view`: from all nodes' views to the components there are.
 //! * `split`: which of several components is served.
 //! * `writer`, [`agreement`]: who writes, by what is observed or by the cluster's own record.
@@ -16,6 +17,7 @@
 pub mod advice;
 pub mod agreement;
 pub mod core;
+mod entrance;
 pub mod files;
 pub mod fitness;
 mod node_state;
@@ -29,9 +31,9 @@ mod verdict;
 mod view;
 mod writer;
 
-pub use self::core::{Configured, Core, Effect, Event, Memory, Outcome, Split};
+pub use self::core::{Configured, Core, Effect, EntranceState, Event, Memory, Outcome, Split};
 pub use fitness::{DonorRule, Fitness};
-pub use observation::{Check, LoginFailure, Observation, Unreachable};
+pub use observation::{Check, ConnectFailure, ConnectOutcome, LoginFailure, NewConnection, Observation, Unreachable};
 pub use reason::{Departure, Reason};
 pub use server::ServerStatus;
 pub use settings::{Order, Settings, Sort, Spec};

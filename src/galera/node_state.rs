@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::entrance::Entrance;
 use super::fitness::{Fitness, judge, judge_unreadable};
-use super::observation::{Check, LoginFailure, Observation, Unreachable};
+use super::observation::{Check, ConnectFailure, LoginFailure, NewConnection, Observation, Unreachable};
 use super::reason::Reason;
 use super::server::ServerStatus;
 use super::settings::{Settings, Sort};
@@ -81,6 +82,8 @@ pub(super) struct NodeState {
     pub(super) silent_since: Option<Instant>,
     /// A failed check that needs no second opinion.
     pub(super) surely_down: bool,
+    /// Whether it takes new connections.
+    pub(super) entrance: Entrance,
 }
 
 impl NodeState {
@@ -103,7 +106,19 @@ impl NodeState {
             failures: 0,
             silent_since: None,
             surely_down: false,
+            entrance: Entrance::default(),
         }
+    }
+
+    /// Takes in what an attempt on a new connection met.
+    pub(super) fn connected(&mut self, settings: &Settings, seen: NewConnection) {
+        let answers = self.contact == Contact::Answers && self.failures == 0;
+        self.entrance.observe(settings.rise, settings.fall, answers, seen);
+    }
+
+    /// Why it takes no new connections although its check answers, and since when.
+    pub(super) fn closed_entrance(&self) -> Option<(&ConnectFailure, Instant)> {
+        self.entrance.closed().filter(|_| self.contact == Contact::Answers)
     }
 
     /// Takes one observation in. `serves`: the node serves now.
@@ -202,6 +217,9 @@ impl NodeState {
         // What gets nobody has nothing to lose by a first failure. A node that serves although its login is refused has.
         let known_unfit = self.fitness == Fitness::None && self.contact != Contact::Refuses { was_fit: true };
         if sure || known_unfit || self.failures >= settings.fall {
+            if self.contact != Contact::Silent {
+                self.entrance.forget();
+            }
             self.contact = Contact::Silent;
             self.forget();
             self.settle(Fitness::None, Reason::Unreachable(why));

@@ -1,7 +1,7 @@
 //! What one check of one node brought.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::server::ServerStatus;
 use super::status::{NodeStatus, Rows, Unreadable};
@@ -93,6 +93,59 @@ impl fmt::Display for LoginFailure {
             (0, message) => f.write_str(message),
             (code, "") => write!(f, "{code}"),
             (code, message) => write!(f, "{code} {message}"),
+        }
+    }
+}
+
+/// One attempt to log in on a new connection, beside the kept check or in its place.
+#[derive(Debug, Clone)]
+pub struct NewConnection {
+    /// When it began.
+    pub begun: Instant,
+    /// How it ended.
+    pub outcome: ConnectOutcome,
+}
+
+/// How an attempt on a new connection ended.
+#[derive(Debug, Clone)]
+pub enum ConnectOutcome {
+    /// The server greeted and dealt with the login, whatever it thought of the account.
+    Taken,
+    /// The same, but only after the check's own deadline.
+    Late {
+        /// What hung at the deadline.
+        step: &'static str,
+        /// How long it took in all.
+        after: Duration,
+    },
+    /// The server has no connection left (error 1040).
+    Full(LoginFailure),
+    /// It did not come to that.
+    Failed(Unreachable),
+}
+
+/// Why a node counts as one that takes no new connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// No greeting, or an error in its place.
+    NotTaken(Unreachable),
+    /// Full for too long.
+    Full(LoginFailure),
+    /// Too late: see [`ConnectOutcome::Late`].
+    Late {
+        /// What hung at the check's deadline.
+        step: &'static str,
+        /// How long it took in all.
+        after: Duration,
+    },
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTaken(why) => why.fmt(f),
+            Self::Full(why) => why.fmt(f),
+            Self::Late { step, after } => write!(f, "{step} timed out, done after {:.1} s", after.as_secs_f64()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::observation::{LoginFailure, Unreachable};
+use super::observation::{ConnectFailure, LoginFailure, Unreachable};
 use super::server::Grant;
 
 /// Why a node is to be watched no longer.
@@ -91,6 +91,10 @@ pub enum Reason {
     LoginRefusedMember(LoginFailure),
     /// The server lets the check in no further than an error about itself, and never did.
     NoEntry(LoginFailure),
+    /// Its check answers on a connection of old, and new ones fail.
+    NoNewConnections(ConnectFailure),
+    /// The same, and it serves since no other node does.
+    NoNewConnectionsLastResort(ConnectFailure),
     /// Its UUID in the group is that of another configured node.
     SameNode(Arc<str>),
     /// It holds another history than the one that may serve.
@@ -124,6 +128,15 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The node takes new connections, but late.
+    pub fn is_late(&self) -> bool {
+        matches!(
+            self,
+            Self::NoNewConnections(ConnectFailure::Late { .. })
+                | Self::NoNewConnectionsLastResort(ConnectFailure::Late { .. })
+        )
+    }
+
     /// A constant word for metrics labels.
     pub fn label(&self) -> &'static str {
         match self {
@@ -154,6 +167,9 @@ impl Reason {
             Self::Unreachable(_) => "unreachable",
             Self::LoginRefused(_) | Self::LoginRefusedLastResort(_) | Self::LoginRefusedMember(_) => "login_refused",
             Self::NoEntry(_) => "no_entry",
+            Self::NoNewConnections(ConnectFailure::Late { .. })
+            | Self::NoNewConnectionsLastResort(ConnectFailure::Late { .. }) => "answers_late",
+            Self::NoNewConnections(_) | Self::NoNewConnectionsLastResort(_) => "no_new_connections",
             Self::SameNode(_) => "same_node",
             Self::Foreign { .. } => "foreign_history",
             Self::NoHistory => "no_history",
@@ -205,6 +221,8 @@ impl Reason {
             | Self::LoginRefusedLastResort(_)
             | Self::LoginRefusedMember(_)
             | Self::NoEntry(_)
+            | Self::NoNewConnections(_)
+            | Self::NoNewConnectionsLastResort(_)
             | Self::SameNode(_)
             | Self::NoHistory
             | Self::StaleView(_)
@@ -286,6 +304,11 @@ impl fmt::Display for Reason {
                 write!(f, "{} ({}); the others list it as a member, so it serves on", who_refused(why), told(why))
             }
             Self::NoEntry(why) => write!(f, "check cannot get in ({})", told(why)),
+            Self::NoNewConnections(why) => refuses_connections(f, why),
+            Self::NoNewConnectionsLastResort(why) => {
+                refuses_connections(f, why)?;
+                f.write_str(", last resort: no other node serves")
+            }
             Self::SameNode(other) => write!(f, "the same server as node {other} (wsrep_gcomm_uuid)"),
             Self::Foreign { history, configured: true, .. } => {
                 write!(f, "foreign history {} (state_uuid names another)", short(history))
@@ -310,6 +333,18 @@ impl fmt::Display for Reason {
             Self::UnderMaintenance => f.write_str("under maintenance"),
             Self::Demoted(writer) => write!(f, "no longer the writer: {writer} is"),
         }
+    }
+}
+
+fn refuses_connections(f: &mut fmt::Formatter<'_>, why: &ConnectFailure) -> fmt::Result {
+    match why {
+        ConnectFailure::Late { .. } => write!(
+            f,
+            "answers late ({}): raise the monitor's timeout and the services' greeting_timeout, or set skip_name_resolve \
+             on the server",
+            told(why)
+        ),
+        _ => write!(f, "takes no new connections ({})", told(why)),
     }
 }
 

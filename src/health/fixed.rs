@@ -290,7 +290,7 @@ mod tests {
         fixed.first_round().await;
         let pool = fixed.pool();
         assert_eq!(first(&pool.load()), Some(0));
-        pool.load().members[0].node.count_failed();
+        pool.load().members[0].node.count_failed(None);
         assert_eq!(first(&pool.load()), Some(1));
         let mut news = pool.subscribe();
         tokio::time::timeout(PAUSE * 2, news.changed()).await.unwrap().unwrap();

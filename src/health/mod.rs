@@ -15,6 +15,7 @@ mod members;
 pub mod memory;
 mod monitor;
 mod names;
+mod new_connections;
 mod obey;
 mod operator;
 mod picture;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::deadline::within;
+use super::new_connections::{self, SpareConnection, say_goodbye};
 use super::probe::Kept;
 use super::roster::WatchedNode;
 use super::watch::ClusterWatch;
 use crate::galera::NodeId;
-use crate::galera::observation::Check;
+use crate::galera::observation::{Check, Unreachable};
 use crate::telemetry::Seldom;
 
 /// After a refused login: hammering locks accounts.
@@ -29,8 +29,13 @@ const CUT_SHORT_WARNING_EVERY: Duration = Duration::from_secs(60);
 /// is at most one interval old.
 const JITTER: f64 = 0.1;
 
-/// Checks one node for as long as it is watched.
+/// Watches one node for as long as it is configured: its kept check, and new connections beside it.
 pub(super) async fn run(watch: Arc<ClusterWatch>, id: NodeId) {
+    let spare = Arc::default();
+    tokio::join!(check(&watch, id, &spare), new_connections::run(Arc::clone(&watch), id, Arc::clone(&spare)));
+}
+
+async fn check(watch: &Arc<ClusterWatch>, id: NodeId, spare: &SpareConnection) {
     let mut kept: Option<Kept> = None;
     let mut closed = false;
     let mut back_off = None;
@@ -51,22 +56,34 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, id: NodeId) {
         let is_old = |k: &mut Kept| moved || poor && k.since.elapsed() >= RIGHTS_ANEW;
         if let Some(old) = kept.take_if(is_old) {
             // Beside the check: it may hang where it is not needed any more.
-            tokio::spawn(within(rules.config.monitor.timeout, old.connection.quit()));
+            say_goodbye(Some(old), rules.config.monitor.timeout);
         }
-        let probed = prober.check(&mut kept, closed, watch.wants_members()).await;
+        if let Some(late) = spare.take() {
+            say_goodbye(kept.replace(late), rules.config.monitor.timeout);
+        }
+        // Of a node that greets late a missing greeting proves nothing.
+        let closed_for_good = closed && !watch.entrance(id).is_late;
+        let probed = prober.check(&mut kept, closed_for_good, watch.wants_members()).await;
         poor = prober.misses_a_right(&probed.observation.check);
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),
             (Check::LoginRefused(_), Some(last)) => Some((last * 2).min(BACK_OFF_MOST)),
             _ => None,
         };
-        let in_doubt = watch.observed(&node, probed);
-        // Without a kept connection the next check is a login.
-        if let Some(at) = kept.as_ref().map(Kept::at).cloned()
-            && node.node.take_login_due()
+        let was_good = matches!(probed.observation.check, Check::Answered(_) | Check::Server(_));
+        if let Check::Unreachable { why: Unreachable::TimedOut(_), .. } = probed.observation.check
+            && kept.is_none()
         {
-            // Beside the checks: on a node that hangs it takes its whole deadline.
-            tokio::spawn(async move { prober.log_in_once(at).await });
+            // It may be late and not dead.
+            node.node.attempts.note_failed(None);
+        }
+        let in_doubt = watch.observed(&node, probed);
+        if let Some(at) = kept.as_ref().map(Kept::at) {
+            for source in node.node.attempts.take_logins_due() {
+                // Beside the checks: on a node that hangs it takes its whole deadline.
+                let (prober, at) = (prober.clone().from(source), at.clone());
+                tokio::spawn(async move { prober.log_in_once(at).await });
+            }
         }
         let pace = back_off.unwrap_or_else(|| rules.pace(in_doubt || asked));
         // A look that somebody asked for comes no sooner than this after the last one began.
@@ -86,7 +103,8 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, id: NodeId) {
         if let Woken::Cut(lived_since) = woken {
             let lived_short = lived_since.elapsed() < rules.config.monitor.fast_interval;
             if std::mem::replace(&mut cut_short, lived_short) && lived_short {
-                if warning.due(Instant::now().into_std()) {
+                // One that met an error was told why.
+                if was_good && warning.due(Instant::now().into_std()) {
                     tracing::warn!(cluster = watch.name(), node = %node.node.name(), "the check's connection is closed as \
                         soon as it has answered: every check is a login (is there a proxy between?)");
                 }
@@ -136,7 +154,7 @@ async fn wait(node: &WatchedNode, kept: &mut Option<Kept>, next: Instant, soones
     woken.unwrap_or_else(|| kept.take().map_or(Woken::Due, |k| Woken::Cut(k.since)))
 }
 
-fn shortened(pace: Duration) -> Duration {
+pub(super) fn shortened(pace: Duration) -> Duration {
     pace.mul_f64(1.0 - JITTER * fastrand::f64())
 }
 

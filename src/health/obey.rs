@@ -34,6 +34,11 @@ impl ClusterWatch {
                     w.node.look.notify_one();
                 }
             }
+            Effect::TryConnection(node) => {
+                if let Some(w) = self.watched(node) {
+                    w.node.attempts.request_trial();
+                }
+            }
             Effect::Writer { from: None, to: Some(to), .. } => {
                 tracing::info!(cluster, writer = %self.node_name(to), "writer");
             }
@@ -160,6 +165,11 @@ fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict, worked_on
         Reason::LoginRefusedMember(_) => {
             tracing::error!(cluster, node, was, verdict = is, %reason, "verdict: it serves unwatched (mend the monitor's \
                 account or password)");
+        }
+        reason if reason.is_late() && !worked_on => {
+            let raise = format!("timeout in [cluster.{cluster}.monitor], greeting_timeout of its services");
+            tracing::warn!(cluster, node, was, verdict = is, %reason, raise, "verdict: the server answers late; if it looks \
+                up its clients' names, set skip_name_resolve on it");
         }
         _ if !worked_on && (from.kind.serves() && !to.kind.serves() || to.kind == Kind::LastResort) => {
             tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");

@@ -2,6 +2,7 @@
 
 mod reading;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,7 +18,7 @@ use super::resolve::resolve;
 use super::session;
 use crate::config::{Endpoint, Monitor, Place, ProxyVersion, Secret};
 use crate::galera::Sort;
-use crate::galera::observation::{Check, Observation, Unreachable};
+use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::server::{
     NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus, replication_queries,
 };
@@ -26,13 +27,17 @@ use crate::mysql::{self, Connection, Credentials, Greeted, Meaning};
 use crate::net::proxy::header;
 use crate::net::tls::{ClientTls, SetupError};
 use crate::net::{self, Stream, is_local_shortage};
+use crate::pool::SourceAddress;
 use reading::{failure, read};
 
 /// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
 pub(super) const LAG_TOLERATED: u32 = 4;
 
+/// `ER_HANDSHAKE_ERROR`, `ER_NET_PACKET_TOO_LARGE`, `ER_NET_PACKETS_OUT_OF_ORDER`: bytes that are no login.
+const BROKEN_LOGIN: [u16; 3] = [1043, 1153, 1156];
+
 /// How a node is checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prober {
     place: Place,
     /// Another port than the place's.
@@ -46,6 +51,7 @@ pub struct Prober {
     name: String,
     proxy: Option<ProxyVersion>,
     timeout: Duration,
+    from: net::From,
 }
 
 /// What a check brought besides its observation.
@@ -61,7 +67,7 @@ pub struct Probed {
 
 /// The steps of a check, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Resolve,
     Connect,
     Greeting,
@@ -72,7 +78,8 @@ enum Step {
 impl Step {
     const ALL: [Self; 5] = [Self::Resolve, Self::Connect, Self::Greeting, Self::Login, Self::Query];
 
-    fn name(self) -> &'static str {
+    /// In words.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Resolve => "name resolution",
             Self::Connect => "connect",
@@ -85,14 +92,14 @@ impl Step {
 
 /// How far a check has come: what a deadline found hanging, and what an error interrupted.
 #[derive(Debug, Default)]
-struct Progress(AtomicU8);
+pub(super) struct Progress(AtomicU8);
 
 impl Progress {
     fn at(&self, step: Step) {
         self.0.store(step as u8, Ordering::Relaxed);
     }
 
-    fn step(&self) -> Step {
+    pub(super) fn step(&self) -> Step {
         let index = usize::from(self.0.load(Ordering::Relaxed));
         Step::ALL.get(index).copied().unwrap_or(Step::Query)
     }
@@ -105,6 +112,8 @@ pub(super) struct Kept {
     pub(super) since: tokio::time::Instant,
     at: Endpoint,
     listing: Listing,
+    /// What the server said to the session's settings, if it was an error about something else.
+    objection: Option<mysql::Error>,
 }
 
 impl Kept {
@@ -129,7 +138,18 @@ impl Prober {
             name: place.host().map_or_else(|| "localhost".to_owned(), |host| host.host.clone()),
             proxy: monitor.send_proxy_protocol,
             timeout: monitor.timeout,
+            from: net::From::Any,
         }
+    }
+
+    /// The same with another deadline.
+    pub(super) fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same from this address of ours, as the clients of a service with a `source` come.
+    pub(super) fn from(self, source: SourceAddress) -> Self {
+        Self { from: source.map_or(net::From::Any, net::From::Address), ..self }
     }
 
     /// A certificate of this name is asked for, and not of the place's own.
@@ -148,6 +168,13 @@ impl Prober {
         let probed = self.check(&mut kept, false, false).await;
         self.farewell(kept).await;
         probed
+    }
+
+    /// The same, kept.
+    pub(super) async fn check_anew(&self, progress: &Progress) -> (Probed, Option<Kept>) {
+        let mut kept = None;
+        let probed = self.check_noting(&mut kept, false, false, progress).await;
+        (probed, kept)
     }
 
     /// What this check misses may be there after another login: a session has the rights that its account had at its own.
@@ -188,20 +215,23 @@ impl Prober {
     /// now, so a refusal or a missing greeting is proof enough. `relist`: the members are to be read again although
     /// nothing seems to have changed.
     pub(super) async fn check(&self, kept: &mut Option<Kept>, closed: bool, relist: bool) -> Probed {
+        self.check_noting(kept, closed, relist, &Progress::default()).await
+    }
+
+    async fn check_noting(&self, kept: &mut Option<Kept>, closed: bool, relist: bool, progress: &Progress) -> Probed {
         let begun = Instant::now();
-        let progress = Progress::default();
         let mut addresses = None;
         let mut closed = closed;
         let outcome = within(self.timeout, async {
             if self.sort == Sort::Port {
-                return self.knock(&mut addresses, &progress).await;
+                return self.knock(&mut addresses, progress).await;
             }
             let was_kept = kept.is_some();
-            match self.converse(kept, &mut addresses, &progress, relist).await {
+            match self.converse(kept, &mut addresses, progress, relist).await {
                 // Closed by the server in the middle of the question, as a kept connection may be while it is idle.
                 Err(Check::Unreachable { why: Unreachable::Closed(_), .. }) if was_kept => {
                     closed = true;
-                    self.converse(kept, &mut addresses, &progress, relist).await
+                    self.converse(kept, &mut addresses, progress, relist).await
                 }
                 other => other,
             }
@@ -234,7 +264,7 @@ impl Prober {
         progress.at(Step::Resolve);
         let mut addresses = self.resolve().await?;
         progress.at(Step::Connect);
-        let stream = connect(&mut addresses, self.timeout).await?;
+        let stream = connect(&mut addresses, self.timeout, self.from).await?;
         *found = Some(addresses);
         self.introduce(stream).await.map(|_closed| Check::Open)
     }
@@ -267,6 +297,8 @@ impl Prober {
                 Ok(check)
             }
             Err(e) => {
+                // It has hung up, and said why before.
+                let e = on.objection.take().filter(|_| e.server_error().is_none()).unwrap_or(e);
                 let of_the_account = e.server_error().is_none_or(|e| e.meaning() != Meaning::Other);
                 // After an ERR packet it is as good as before. But what a server holds against an account (an expired
                 // password, its quota) it goes on holding against the session when the account is mended.
@@ -279,18 +311,38 @@ impl Prober {
     /// Logs in at the first address that takes a connection, which comes first from then on.
     async fn dial(&self, addresses: &mut [Endpoint], progress: &Progress) -> Result<Kept, Check> {
         progress.at(Step::Connect);
-        let stream = connect(addresses, self.timeout).await?;
+        let stream = connect(addresses, self.timeout, self.from).await?;
         let at = addresses.first().cloned().ok_or_else(|| unreachable(Unreachable::Io("no address".to_owned())))?;
         progress.at(Step::Greeting);
         let stream = self.introduce(stream).await?;
         let credentials = Credentials { user: &self.user, password: self.password.expose() };
         let tls = self.tls.as_deref().map(|t| (t, self.name.as_str()));
-        let greeted = Greeted::new(stream).await.map_err(failure)?;
+        let greeted = Greeted::new(stream).await.map_err(|e| self.with_proxy_hint(failure(e)))?;
         progress.at(Step::Login);
-        let mut connection = greeted.login(credentials, tls).await.map_err(failure)?;
+        let login = greeted.login(credentials, tls).await;
+        let mut connection = login.map_err(|e| self.with_proxy_hint(failure(e)))?;
         progress.at(Step::Query);
-        session::prepare(&mut connection, self.sort == Sort::Member).await.map_err(failure)?;
-        Ok(Kept { connection, since: tokio::time::Instant::now(), at, listing: Listing::default() })
+        let objection = session::prepare(&mut connection, self.sort == Sort::Member).await.map_err(failure)?;
+        Ok(Kept { connection, since: tokio::time::Instant::now(), at, listing: Listing::default(), objection })
+    }
+
+    /// A server that takes no PROXY headers takes one for a broken login: it answers behind its greeting that packets came out of
+    /// order or are too large, or hangs up (seen on MySQL 9.7).
+    fn with_proxy_hint(&self, check: Check) -> Check {
+        if self.proxy.is_none() {
+            return check;
+        }
+        let hinted = |what: &dyn fmt::Display| format!("{what}; does it take PROXY headers? (proxy_protocol_networks)");
+        match check {
+            Check::Unreachable {
+                why: why @ (Unreachable::Closed(_) | Unreachable::Protocol(_) | Unreachable::Said(_)),
+                sure,
+            } => Check::Unreachable { why: Unreachable::Io(hinted(&why)), sure },
+            Check::LoginRefused(LoginFailure { code, message }) if BROKEN_LOGIN.contains(&code) => {
+                Check::LoginRefused(LoginFailure { code, message: hinted(&message) })
+            }
+            other => other,
+        }
     }
 
     /// Says that the connection speaks for nobody, where the server wants to be told.
@@ -342,13 +394,18 @@ async fn ask_server(connection: &mut Connection) -> Result<Check, mysql::Error> 
 
 /// The first address that takes a connection, which is put first. One that is silent takes only its share of the check's
 /// time: behind a name with an IPv6 address that leads nowhere the node may be well.
-async fn connect(addresses: &mut [Endpoint], time: Duration) -> Result<Stream, Check> {
+async fn connect(addresses: &mut [Endpoint], time: Duration, from: net::From) -> Result<Stream, Check> {
     let share = time / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let mut last = None;
     let mut ours = None;
     for nth in 0..addresses.len() {
         let Some(address) = addresses.get(nth) else { break };
-        let connected = match tokio::time::timeout(share, net::connect(address, net::From::Any)).await {
+        if let (Endpoint::Tcp(to), net::From::Address(source)) = (address, from)
+            && to.is_ipv4() != source.is_ipv4()
+        {
+            continue;
+        }
+        let connected = match tokio::time::timeout(share, net::connect(address, from)).await {
             Ok(connected) => connected,
             Err(_elapsed) => {
                 last = Some(Unreachable::TimedOut(Step::Connect.name()));

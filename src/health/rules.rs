@@ -44,13 +44,18 @@ impl Rules {
 
     /// A prober of one node.
     pub(super) fn prober(&self, of: &WatchedNode, lookup: &Lookup) -> Prober {
-        let sort = sort(&self.config.monitor, of.spec.kind);
+        let sort = self.sort(of);
         let prober = Prober::new(&of.spec.address, sort, &self.config.monitor, self.tls.clone(), lookup);
         match &of.origin {
             // Certificates name what the configuration names.
             Origin::Dns(name) => prober.named(&name.host),
             _ => prober,
         }
+    }
+
+    /// What a node is to the cluster.
+    pub(super) fn sort(&self, of: &WatchedNode) -> Sort {
+        sort(&self.config.monitor, of.spec.kind)
     }
 
     /// Time from one check to the next.

@@ -49,29 +49,41 @@ const NOT_TAKEN: [u16; 6] = [1193, 1227, 1229, 1231, 1232, 1238];
 ///
 /// One statement where the server knows all of them. A statement that names an unknown variable changes nothing at all
 /// (MySQL manual, "SET Syntax for Variable Assignment"), so then each assignment is made by itself and those that the
-/// server does not take are left out. Any other ERR packet is the business of the question that follows.
-pub(super) async fn prepare(connection: &mut Connection, galera: bool) -> Result<(), Error> {
+/// server does not take are left out. Any other ERR packet is the business of the question that follows; it is returned for the case
+/// that the server hangs up before that, as MariaDB does after an `init_connect` that failed (1184).
+pub(super) async fn prepare(connection: &mut Connection, galera: bool) -> Result<Option<Error>, Error> {
     let mariadb = connection.is_mariadb();
     let own = if mariadb { &MARIADB } else { &MYSQL };
     let wsrep = if galera || mariadb { &GALERA[..] } else { &[] };
     let assignments: Vec<_> = COMMON.iter().chain(own).chain(wsrep).collect();
     let list: Vec<String> = assignments.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-    if set(connection, &list.join(", ")).await? {
-        return Ok(());
+    match set(connection, &list.join(", ")).await? {
+        Answer::NotTaken => {}
+        Answer::Done => return Ok(None),
+        Answer::Objection(e) => return Ok(Some(e)),
     }
     let old = if mariadb { &[][..] } else { &MYSQL_OLD };
     for (name, value) in assignments.into_iter().chain(old) {
         set(connection, &format!("{name} = {value}")).await?;
     }
-    Ok(())
+    Ok(None)
 }
 
-/// False: the server does not take it as it is.
-async fn set(connection: &mut Connection, assignments: &str) -> Result<bool, Error> {
+/// A server's answer to an assignment.
+enum Answer {
+    Done,
+    /// It does not take it as it is.
+    NotTaken,
+    /// An error that is not about the assignment.
+    Objection(Error),
+}
+
+async fn set(connection: &mut Connection, assignments: &str) -> Result<Answer, Error> {
     match connection.query(&format!("SET SESSION {assignments}")).await {
-        Ok(_) => Ok(true),
-        Err(e) => match e.server_error() {
-            Some(said) if connection.is_usable() => Ok(!NOT_TAKEN.contains(&said.code)),
+        Ok(_) => Ok(Answer::Done),
+        Err(e) => match e.server_error().map(|said| said.code) {
+            Some(code) if connection.is_usable() && NOT_TAKEN.contains(&code) => Ok(Answer::NotTaken),
+            Some(_) if connection.is_usable() => Ok(Answer::Objection(e)),
             _ => Err(e),
         },
     }

@@ -19,7 +19,7 @@ use super::rules::{Rules, spec};
 use super::seen::{Seen, error_of, failure_label};
 use crate::config::{self, Discover, Endpoint, NodeSpec};
 use crate::galera::agreement::{Proposal, Reading};
-use crate::galera::observation::Check;
+use crate::galera::observation::{Check, ConnectOutcome, NewConnection};
 use crate::galera::{Core, Departure, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Reason};
 use crate::net::tls::SetupError;
 use crate::pool::{Cause, NodeReport, PoolCell, ProbeReport, Vacancies};
@@ -287,7 +287,15 @@ impl ClusterWatch {
         }
         watched.metrics.record_probe(probed.duration.as_secs_f64());
         let rules = self.rules();
-        let outcome = core.step(&rules.core, ended, Event::Observed(id, probed.observation));
+        let begun = probed.observation.begun;
+        let mut outcome = core.step(&rules.core, ended, Event::Observed(id, probed.observation));
+        // Its own connection was a new one.
+        if good && probed.addresses.is_some() {
+            let taken = NewConnection { begun, outcome: ConnectOutcome::Taken };
+            let more = core.step(&rules.core, ended, Event::NewConnection(id, taken));
+            outcome.publish |= more.publish;
+            outcome.effects.extend(more.effects);
+        }
         // Who waits for a node that failed in the data path hears that it is well again.
         publish |= good && watched.node.clear_suspect();
         self.perform(&rules, &mut state, outcome, publish, ended);

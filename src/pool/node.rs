@@ -7,16 +7,13 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
+use super::attempts::{AttemptLedger, SourceAddress};
 use super::balance::key_of;
 use super::snapshot::Vacancies;
 use super::switch::KillSwitch;
 use crate::config::Place;
 use crate::galera::NodeId;
 use crate::galera::status::Rows;
-
-/// Handshakes broken off before the monitor logs in once more to clear the server's count for our address. The
-/// server blocks us at `max_connect_errors`, 100 by default.
-const BROKEN_HANDSHAKES_TOLERATED: u64 = 25;
 
 /// The second failure in a row keeps a node at the back for this long, the third for twice that, and so on.
 const SUSPICION_FIRST: Duration = Duration::from_secs(1);
@@ -38,6 +35,8 @@ pub struct Node {
     pub switch: KillSwitch,
     /// Wakes its monitor.
     pub look: Notify,
+    /// What clients' attempts met.
+    pub attempts: AttemptLedger,
     /// What its last check brought, for the status.
     pub report: ArcSwapOption<NodeReport>,
     active: AtomicUsize,
@@ -46,7 +45,6 @@ pub struct Node {
     total: AtomicU64,
     failed: AtomicU64,
     killed: AtomicU64,
-    broken_handshakes: AtomicU64,
     /// Somebody was kept out because there were as many as there may be.
     was_full: AtomicBool,
     suspect: AtomicBool,
@@ -107,6 +105,7 @@ impl Node {
             address,
             switch: KillSwitch::default(),
             look: Notify::new(),
+            attempts: AttemptLedger::default(),
             report: ArcSwapOption::empty(),
             active: AtomicUsize::new(0),
             established: AtomicUsize::new(0),
@@ -114,7 +113,6 @@ impl Node {
             total: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             killed: AtomicU64::new(0),
-            broken_handshakes: AtomicU64::new(0),
             was_full: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
@@ -183,11 +181,11 @@ impl Node {
     }
 
     /// An attempt failed by the node's doing: it goes to the back of the pick until its next good check, which is
-    /// made at once. A failure of ours must not come here.
+    /// made at once, and a new connection is tried from the same address. A failure of ours must not come here.
     ///
     /// A node that passes its checks and fails clients all the same (another port is checked, a firewall lies between)
     /// stays at the back for longer each time.
-    pub fn count_failed(&self) {
+    pub fn count_failed(&self, source: SourceAddress) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         // The clients that were on their way there together are one failure.
         if !self.suspect.swap(true, Ordering::Relaxed) {
@@ -196,6 +194,7 @@ impl Node {
             suspicion.until = Instant::now() + suspicion.next;
             suspicion.next = (suspicion.next * 2).clamp(SUSPICION_FIRST, SUSPICION_MOST);
         }
+        self.attempts.note_failed(source);
         self.look.notify_one();
     }
 
@@ -218,20 +217,11 @@ impl Node {
         self.suspicion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to the node ended before its login was done: the server counts that against our address.
-    pub fn count_broken_handshake(&self) {
-        if self.broken_handshakes.fetch_add(1, Ordering::Relaxed) + 1 >= BROKEN_HANDSHAKES_TOLERATED {
+    /// A connection to the node ended before its login was done: the server counts that against its address.
+    pub fn count_broken_handshake(&self, source: SourceAddress) {
+        if self.attempts.note_broken_handshake(source) {
             self.look.notify_one();
         }
-    }
-
-    /// Whether a login is due that clears the server's count; takes the count back.
-    pub fn take_login_due(&self) -> bool {
-        let due = self.broken_handshakes.load(Ordering::Relaxed) >= BROKEN_HANDSHAKES_TOLERATED;
-        if due {
-            self.broken_handshakes.store(0, Ordering::Relaxed);
-        }
-        due
     }
 
     /// Counts a session as active until the guard is dropped. `None` where there are as many as there may be.
@@ -255,9 +245,10 @@ pub struct ActiveSession {
 }
 
 impl ActiveSession {
-    /// The node has greeted. `writes`: a session of a writer service.
-    pub fn establish(&mut self, writes: bool) {
+    /// The node has greeted a connection from `source`. `writes`: a session of a writer service.
+    pub fn establish(&mut self, writes: bool, source: SourceAddress) {
         let node = &self.node;
+        node.attempts.note_greeting(source);
         if writes {
             node.writing.fetch_add(1, Ordering::Relaxed);
             self.writes = true;
@@ -300,11 +291,11 @@ mod tests {
     #[test]
     fn a_first_failure_is_forgotten_at_the_next_good_check_and_a_second_one_later() {
         let node = node();
-        node.count_failed();
-        node.count_failed();
+        node.count_failed(None);
+        node.count_failed(None);
         assert!(node.is_suspect(), "failures of one moment are one");
         assert!(node.clear_suspect() && !node.is_suspect());
-        node.count_failed();
+        node.count_failed(None);
         assert!(!node.clear_suspect() && node.is_suspect(), "it failed again right after a good check");
     }
 
@@ -331,10 +322,10 @@ mod tests {
     #[test]
     fn a_session_that_was_greeted_wipes_the_slate() {
         let node = Arc::new(node());
-        node.count_failed();
+        node.count_failed(None);
         assert!(node.clear_suspect());
-        node.enter(None).unwrap().establish(false);
-        node.count_failed();
+        node.enter(None).unwrap().establish(false, None);
+        node.count_failed(None);
         assert!(node.clear_suspect(), "a first failure again");
     }
 }

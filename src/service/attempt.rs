@@ -17,7 +17,7 @@ use crate::mysql::{FirstPacket, MAX_FIRST_PACKET, ServerError, classify_first_pa
 use crate::net::proxy::header;
 use crate::net::tls::HandshakeError;
 use crate::net::{From, Stream, connect, is_local_shortage};
-use crate::pool::{ActiveSession, Lease, Member, Node, Order, PoolCell, Wanted};
+use crate::pool::{ActiveSession, Lease, Member, Node, Order, PoolCell, SourceAddress, Wanted};
 use crate::telemetry::AttemptResult;
 
 /// A node that greeted.
@@ -132,6 +132,13 @@ impl<'a> Dial<'a> {
     }
 }
 
+impl Dial<'_> {
+    /// The address of ours that connections come from. A client's own is none of ours, and nothing can be tried from it.
+    pub(super) fn source(&self) -> SourceAddress {
+        if let From::Address(source) = self.from { Some(source) } else { None }
+    }
+}
+
 /// Connects to `member` and waits for its greeting.
 ///
 /// It was picked from a snapshot that may be old: a client may have waited on other nodes since. So the lease is taken
@@ -155,7 +162,7 @@ pub(super) async fn attempt(
         () = withdrawn(pool, node, wanted, &mut lease) => return Err(Failure::Withdrawn),
     };
     if is_withdrawn(pool, node, wanted, &mut lease) {
-        node.count_broken_handshake();
+        node.count_broken_handshake(dial.source());
         return Err(Failure::Withdrawn);
     }
     Ok(Established { node: Arc::clone(node), stream, link, greeting, lease, active })
@@ -190,12 +197,12 @@ async fn withdrawn(pool: &PoolCell, node: &Node, wanted: Wanted, lease: &mut Lea
 }
 
 /// Counts a connection that we gave up as a broken handshake, since the server does, wherever its future is dropped.
-struct Unfinished<'a>(Option<&'a Node>);
+struct Unfinished<'a>(Option<&'a Node>, SourceAddress);
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(node) = self.0 {
-            node.count_broken_handshake();
+            node.count_broken_handshake(self.1);
         }
     }
 }
@@ -210,13 +217,15 @@ async fn greeted(
     patience: &Patience,
 ) -> Result<Greeted, Failure> {
     let (stream, link) = connected(node, addresses, dial, patience).await?;
-    let mut unfinished = Unfinished(Some(node));
+    let mut unfinished = Unfinished(Some(node), dial.source());
     let result = match dial.settings.protocol {
         Protocol::Tcp => Ok((stream, link, Box::default())),
-        Protocol::Mysql => match timeout_at(Instant::now() + patience.greeting, first_packet(stream)).await {
-            Ok(greeting) => greeting.map(|(stream, greeting)| (stream, link, greeting)),
-            Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
-        },
+        Protocol::Mysql => {
+            match timeout_at(Instant::now() + patience.greeting, first_packet(stream, !dial.header.is_empty())).await {
+                Ok(greeting) => greeting.map(|(stream, greeting)| (stream, link, greeting)),
+                Err(_elapsed) => return Err(Failure::Greeting(patience.greeting)),
+            }
+        }
     };
     // From here on the server has ended it itself, or the session answers for the handshake.
     unfinished.0 = None;
@@ -342,11 +351,15 @@ fn lost(e: io::Error) -> Failure {
     }
 }
 
-async fn first_packet(mut stream: Stream) -> Result<(Stream, Box<[u8]>), Failure> {
+/// `introduced`: we have sent a PROXY header.
+async fn first_packet(mut stream: Stream, introduced: bool) -> Result<(Stream, Box<[u8]>), Failure> {
     // Greetings are about 100 bytes; one that claims more gets room as it comes, up to the limit.
     let mut bytes = Vec::with_capacity(256);
     loop {
         match classify_first_packet(&bytes) {
+            FirstPacket::Greeting { len } if introduced && bytes.len() > len => {
+                return Err(Failure::Garbage("bytes behind it; does it take PROXY headers? (proxy_protocol_networks)"));
+            }
             FirstPacket::Greeting { .. } => return Ok((stream, bytes.into_boxed_slice())),
             FirstPacket::Err(e) => return Err(Failure::Err(e)),
             FirstPacket::Garbage(what) => return Err(Failure::Garbage(what)),

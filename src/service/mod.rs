@@ -11,6 +11,7 @@ mod attempt;
 mod close;
 mod door;
 mod endings;
+mod proxy_doubt;
 mod queue;
 mod record;
 mod refuse;
@@ -25,18 +26,21 @@ mod vetted;
 mod welcome;
 mod worker;
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 
 use crate::config;
 use crate::pool::{PoolCell, Wanted};
-use crate::telemetry::ServiceMetrics;
+use crate::telemetry::{Seldom, ServiceMetrics};
 
 use crate::net::tls::{Acceptor, Connector};
 pub use door::Door;
 use endings::Endings;
+use proxy_doubt::ProxyDoubt;
 use queue::Queue;
 use slots::Slots;
 use sources::Sources;
@@ -65,6 +69,9 @@ pub struct Service {
     /// Present where lines for operators of stunnel are written.
     tunnel: Option<Tunnel>,
     manners: Manners,
+    shortage_warning: Mutex<Seldom>,
+    /// Of services that send PROXY headers.
+    proxy_doubt: ProxyDoubt,
     /// True once Galeway stops: who still waits for a node is turned away.
     stopping: watch::Receiver<bool>,
 }
@@ -111,6 +118,9 @@ fn rooms(settings: &config::Service) -> (usize, usize) {
 /// Clients of one service that are turned away in an orderly way at once; further ones are cut. Whoever is refused stands
 /// outside every other limit for as long as that takes.
 const PARTINGS: usize = 256;
+
+/// At most one warning in this time about connections to nodes that this host could not make.
+const SHORTAGE_WARNING_EVERY: Duration = Duration::from_secs(10);
 
 /// What a service does beside balancing.
 #[derive(Debug, Default)]
@@ -230,7 +240,17 @@ impl Service {
             detours: OnceLock::new(),
             tunnel,
             manners,
+            proxy_doubt: ProxyDoubt::default(),
+            shortage_warning: Mutex::new(Seldom::new(SHORTAGE_WARNING_EVERY)),
             stopping,
+        }
+    }
+
+    /// Says that this host could not make a connection to a node, which is no fault of the node's.
+    fn warn_of_shortage(&self, why: &io::Error) {
+        let mut warning = self.shortage_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        if warning.due(Instant::now()) {
+            tracing::warn!(service = %self.settings.name, error = %why, "this host cannot connect to nodes: clients wait");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `queue_timeout`, counted from accept, bounds all of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::welcome::{Client, TurnedAway};
 use crate::config::{Protocol, Service as Settings};
 use crate::mysql::ServerError;
 use crate::net::Stream;
-use crate::pool::{ActiveSession, Ask, NodeId, Pool, Tried, pick, source_key};
+use crate::pool::{ActiveSession, Ask, Member, Pool, Tried, pick, source_key};
 use crate::telemetry::{AttemptResult, Gauged, Rejection, RouteMetrics};
 
 /// How often a client that spoke before its time is looked after.
@@ -28,6 +29,9 @@ const LOOK_AFTER: Duration = Duration::from_millis(250);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest one.
 const PAUSE_MOST: Duration = Duration::from_secs(1);
+
+/// A node that has sent no greeting for this long may be one that takes no new connections.
+const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 /// What a search found.
 pub(super) struct Found {
@@ -285,17 +289,12 @@ impl Search<'_> {
 
             let route = self.service.metrics.route(&member.node.name());
             let started = Instant::now();
-            let patience = self.patience(started, is_last);
+            // Where nodes that are late serve there are no others: nothing is won by asking the next one.
+            let is_late = member.verdict.reason.is_late();
+            let patience = self.patience(started, is_last || is_late);
             // Counted as the client's leaving where this future is dropped.
             let mut outcome = Counted { route: &route, result: AttemptResult::ClientGone };
-            let asked = tokio::select! {
-                biased;
-                asked = attempt(&self.service.pool, member, place, &self.dial, &patience) => asked,
-                () = self.fresh_node(member.node.id, started), if is_last => {
-                    Err(Failure::Greeting(self.settings.greeting_timeout))
-                }
-            };
-            match asked {
+            match self.ask(member, place, &patience, started, is_last || is_late).await {
                 Ok(established) => {
                     outcome.result = AttemptResult::Ok;
                     route.record_connect(started.elapsed().as_secs_f64());
@@ -304,10 +303,13 @@ impl Search<'_> {
                 Err(failure) => {
                     outcome.result = failure.result();
                     if failure.blames_node() {
-                        member.node.count_failed();
+                        member.node.count_failed(self.dial.source());
                         self.service.metrics.count_failed();
                     }
-                    shortage |= matches!(failure, Failure::Local(_));
+                    if let Failure::Local(why) = &failure {
+                        shortage = true;
+                        self.service.warn_of_shortage(why);
+                    }
                     tracing::debug!(service = %self.settings.name, node = %member.node.name(), error = %failure,
                         "attempt failed");
                     withdrawn |= matches!(failure, Failure::Withdrawn);
@@ -330,6 +332,34 @@ impl Search<'_> {
             Round::Withdrawn
         } else {
             Round::Failed
+        }
+    }
+
+    /// Asks one node for its greeting. One that has not sent any after [`SUSPICIOUS`] has a new connection tried while this one still
+    /// waits: the last untried node is waited for so long that other clients would wait in vain.
+    async fn ask(
+        &self,
+        member: &Member,
+        place: ActiveSession,
+        patience: &Patience,
+        started: Instant,
+        has_all_the_time: bool,
+    ) -> Result<Established, Failure> {
+        let mut asked = pin!(async {
+            tokio::select! {
+                biased;
+                asked = attempt(&self.service.pool, member, place, &self.dial, patience) => asked,
+                () = self.fresh_node(member, started), if has_all_the_time => {
+                    Err(Failure::Greeting(self.settings.greeting_timeout))
+                }
+            }
+        });
+        match timeout_at(started + SUSPICIOUS, &mut asked).await {
+            Ok(asked) => asked,
+            Err(_elapsed) => {
+                member.node.attempts.note_failed(self.dial.source());
+                asked.await
+            }
         }
     }
 
@@ -363,14 +393,15 @@ impl Search<'_> {
     }
 
     /// Resolves once the node that was asked at `since` has had its `greeting_timeout` and another one serves that
-    /// has not failed this client: then there is something better to do than to go on waiting for it.
-    async fn fresh_node(&self, asked: NodeId, since: Instant) {
+    /// has not failed this client, and is not as late: then there is something better to do than to go on waiting for it.
+    async fn fresh_node(&self, asked: &Member, since: Instant) {
         sleep_until(since + self.settings.greeting_timeout).await;
         let mut news = self.service.pool.subscribe();
         let fresh = |pool: &Pool| {
             pool.members.iter().enumerate().any(|(i, m)| {
-                let new = m.node.id != asked && !self.trail.has_failed(m.node.id);
-                new && pool.fits(i, wanted(self.settings))
+                let new = m.node.id != asked.node.id && !self.trail.has_failed(m.node.id);
+                let is_better = !asked.verdict.reason.is_late() || !m.verdict.reason.is_late();
+                new && is_better && pool.fits(i, wanted(self.settings))
             })
         };
         while !fresh(&self.service.pool.load()) {

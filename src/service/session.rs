@@ -11,6 +11,7 @@ use super::Service;
 use super::attempt::Established;
 use super::close::{Closing, Fate, close, close_reason, detail};
 use super::endings::local_ip;
+use super::proxy_doubt::REFUSAL_MOST;
 use super::record::{Bytes, Record, Withdrawn};
 use super::refuse::refuse;
 use super::search::{Found, Nothing, search};
@@ -20,7 +21,7 @@ use super::vetted::Vetted;
 use super::welcome::{Client, welcome};
 use crate::config::{Protocol, Role, Service as Settings};
 use crate::net::{End, Peer, Side, Stream, Timers, relay};
-use crate::pool::{Cause, Lease, Node, Order};
+use crate::pool::{Cause, Lease, Node, Order, SourceAddress};
 use crate::telemetry::{CloseReason, Rejection};
 
 /// A client's end of data is held back from a MySQL server for this long: it closes by itself after COM_QUIT, and so
@@ -124,10 +125,11 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
     record.node = Some(Arc::clone(&node));
     record.links[1] = link;
     let (settings, metrics) = (Arc::clone(&record.settings), &record.service.metrics);
-    active.establish(settings.role() == Role::Writer);
+    let source = settings.source.filter(|_| !record.service.manners.transparent);
+    active.establish(settings.role() == Role::Writer, source);
     let in_service = metrics.enter();
     let route = metrics.route(&node.name()).enter();
-    let handshake = Handshake { node: &node, greeting: greeting.len() as u64, protocol: settings.protocol };
+    let handshake = Handshake { node: &node, source, greeting: greeting.len() as u64, protocol: settings.protocol };
 
     let timers = timers(&settings);
     let fate = {
@@ -137,6 +139,9 @@ async fn relayed(mut client: Stream, found: Box<Found>, record: &mut Record) {
         fate(relay, |relay| local_ip(relay.client().stream()), &mut lease, record, withdrawn).await
     };
     handshake.judge(&record.meter);
+    if settings.send_proxy_protocol.is_some() && handshake.protocol == Protocol::Mysql {
+        handshake.judge_header(&record.meter, &fate, &record.service);
+    }
     let reason = close_reason(&fate);
     if matches!(reason, CloseReason::Killed | CloseReason::Drained | CloseReason::AddressLost) {
         node.count_killed();
@@ -236,6 +241,7 @@ fn timers(settings: &Settings) -> Timers {
 /// Notices a handshake that was never finished: the server counts it against our address.
 struct Handshake<'a> {
     node: &'a Node,
+    source: SourceAddress,
     greeting: u64,
     protocol: Protocol,
 }
@@ -244,7 +250,19 @@ impl Handshake<'_> {
     fn judge(&self, meter: &Bytes) {
         let answered = meter.from(Side::Client) > 0 && meter.from(Side::Node) > self.greeting;
         if self.protocol == Protocol::Mysql && !answered {
-            self.node.count_broken_handshake();
+            self.node.count_broken_handshake(self.source);
+        }
+    }
+
+    /// Notices servers that take our PROXY header for the client's login.
+    fn judge_header(&self, meter: &Bytes, fate: &Fate, service: &Service) {
+        let answered = meter.from(Side::Node).saturating_sub(self.greeting);
+        let by_node = matches!(fate, Fate::Relay(End::Orderly(Side::Node) | End::Broken(Side::Node, _)));
+        let was_refused = by_node && answered <= REFUSAL_MOST;
+        // A client that left at the greeting shows nothing.
+        if (was_refused || answered > 0) && service.proxy_doubt.is_due(was_refused) {
+            tracing::warn!(service = %service.settings.name, node = %self.node.name(), "its nodes end every session right after \
+                the greeting: do they take PROXY headers? (proxy_protocol_networks there, or send_proxy_protocol = \"off\" here)");
         }
     }
 }

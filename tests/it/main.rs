@@ -34,6 +34,7 @@ mod login_tls;
 mod memory;
 mod monitor;
 mod names;
+mod new_connections;
 mod notified;
 mod operators;
 mod packaging;

@@ -187,7 +187,10 @@ fn the_checks_session_takes_nothing_over_from_the_servers_settings() {
     assert!(fakes.check(1).queries()[0].starts_with("SET SESSION "), "before anything else is asked");
     assert!(wanted.iter().all(|one| all[0].contains(one)), "{all:?}");
     let each = sets(2);
-    assert!(wanted.iter().all(|one| each.iter().any(|set| set == one)), "a variable that is unknown costs no other: {each:?}");
+    assert!(
+        wanted.iter().all(|one| each.iter().any(|set| set == one)),
+        "a variable that is unknown costs no other: {each:?}"
+    );
     assert_eq!(reason(&galeway, "n3"), "unreachable (it answers: error 1047 (42000): WSREP has not yet prepared node)");
 }
 

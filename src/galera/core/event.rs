@@ -2,7 +2,7 @@
 
 use super::super::NodeId;
 use super::super::agreement::{Proposal, Reading};
-use super::super::observation::Observation;
+use super::super::observation::{NewConnection, Observation};
 use super::super::reason::{Departure, Reason};
 use super::super::settings::Spec;
 use super::super::verdict::{AdminState, Change};
@@ -22,6 +22,8 @@ pub enum Event {
     Discovered,
     /// A node was checked.
     Observed(NodeId, Observation),
+    /// A new connection to a node was tried.
+    NewConnection(NodeId, NewConnection),
     /// The record of the writer was read.
     Recorded(Reading),
     /// The operator's wish for a node.
@@ -47,6 +49,8 @@ pub enum Effect {
     Demote(NodeId, Reason),
     /// Check this node at once.
     Look(NodeId),
+    /// Try a new connection to this node at once.
+    TryConnection(NodeId),
     /// The role of writer went from one node to another, or to none of ours.
     Writer {
         /// Who had it.

@@ -55,7 +55,8 @@ impl Core {
             let (fitness, reason) = self.place(settings, *id, entry);
             (*id, fitness, reason)
         };
-        let placed: Vec<_> = self.nodes.iter().map(placed).collect();
+        let mut placed: Vec<_> = self.nodes.iter().map(placed).collect();
+        self.exclude_closed(&mut placed);
         let best = |replicas: bool| {
             let counts = |e: &Entry| e.is_open() && (e.spec.sort == Sort::Replica) == replicas;
             let open = placed.iter().filter(|(id, ..)| self.nodes.get(id).is_some_and(counts));
@@ -120,6 +121,14 @@ impl Core {
             (_, Fitness::Spare) if best.leaves_room(entry.spec.sort) => (Kind::LastResort, last_resort(&reason)),
             // Whatever it refuses: it is the name that does not lead there.
             (_, Fitness::None) if matches!(reason, Reason::Left(_)) => (Kind::Excluded, reason),
+            // Where all are so the fault may be on our side, and some clients may get through.
+            (_, Fitness::None)
+                if matches!(reason, Reason::NoNewConnections(_))
+                    && best.is_nothing(entry.spec.sort)
+                    && self.split.is_none() =>
+            {
+                (Kind::LastResort, last_resort(&reason))
+            }
             (Contact::Refuses { was_fit: true }, _) => match (self.is_listed(entry), reason) {
                 (Some(true), Reason::LoginRefused(why)) => (Kind::Eligible, Reason::LoginRefusedMember(why)),
                 (Some(false), reason) => (Kind::Excluded, reason),
@@ -159,12 +168,18 @@ impl Best {
             Sort::Member | Sort::Server | Sort::Port => self.ours <= Fitness::Spare,
         }
     }
+
+    /// Whether nothing serves in place of a node of this sort.
+    fn is_nothing(self, sort: Sort) -> bool {
+        self.ours == Fitness::None && (sort != Sort::Replica || self.replicas == Fitness::None)
+    }
 }
 
 fn last_resort(reason: &Reason) -> Reason {
     match reason {
         Reason::Donor { state } => Reason::DonorLastResort { state: *state },
         Reason::LoginRefused(why) => Reason::LoginRefusedLastResort(why.clone()),
+        Reason::NoNewConnections(why) => Reason::NoNewConnectionsLastResort(why.clone()),
         Reason::SourceLostTooLong => Reason::SourceLostLastResort,
         other => other.clone(),
     }

@@ -3,6 +3,7 @@
 mod cluster;
 mod coming;
 mod configured;
+mod entrances;
 mod group;
 mod orders;
 mod properties;

@@ -1,6 +1,7 @@
 //! One connection of a scripted server: packets out, packets in.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,13 +122,16 @@ enum Stream {
 
 /// A client's connection.
 pub(crate) struct Conn {
+    /// Where the client comes from.
+    pub(crate) from: Option<IpAddr>,
     stream: Option<Stream>,
     sequence: u8,
 }
 
 impl Conn {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream: Some(Stream::Plain(stream)), sequence: 0 }
+        let from = stream.peer_addr().ok().map(|addr| addr.ip());
+        Self { from, stream: Some(Stream::Plain(stream)), sequence: 0 }
     }
 
     fn io(&mut self) -> Pin<&mut dyn Io> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +20,10 @@ pub(crate) enum Mode {
     /// Accepts the TCP connection and says nothing, as a stopped process does; queries of established connections
     /// hang too.
     Hang,
+    /// The same, but connections that are established go on.
+    HangNew,
+    /// Greets this much later; connections that are established go on as they are.
+    GreetLate(Duration),
     /// Greets and accepts logins, but never answers a query.
     HangInQueries,
     /// Greets, accepts logins, and answers every query with an ERR packet, on connections of this time for ever.
@@ -50,6 +54,10 @@ struct Facts {
     queries: Vec<String>,
     /// Variables that the server does not know.
     unknown: Vec<String>,
+    /// The client address that is let in no more.
+    blocked: Option<IpAddr>,
+    /// Where accepted logins came from.
+    logins_from: Vec<IpAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -200,6 +208,16 @@ impl FakeNode {
         self.shared.logins.load(Ordering::SeqCst)
     }
 
+    /// Where they came from, in their order.
+    pub(crate) fn logins_from(&self) -> Vec<IpAddr> {
+        self.shared.facts.lock().unwrap().logins_from.clone()
+    }
+
+    /// Lets nobody in from this address, as a server does after `max_connect_errors`.
+    pub(crate) fn block(&self, from: IpAddr) {
+        self.shared.facts.lock().unwrap().blocked = Some(from);
+    }
+
     /// Commands received so far.
     pub(crate) fn commands(&self) -> usize {
         self.shared.commands.load(Ordering::SeqCst)
@@ -217,10 +235,11 @@ fn mode(shared: &Shared) -> Mode {
 
 async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
     match mode(shared) {
-        Mode::Hang => {
+        Mode::Hang | Mode::HangNew => {
             conn.hang().await?;
             return Ok(());
         }
+        Mode::GreetLate(time) => conn.pause(time).await,
         Mode::GreetWithErr(code, text) => return conn.err(code, "HY000", &text).await,
         Mode::Reset => {
             conn.reset();
@@ -232,6 +251,9 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
         Mode::Serve | Mode::HangInQueries | Mode::AnswerWithErr(..) | Mode::CloseAfterCheck | Mode::RefuseLogin(..) => {
         }
     }
+    if conn.from.is_some_and(|from| shared.facts.lock().unwrap().blocked == Some(from)) {
+        return conn.err(1129, "HY000", "Host is blocked because of many connection errors").await;
+    }
     let connection_id = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
     conn.greet(&Greeting { connection_id, ..Greeting::default() }).await?;
     conn.login().await?;
@@ -239,6 +261,7 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
         return conn.err(code, "28000", &text).await;
     }
     shared.logins.fetch_add(1, Ordering::SeqCst);
+    shared.facts.lock().unwrap().logins_from.extend(conn.from);
     conn.ok().await?;
     let at_login = mode(shared);
     loop {

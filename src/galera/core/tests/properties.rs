@@ -10,12 +10,14 @@ use crate::galera::fitness::judge;
 use crate::galera::node_state::Contact;
 use crate::galera::{Departure, Fitness, Reason, Verdict};
 
-const NODES: u32 = 3;
+pub(super) const NODES: u32 = 3;
 
 /// One thing that happens, and how many milliseconds after the last.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(super) enum Happening {
     Check(u32, Seen),
+    /// A new connection is taken, or not.
+    Connect(u32, bool),
     Leave(u32, bool),
     /// A new configuration names the node, with this priority, or does not.
     Configure(u32, Option<u32>),
@@ -26,7 +28,7 @@ enum Happening {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Synced,
     SyncedFull,
     Donor,
@@ -41,7 +43,7 @@ enum Seen {
 }
 
 impl Seen {
-    fn check(self) -> Check {
+    pub(super) fn check(self) -> Check {
         match self {
             Self::Synced => synced(),
             Self::SyncedFull => answer(&[("threads_connected", "150")]),
@@ -58,7 +60,7 @@ impl Seen {
     }
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
+pub(super) fn seen() -> impl Strategy<Value = Seen> {
     prop_oneof![
         6 => Just(Seen::Synced),
         1 => Just(Seen::SyncedFull),
@@ -75,13 +77,14 @@ fn seen() -> impl Strategy<Value = Seen> {
 }
 
 /// Each comes often in a row: that is what rise and fall are about.
-fn history() -> impl Strategy<Value = Vec<(u64, Happening)>> {
+pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Happening)>> {
     let happening = prop_oneof![
         8 => (0..NODES, seen(), 1..4_usize).prop_map(|(id, seen, n)| vec![Happening::Check(id, seen); n]),
         // The same to all of them: rotated passwords and broken switches come so.
         2 => (seen(), 1..4_usize).prop_map(|(seen, n)| {
             (0..NODES).flat_map(|id| vec![Happening::Check(id, seen); n]).collect()
         }),
+        3 => (0..NODES, any::<bool>(), 1..4_usize).prop_map(|(id, taken, n)| vec![Happening::Connect(id, taken); n]),
         1 => Just(vec![Happening::Tick]),
         1 => (0..NODES, any::<bool>()).prop_map(|(id, leaving)| vec![Happening::Leave(id, leaving)]),
         1 => (0..NODES, proptest::option::of(0..3_u32)).prop_map(|(id, named)| vec![Happening::Configure(id, named)]),
@@ -93,7 +96,7 @@ fn history() -> impl Strategy<Value = Vec<(u64, Happening)>> {
         .prop_map(|runs| runs.into_iter().flat_map(|(gap, run)| run.into_iter().map(move |h| (gap, h))).collect())
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
+pub(super) fn any_settings() -> impl Strategy<Value = Settings> {
     let donor = proptest::sample::select(vec![DonorRule::Never, DonorRule::LastResort, DonorRule::Always]);
     let down_after = proptest::sample::select(vec![0, 500, 6000_u64]);
     (1..4_u32, 1..4_u32, down_after, donor, any::<bool>(), any::<bool>()).prop_map(
@@ -125,7 +128,7 @@ struct Noted {
 }
 
 /// Runs a history and calls `look` after each step with the world before it, what happened, and its outcome.
-fn live(
+pub(super) fn live(
     settings: Settings,
     history: &[(u64, Happening)],
     mut look: impl FnMut(&World, &World, &Happening, &Outcome) -> Result<(), TestCaseError>,
@@ -145,6 +148,7 @@ impl World {
     fn happen(&mut self, happening: &Happening) -> Outcome {
         match happening {
             Happening::Check(id, seen) => self.see(*id, seen.check()),
+            Happening::Connect(id, taken) => self.step(super::entrances::attempt(*id, *taken, self.at())),
             Happening::Leave(id, leaving) => self.step(Event::Leaving(NodeId(*id), leaving.then_some(Departure::Name))),
             Happening::Configure(id, named) => self.step(Event::Configured(configured(*id, *named))),
             Happening::Found(id) => self.step(Event::Added(NodeId(*id), spec(*id, 0))),
@@ -153,7 +157,7 @@ impl World {
         }
     }
 
-    fn verdicts(&self) -> Vec<Verdict> {
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
         (0..NODES).map(|id| self.core.verdict(NodeId(id))).collect()
     }
 
@@ -224,7 +228,7 @@ proptest! {
                 prop_assert_eq!(before.verdicts(), world.verdicts());
             }
             // Who is there is no part of the verdicts.
-            let of_nodes = !matches!(happening, Happening::Tick | Happening::Check(..) | Happening::Leave(..));
+            let of_nodes = matches!(happening, Happening::Configure(..) | Happening::Found(_) | Happening::Forgotten(_));
             prop_assert_eq!(outcome.publish, of_nodes || before.routing() != world.routing());
             outcomes.push(format!("{outcome:?}"));
             verdicts.push(world.verdicts());
@@ -422,28 +426,5 @@ proptest! {
             world.pass(0);
         }
         prop_assert_eq!(world.deadline(), None);
-    }
-
-    #[test]
-    fn while_the_world_does_not_change_nothing_does(
-        settings in any_settings(), history in history(), last in proptest::collection::vec(seen(), NODES as usize)
-    ) {
-        let mut world = live(settings, &history, |_, _, _, _| Ok(()))?;
-        let round = |world: &mut World| -> Vec<Outcome> {
-            last.iter().zip(0..).map(|(seen, id)| {
-                world.now += 3000;
-                world.see(id, seen.check())
-            }).collect()
-        };
-        // Long enough for every rise, fall and down_after.
-        for _ in 0..8 {
-            round(&mut world);
-        }
-        for _ in 0..4 {
-            for outcome in round(&mut world) {
-                prop_assert!(!outcome.publish && outcome.effects.is_empty(), "{:?}", outcome);
-            }
-            prop_assert_eq!(world.pass(60_000).effects.len(), 0);
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! Rise, fall, and what a single check may and may not change.
 
+use proptest::prelude::*;
+
+use super::properties::{NODES, any_settings, history, live, seen};
 use super::*;
 
 #[test]
@@ -178,4 +181,31 @@ fn an_observation_of_a_node_that_is_not_there_is_nothing() {
     // Nor does adding a node again forget what is known of it.
     world.step(Event::Added(NodeId(0), spec(0, 0)));
     assert_eq!(world.kind(0), Kind::Eligible);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn while_the_world_does_not_change_nothing_does(
+        settings in any_settings(), history in history(), last in proptest::collection::vec(seen(), NODES as usize)
+    ) {
+        let mut world = live(settings, &history, |_, _, _, _| Ok(()))?;
+        let round = |world: &mut World| -> Vec<Outcome> {
+            last.iter().zip(0..).map(|(seen, id)| {
+                world.now += 3000;
+                world.see(id, seen.check())
+            }).collect()
+        };
+        // Long enough for every rise, fall and down_after.
+        for _ in 0..8 {
+            round(&mut world);
+        }
+        for _ in 0..4 {
+            for outcome in round(&mut world) {
+                prop_assert!(!outcome.publish && outcome.effects.is_empty(), "{:?}", outcome);
+            }
+            prop_assert_eq!(world.pass(60_000).effects.len(), 0);
+        }
+    }
 }
