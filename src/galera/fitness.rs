@@ -29,9 +29,6 @@ pub enum Fitness {
 /// one of its effects: a partitioned node is also not ready and in state 0.
 pub fn judge(status: &NodeStatus, donor: DonorRule) -> (Fitness, Reason) {
     let unfit = |reason| (Fitness::None, reason);
-    if !status.wsrep_on {
-        return unfit(Reason::WsrepOff);
-    }
     if status.cluster_status != "Primary" {
         return unfit(Reason::NotPrimary(status.cluster_status.clone()));
     }
@@ -49,11 +46,14 @@ pub fn judge(status: &NodeStatus, donor: DonorRule) -> (Fitness, Reason) {
         LocalState::Joined => Some(3),
         LocalState::Synced => None,
     };
-    if status.reject_queries != "NONE" {
-        return unfit(Reason::RejectsQueries(status.reject_queries.clone()));
+    if let Some(value) = status.reject_queries.as_deref().filter(|value| *value != "NONE") {
+        return unfit(Reason::RejectsQueries(value.to_owned()));
     }
     if let Some(mode) = status.pxc_maint_mode.as_deref().filter(|m| *m != "DISABLED") {
         return unfit(Reason::Maintenance(mode.to_owned()));
+    }
+    if status.offline {
+        return unfit(Reason::OfflineMode(None));
     }
     match status.read_only.as_deref() {
         Some("OFF" | "0") => {}
@@ -75,6 +75,7 @@ pub fn judge(status: &NodeStatus, donor: DonorRule) -> (Fitness, Reason) {
 /// Judges rows that could not be read.
 pub fn judge_unreadable(why: &Unreadable) -> (Fitness, Reason) {
     let reason = match why {
+        Unreadable::WsrepOff => Reason::WsrepOff,
         Unreadable::Missing(name) => Reason::RowMissing(name),
         Unreadable::Strange(name, value) => Reason::RowStrange(name, value.clone()),
     };

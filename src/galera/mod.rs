@@ -3,7 +3,8 @@
 //! Pure functions and types. Nothing here does I/O, reads a clock or knows an address: the time is an argument and
 //! a node is a [`NodeId`], so every rule can be tested with invented clusters and invented time.
 //!
-//! * [`status`]: the rows of one node, parsed; a row that is missing or strange makes the node unfit.
+//! * [`rows`]: the rows that are read, and which product sends them.
+//! * [`status`]: the rows of one node, parsed; a required row that is missing or a strange one makes the node unfit.
 //! * [`fitness`]: what one node's rows allow by themselves.
 //! * [`server`]: nodes that are no members: servers by themselves, replicas.
 //! * `entrance`: whether a node takes new connections, which its kept check does not show.
@@ -23,6 +24,7 @@ pub mod fitness;
 mod node_state;
 pub mod observation;
 pub mod reason;
+pub mod rows;
 pub mod server;
 mod settings;
 mod split;

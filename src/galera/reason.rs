@@ -49,6 +49,8 @@ pub enum Reason {
     RejectsQueries(String),
     /// `pxc_maint_mode`; its value.
     Maintenance(String),
+    /// `offline_mode=ON`; where the check was refused for it, the server's words.
+    OfflineMode(Option<LoginFailure>),
     /// `read_only`; its value.
     ReadOnly(String),
     /// A server by itself that takes writes.
@@ -151,6 +153,7 @@ impl Reason {
             Self::NotReady => "not_ready",
             Self::RejectsQueries(_) => "reject_queries",
             Self::Maintenance(_) => "pxc_maint_mode",
+            Self::OfflineMode(_) => "offline_mode",
             Self::ReadOnly(_) => "read_only",
             Self::Writable => "read_write",
             Self::OnlyRead => "only_read",
@@ -199,6 +202,7 @@ impl Reason {
             | Self::Unreachable(_) => Consequence::Down,
             Self::RejectsQueries(_)
             | Self::Maintenance(_)
+            | Self::OfflineMode(_)
             | Self::ReadOnly(_)
             | Self::DonorRejects
             | Self::Lagging(..)
@@ -267,6 +271,8 @@ impl fmt::Display for Reason {
             Self::NotReady => f.write_str("not ready (wsrep_ready=OFF)"),
             Self::RejectsQueries(value) => write!(f, "wsrep_reject_queries={}", short(value)),
             Self::Maintenance(value) => write!(f, "pxc_maint_mode={}", short(value)),
+            Self::OfflineMode(None) => f.write_str("offline_mode=ON"),
+            Self::OfflineMode(Some(said)) => write!(f, "offline_mode=ON ({})", told(said)),
             Self::ReadOnly(value) => write!(f, "read_only={}", short(value)),
             Self::Writable => f.write_str("takes writes (read_only=OFF)"),
             Self::OnlyRead => f.write_str("read-only"),

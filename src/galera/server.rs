@@ -14,8 +14,8 @@ use super::settings::Sort;
 use super::status::Rows;
 
 /// `SHOW GLOBAL VARIABLES` rows that a check of a server reads.
-pub const SERVER_VARIABLES_QUERY: &str =
-    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'max_connections', 'version')";
+pub const SERVER_VARIABLES_QUERY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'offline_mode', 'max_connections', \
+     'version')";
 
 /// `SHOW GLOBAL STATUS` rows that it reads.
 pub const SERVER_STATUS_QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'";
@@ -116,6 +116,9 @@ impl ServerStatus {
         now: Instant,
     ) -> (Fitness, Reason) {
         let unfit = |reason| (Fitness::None, reason);
+        if self.rows.get("offline_mode").is_some_and(|value| !is_off(value)) {
+            return unfit(Reason::OfflineMode(None));
+        }
         if sort == Sort::Server {
             if self.read_only.is_none() {
                 return unfit(Reason::RowMissing("read_only"));

@@ -1,23 +1,16 @@
 //! The rows a node answers with, parsed.
 //!
 //! Facts of MariaDB 10.11 with galera-4 26.4 and of Percona XtraDB Cluster; the variables are documented in the
-//! Galera manual ("Galera Status Variables", "MySQL wsrep Options").
+//! Galera manual ("Galera Status Variables", "MySQL wsrep Options"). Which server sends which row: [`super::rows`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::rows::{self, Row};
+
 /// The members of the node's own component (Galera 4; "mysql.wsrep_cluster_members" in MariaDB's and Percona's manuals).
 /// Needs SELECT on the table.
 pub const MEMBERS_QUERY: &str = "SELECT node_uuid, node_name FROM mysql.wsrep_cluster_members";
-
-/// `SHOW GLOBAL STATUS` rows that a check reads, beside everything that starts with `wsrep_`.
-pub const STATUS_QUERY: &str =
-    "SHOW GLOBAL STATUS WHERE Variable_name LIKE 'wsrep\\_%' OR Variable_name = 'Threads_connected'";
-
-/// `SHOW GLOBAL VARIABLES` rows that a check reads.
-pub const VARIABLES_QUERY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_desync', \
-     'wsrep_reject_queries', 'wsrep_sst_donor_rejects_queries', 'wsrep_node_name', 'wsrep_cluster_name', \
-     'wsrep_provider_pc_bootstrap', 'pxc_maint_mode', 'read_only', 'super_read_only', 'max_connections')";
 
 /// All rows of one check by lower-case name. A name occurs in only one of the two queries.
 pub type Rows = BTreeMap<String, String>;
@@ -54,8 +47,6 @@ pub type Members = Arc<[Listed]>;
 /// What a node's rows say, as far as a verdict needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// `wsrep_on`, a system variable: OFF takes the node out of replication.
-    pub wsrep_on: bool,
     /// `wsrep_local_state`.
     pub local_state: LocalState,
     /// `wsrep_cluster_status` as it stands; only `Primary` may serve.
@@ -68,12 +59,14 @@ pub struct NodeStatus {
     pub state_uuid: String,
     /// `wsrep_cluster_size`, where it could be read.
     pub cluster_size: Option<u64>,
-    /// `wsrep_reject_queries`: `NONE`, `ALL` or `ALL_KILL`.
-    pub reject_queries: String,
+    /// `wsrep_reject_queries`: `NONE`, `ALL` or `ALL_KILL`; `None` where the server has no such variable.
+    pub reject_queries: Option<String>,
     /// `wsrep_sst_donor_rejects_queries`; counts only in state 2.
     pub donor_rejects_queries: bool,
     /// `pxc_maint_mode`, Percona only.
     pub pxc_maint_mode: Option<String>,
+    /// `offline_mode`, MySQL's and Percona's: anything but OFF and 0 shuts ordinary accounts out.
+    pub offline: bool,
     /// `read_only`: anything but OFF and 0 is read-only.
     pub read_only: Option<String>,
     /// `Threads_connected` and `max_connections`.
@@ -91,6 +84,8 @@ pub struct NodeStatus {
 /// Why rows do not make a [`NodeStatus`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
+    /// `wsrep_on` is OFF: the server replicates nothing, whatever its other rows say.
+    WsrepOff,
     /// The row that every Galera node sends is not there.
     Missing(&'static str),
     /// A value that no known version sends.
@@ -108,32 +103,38 @@ impl NodeStatus {
     }
 
     fn read(rows: &Rows) -> Result<Self, Unreadable> {
-        let local_state = match text(rows, "wsrep_local_state")? {
+        // First: MariaDB sends no rows of the provider while it is OFF. Where it is missing it is no global variable, and
+        // says nothing of the node.
+        if switch(rows, &rows::WSREP_ON)? == Some(false) {
+            return Err(Unreadable::WsrepOff);
+        }
+        let local_state = match required(rows, &rows::LOCAL_STATE)? {
             "0" => LocalState::Initialized,
             "1" => LocalState::Joiner,
             "2" => LocalState::Donor,
             "3" => LocalState::Joined,
             "4" => LocalState::Synced,
             "5" => LocalState::Error,
-            other => return Err(Unreadable::Strange("wsrep_local_state", other.to_owned())),
+            other => return Err(Unreadable::Strange(rows::LOCAL_STATE.name, other.to_owned())),
         };
-        let number = |name: &str| rows.get(name).and_then(|v| v.parse::<u64>().ok());
+        let owned = |row: &Row| value(rows, row).map(str::to_owned);
+        let number = |row: &Row| value(rows, row).and_then(|v| v.parse::<u64>().ok());
         Ok(Self {
-            wsrep_on: switch(rows, "wsrep_on")?,
             local_state,
-            cluster_status: text(rows, "wsrep_cluster_status")?.to_owned(),
-            connected: switch(rows, "wsrep_connected")?,
-            ready: switch(rows, "wsrep_ready")?,
-            state_uuid: text(rows, "wsrep_cluster_state_uuid")?.to_owned(),
-            cluster_size: number("wsrep_cluster_size"),
-            reject_queries: text(rows, "wsrep_reject_queries")?.to_owned(),
-            // Needed only of a donor, and a donor of which it cannot be read is taken as one that rejects.
-            donor_rejects_queries: !matches!(switch(rows, "wsrep_sst_donor_rejects_queries"), Ok(false)),
-            pxc_maint_mode: rows.get("pxc_maint_mode").cloned(),
-            read_only: rows.get("read_only").cloned(),
-            connections: number("threads_connected").zip(number("max_connections")),
-            uuid: rows.get("wsrep_gcomm_uuid").filter(|v| !v.is_empty()).map(|v| v.to_ascii_lowercase().into()),
-            name: rows.get("wsrep_node_name").filter(|v| !v.is_empty()).map(|v| v.as_str().into()),
+            cluster_status: required(rows, &rows::CLUSTER_STATUS)?.to_owned(),
+            connected: required_switch(rows, &rows::CONNECTED)?,
+            ready: required_switch(rows, &rows::READY)?,
+            state_uuid: required(rows, &rows::CLUSTER_STATE_UUID)?.to_owned(),
+            cluster_size: number(&rows::CLUSTER_SIZE),
+            reject_queries: owned(&rows::REJECT_QUERIES),
+            // Needed only of a donor, and one whose value is not understood is taken as one that rejects.
+            donor_rejects_queries: !matches!(switch(rows, &rows::SST_DONOR_REJECTS_QUERIES), Ok(None | Some(false))),
+            pxc_maint_mode: owned(&rows::PXC_MAINT_MODE),
+            offline: value(rows, &rows::OFFLINE_MODE).is_some_and(|v| !matches!(v, "OFF" | "0")),
+            read_only: owned(&rows::READ_ONLY),
+            connections: number(&rows::THREADS_CONNECTED).zip(number(&rows::MAX_CONNECTIONS)),
+            uuid: value(rows, &rows::GCOMM_UUID).map(|v| v.to_ascii_lowercase().into()),
+            name: value(rows, &rows::NODE_NAME).map(Into::into),
             members: None,
             rows: Rows::new(),
         })
@@ -152,17 +153,24 @@ impl NodeStatus {
     }
 }
 
-fn text<'a>(rows: &'a Rows, name: &'static str) -> Result<&'a str, Unreadable> {
-    match rows.get(name) {
-        Some(v) if !v.is_empty() => Ok(v),
-        _ => Err(Unreadable::Missing(name)),
+/// A row's value; an empty one counts as none.
+fn value<'a>(rows: &'a Rows, row: &Row) -> Option<&'a str> {
+    rows.get(row.name).map(String::as_str).filter(|v| !v.is_empty())
+}
+
+fn required<'a>(rows: &'a Rows, row: &Row) -> Result<&'a str, Unreadable> {
+    value(rows, row).ok_or(Unreadable::Missing(row.name))
+}
+
+fn switch(rows: &Rows, row: &Row) -> Result<Option<bool>, Unreadable> {
+    match value(rows, row) {
+        None => Ok(None),
+        Some("ON" | "1") => Ok(Some(true)),
+        Some("OFF" | "0") => Ok(Some(false)),
+        Some(other) => Err(Unreadable::Strange(row.name, other.to_owned())),
     }
 }
 
-fn switch(rows: &Rows, name: &'static str) -> Result<bool, Unreadable> {
-    match text(rows, name)? {
-        "ON" | "1" => Ok(true),
-        "OFF" | "0" => Ok(false),
-        other => Err(Unreadable::Strange(name, other.to_owned())),
-    }
+fn required_switch(rows: &Rows, row: &Row) -> Result<bool, Unreadable> {
+    switch(rows, row)?.ok_or(Unreadable::Missing(row.name))
 }

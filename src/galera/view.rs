@@ -60,7 +60,7 @@ impl View {
     /// list that lacks itself: it is not in yet.
     pub(super) fn of(begun: Instant, status: &NodeStatus) -> Option<Self> {
         let in_component = matches!(status.local_state, LocalState::Donor | LocalState::Joined | LocalState::Synced);
-        if status.cluster_status != "Primary" || !in_component || !status.wsrep_on {
+        if status.cluster_status != "Primary" || !in_component {
             return None;
         }
         let size = status.cluster_size;

@@ -19,10 +19,11 @@ use super::session;
 use crate::config::{Endpoint, Monitor, Place, ProxyVersion, Secret};
 use crate::galera::Sort;
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
+use crate::galera::rows::{STATUS_QUERY, VARIABLES_QUERY};
 use crate::galera::server::{
     NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus, replication_queries,
 };
-use crate::galera::status::{Rows, STATUS_QUERY, VARIABLES_QUERY};
+use crate::galera::status::Rows;
 use crate::mysql::{self, Connection, Credentials, Greeted, Meaning};
 use crate::net::proxy::header;
 use crate::net::tls::{ClientTls, SetupError};
@@ -365,7 +366,7 @@ async fn ask(connection: &mut Connection, queries: [&str; 2]) -> Result<Rows, my
 }
 
 async fn ask_member(on: &mut Kept, relist: bool) -> Result<Check, mysql::Error> {
-    let rows = ask(&mut on.connection, [STATUS_QUERY, VARIABLES_QUERY]).await?;
+    let rows = ask(&mut on.connection, [STATUS_QUERY, &VARIABLES_QUERY]).await?;
     let members = on.listing.read(&mut on.connection, &rows, relist).await?;
     Ok(read(rows, members))
 }

@@ -131,7 +131,7 @@ pub(super) fn error_of(check: &Check) -> Option<String> {
 pub(super) fn failure_label(check: &Check) -> Option<&'static str> {
     match check {
         Check::Answered(_) | Check::Server(_) | Check::Open => None,
-        Check::Unreadable(..) => Some("not_galera"),
+        Check::Unreadable(why, _) => Some(galera::fitness::judge_unreadable(why).1.label()),
         Check::Unreachable { .. } => Some("unreachable"),
         Check::LoginRefused(_) => Some("login_refused"),
         Check::NoEntry(_) => Some("no_entry"),

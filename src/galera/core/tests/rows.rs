@@ -40,15 +40,21 @@ const CASES: &[Case] = &[
     (&[("wsrep_connected", "OFF")], Fitness::None, "not connected to the group (wsrep_connected=OFF)"),
     (&[("wsrep_connected", "")], Fitness::None, "not a Galera node (wsrep_connected is missing)"),
     (&[("wsrep_on", "OFF")], Fitness::None, "not replicating (wsrep_on=OFF)"),
-    (&[("wsrep_on", "")], Fitness::None, "not a Galera node (wsrep_on is missing)"),
+    (&[("wsrep_on", "")], Fitness::Full, "Synced"),
+    // MariaDB drops the provider's rows then.
+    (&[("wsrep_on", "OFF"), ("wsrep_local_state", "")], Fitness::None, "not replicating (wsrep_on=OFF)"),
+    (&[("wsrep_on", ""), ("wsrep_local_state", "")], Fitness::None, "not a Galera node (wsrep_local_state is missing)"),
     (&[("wsrep_cluster_state_uuid", "")], Fitness::None, "not a Galera node (wsrep_cluster_state_uuid is missing)"),
     // The vetoes
     (&[("wsrep_reject_queries", "ALL")], Fitness::None, "wsrep_reject_queries=ALL"),
     (&[("wsrep_reject_queries", "ALL_KILL")], Fitness::None, "wsrep_reject_queries=ALL_KILL"),
-    (&[("wsrep_reject_queries", "")], Fitness::None, "not a Galera node (wsrep_reject_queries is missing)"),
+    (&[("wsrep_reject_queries", "")], Fitness::Full, "Synced"),
     (&[("pxc_maint_mode", "DISABLED")], Fitness::Full, "Synced"),
     (&[("pxc_maint_mode", "MAINTENANCE")], Fitness::None, "pxc_maint_mode=MAINTENANCE"),
     (&[("pxc_maint_mode", "SHUTDOWN")], Fitness::None, "pxc_maint_mode=SHUTDOWN"),
+    (&[("offline_mode", "OFF")], Fitness::Full, "Synced"),
+    (&[("offline_mode", "ON")], Fitness::None, "offline_mode=ON"),
+    (&[("offline_mode", "ON"), ("wsrep_local_state", "2")], Fitness::None, "offline_mode=ON"),
     (&[("read_only", "0")], Fitness::Full, "Synced"),
     (&[("read_only", "ON")], Fitness::None, "read_only=ON"),
     (&[("read_only", "NO_LOCK_NO_ADMIN")], Fitness::None, "read_only=NO_LOCK_NO_ADMIN"),
@@ -67,10 +73,11 @@ const CASES: &[Case] = &[
         "Donor/Desynced (wsrep_sst_donor_rejects_queries=ON)",
     ),
     (
-        &[("wsrep_sst_donor_rejects_queries", ""), ("wsrep_local_state", "2")],
+        &[("wsrep_sst_donor_rejects_queries", "PERHAPS"), ("wsrep_local_state", "2")],
         Fitness::None,
         "Donor/Desynced (wsrep_sst_donor_rejects_queries=ON)",
     ),
+    (&[("wsrep_sst_donor_rejects_queries", ""), ("wsrep_local_state", "2")], Fitness::Spare, "Donor/Desynced"),
     // The gravest is the cause, the others are its effects.
     (
         &[("wsrep_cluster_status", "non-Primary"), ("wsrep_ready", "OFF"), ("wsrep_local_state", "0")],
@@ -148,7 +155,8 @@ fn room_ends_where_the_margin_to_max_connections_begins() {
 
 /// Names that are read, and values that are or could be sent.
 fn any_rows() -> impl Strategy<Value = Rows> {
-    let names = SYNCED.iter().map(|(name, _)| *name).chain(["pxc_maint_mode", "other"]).collect::<Vec<_>>();
+    let names =
+        SYNCED.iter().map(|(name, _)| *name).chain(["pxc_maint_mode", "offline_mode", "other"]).collect::<Vec<_>>();
     let known = ["ON", "OFF", "0", "1", "2", "3", "4", "5", "Primary", "non-Primary", "NONE", "ALL", ""];
     let value = prop_oneof![
         8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
@@ -182,11 +190,15 @@ proptest! {
         let words = reason.to_string();
         prop_assert!(!words.is_empty() && words.len() < 400 && !words.contains(char::is_control), "{:?}", words);
         if fitness > Fitness::None {
-            prop_assert!(is("wsrep_on", &["ON", "1"]) && is("wsrep_ready", &["ON", "1"]));
+            let lacks = |name: &str| rows.get(name).is_none_or(String::is_empty);
+            prop_assert!(lacks("wsrep_on") || is("wsrep_on", &["ON", "1"]));
+            prop_assert!(is("wsrep_ready", &["ON", "1"]));
             prop_assert!(is("wsrep_connected", &["ON", "1"]) && is("wsrep_cluster_status", &["Primary"]));
-            prop_assert!(is("wsrep_local_state", &["2", "3", "4"]) && is("wsrep_reject_queries", &["NONE"]));
+            prop_assert!(is("wsrep_local_state", &["2", "3", "4"]) );
+            prop_assert!(lacks("wsrep_reject_queries") || is("wsrep_reject_queries", &["NONE"]));
+            prop_assert!(lacks("offline_mode") || is("offline_mode", &["OFF", "0"]));
             prop_assert!(is("read_only", &["OFF", "0"]));
-            prop_assert!(rows.get("pxc_maint_mode").is_none_or(|v| v == "DISABLED"));
+            prop_assert!(lacks("pxc_maint_mode") || is("pxc_maint_mode", &["DISABLED"]));
         }
         if is("wsrep_local_state", &["2", "3"]) && rule != DonorRule::Always {
             prop_assert_ne!(fitness, Fitness::Full);
