@@ -145,6 +145,7 @@ impl NodeState {
             Check::Open => self.answered(settings, serves, Fitness::Full, Reason::Open),
             Check::Unreachable { why, sure } => self.silent(settings, observation.begun, why, sure),
             Check::LoginRefused(why) => self.login_refused(why),
+            Check::Offline(why) => self.offline(why),
             Check::NoEntry(why) => self.no_entry(why),
             Check::NotMade(_) => {}
         }
@@ -235,6 +236,14 @@ impl NodeState {
         self.alive(Contact::Refuses { was_fit });
         self.forget();
         self.settle(Fitness::None, Reason::LoginRefused(why));
+    }
+
+    /// It answers, and lets nobody in but administrators.
+    fn offline(&mut self, why: LoginFailure) {
+        self.alive(Contact::Answers);
+        self.forget();
+        self.speaks = true;
+        self.settle(Fitness::None, Reason::OfflineMode(Some(why)));
     }
 
     fn no_entry(&mut self, why: LoginFailure) {

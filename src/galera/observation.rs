@@ -36,6 +36,8 @@ pub enum Check {
     },
     /// The server refused the login: a matter of accounts, not of the node's health.
     LoginRefused(LoginFailure),
+    /// The server's own word that it was taken away from its clients (`offline_mode`).
+    Offline(LoginFailure),
     /// The server cannot let the check in just now (full, host blocked): says nothing of its health.
     NoEntry(LoginFailure),
     /// It could not be made for a reason of our own; says nothing of the node.
@@ -55,6 +57,8 @@ pub enum Unreachable {
     Closed(&'static str),
     /// The server's error in place of an answer.
     Said(String),
+    /// The server's last word on a session that had been well: a new one tells what is true.
+    Ended(String),
     /// Bytes that are no MySQL server's.
     Protocol(String),
     /// TLS failed.
@@ -70,7 +74,7 @@ impl fmt::Display for Unreachable {
             Self::Refused => f.write_str("connection refused"),
             Self::TimedOut(step) => write!(f, "no answer: {step} timed out"),
             Self::Closed(step) => write!(f, "connection closed during {step}"),
-            Self::Said(error) => write!(f, "it answers: {error}"),
+            Self::Said(error) | Self::Ended(error) => write!(f, "it answers: {error}"),
             Self::Protocol(what) => write!(f, "not understood: {what}"),
             Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::Io(what) => f.write_str(what),

@@ -59,12 +59,23 @@ impl Listing {
                 self.members = Some(Arc::clone(&members));
                 self.refused = None;
             }
-            Err(e) if e.server_error().is_some() && connection.is_usable() => {
-                // What is no matter of rights (a statement that was killed) is asked again at the next check.
-                *self = Self { refused: e.is_of_the_table().then(Instant::now), ..Self::default() };
+            Err(e) if e.is_of_the_table() && connection.is_usable() => {
+                *self = Self { refused: Some(Instant::now()), ..Self::default() };
+            }
+            // 1047 of a server that rejects queries (`wsrep_reject_queries`; MariaDB 10.11 answers all the same: seen), or a
+            // statement that was killed: it is asked again at the next check, and the list of this very view still holds.
+            // Without it one such node would make the whole cluster's membership weak.
+            Err(e) if leaves_session(&e) && connection.is_usable() => {
+                if !same {
+                    *self = Self::default();
+                }
             }
             Err(e) => return Err(e),
         }
         Ok(self.members.clone())
     }
+}
+
+fn leaves_session(error: &Error) -> bool {
+    error.server_error().is_some_and(|said| said.meaning().leaves_session())
 }

@@ -262,9 +262,13 @@ impl Trial<'_> {
 /// What an attempt says of new connections; `None`: nothing.
 fn outcome(probed: &Probed) -> Option<ConnectOutcome> {
     match &probed.observation.check {
-        Check::Answered(_) | Check::Unreadable(..) | Check::Server(_) | Check::Open | Check::LoginRefused(_) => {
-            Some(ConnectOutcome::Taken)
-        }
+        // In offline mode its own verdict says that clients are shut out.
+        Check::Answered(_)
+        | Check::Unreadable(..)
+        | Check::Server(_)
+        | Check::Open
+        | Check::LoginRefused(_)
+        | Check::Offline(_) => Some(ConnectOutcome::Taken),
         Check::NoEntry(why) if why.code == TOO_MANY_CONNECTIONS => Some(ConnectOutcome::Full(why.clone())),
         // It is this host that is blocked, and so are its clients.
         Check::NoEntry(why) if why.code == HOST_IS_BLOCKED => {

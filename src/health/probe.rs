@@ -18,13 +18,13 @@ use super::resolve::resolve;
 use super::session;
 use crate::config::{Endpoint, Monitor, Place, ProxyVersion, Secret};
 use crate::galera::Sort;
-use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
+use crate::galera::observation::{Check, Observation, Unreachable};
 use crate::galera::rows::{STATUS_QUERY, VARIABLES_QUERY};
 use crate::galera::server::{
     NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus, replication_queries,
 };
 use crate::galera::status::Rows;
-use crate::mysql::{self, Connection, Credentials, Greeted, Meaning};
+use crate::mysql::{self, Connection, Credentials, Greeted};
 use crate::net::proxy::header;
 use crate::net::tls::{ClientTls, SetupError};
 use crate::net::{self, Stream, is_local_shortage};
@@ -33,9 +33,6 @@ use reading::{failure, read};
 
 /// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
 pub(super) const LAG_TOLERATED: u32 = 4;
-
-/// `ER_HANDSHAKE_ERROR`, `ER_NET_PACKET_TOO_LARGE`, `ER_NET_PACKETS_OUT_OF_ORDER`: bytes that are no login.
-const BROKEN_LOGIN: [u16; 3] = [1043, 1153, 1156];
 
 /// How a node is checked.
 #[derive(Debug, Clone)]
@@ -230,7 +227,7 @@ impl Prober {
             let was_kept = kept.is_some();
             match self.converse(kept, &mut addresses, progress, relist).await {
                 // Closed by the server in the middle of the question, as a kept connection may be while it is idle.
-                Err(Check::Unreachable { why: Unreachable::Closed(_), .. }) if was_kept => {
+                Err(Check::Unreachable { why: Unreachable::Closed(_) | Unreachable::Ended(_), .. }) if was_kept => {
                     closed = true;
                     self.converse(kept, &mut addresses, progress, relist).await
                 }
@@ -300,10 +297,10 @@ impl Prober {
             Err(e) => {
                 // It has hung up, and said why before.
                 let e = on.objection.take().filter(|_| e.server_error().is_none()).unwrap_or(e);
-                let of_the_account = e.server_error().is_none_or(|e| e.meaning() != Meaning::Other);
                 // After an ERR packet it is as good as before. But what a server holds against an account (an expired
                 // password, its quota) it goes on holding against the session when the account is mended.
-                *kept = Some(on).filter(|on| on.connection.is_usable() && !of_the_account);
+                let goes_on = e.server_error().is_some_and(|e| e.meaning().leaves_session());
+                *kept = Some(on).filter(|on| on.connection.is_usable() && goes_on);
                 Err(failure(e))
             }
         }
@@ -339,9 +336,6 @@ impl Prober {
                 why: why @ (Unreachable::Closed(_) | Unreachable::Protocol(_) | Unreachable::Said(_)),
                 sure,
             } => Check::Unreachable { why: Unreachable::Io(hinted(&why)), sure },
-            Check::LoginRefused(LoginFailure { code, message }) if BROKEN_LOGIN.contains(&code) => {
-                Check::LoginRefused(LoginFailure { code, message: hinted(&message) })
-            }
             other => other,
         }
     }

@@ -68,7 +68,7 @@ impl Seen {
                 self.rows = Arc::new(rows.clone());
                 self.size = None;
             }
-            Check::Unreachable { .. } | Check::LoginRefused(_) => {
+            Check::Unreachable { .. } | Check::LoginRefused(_) | Check::Offline(_) => {
                 self.size = None;
                 self.paused = None;
                 metrics.set_state(None);
@@ -122,7 +122,7 @@ pub(super) fn error_of(check: &Check) -> Option<String> {
             Some(format!("cannot resolve: {how}"))
         }
         Check::Unreachable { why, .. } => Some(why.to_string()),
-        Check::LoginRefused(why) | Check::NoEntry(why) => Some(why.to_string()),
+        Check::LoginRefused(why) | Check::Offline(why) | Check::NoEntry(why) => Some(why.to_string()),
         Check::NotMade(why) => Some(why.clone()),
     }
 }
@@ -134,6 +134,7 @@ pub(super) fn failure_label(check: &Check) -> Option<&'static str> {
         Check::Unreadable(why, _) => Some(galera::fitness::judge_unreadable(why).1.label()),
         Check::Unreachable { .. } => Some("unreachable"),
         Check::LoginRefused(_) => Some("login_refused"),
+        Check::Offline(_) => Some("offline_mode"),
         Check::NoEntry(_) => Some("no_entry"),
         Check::NotMade(_) => Some("not_made"),
     }

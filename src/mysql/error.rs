@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use super::meaning::Meaning;
 use crate::net::tls::HandshakeError;
 
 /// How far a conversation had come.
@@ -115,23 +116,12 @@ impl Error {
     /// change first: the server refused the account, or we could not or would not authenticate to it.
     pub fn is_login_refused(&self) -> bool {
         match self {
-            Self::Server { error, .. } => error.meaning() == Meaning::LoginRefused,
+            Self::Server { error, .. } => error.meaning() == Meaning::Account,
             Self::TlsNotOffered | Self::UnsupportedPlugin(_) | Self::ClearPasswordWithoutTls => true,
             Self::Tls(tls) => matches!(tls, HandshakeError::Certificate(_) | HandshakeError::Alert(_)),
             Self::Io { .. } | Self::Protocol { .. } => false,
         }
     }
-}
-
-/// What an ERR packet's code says about a check, beyond its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Meaning {
-    /// The account, its password or its way of connecting is refused; the node itself may be well.
-    LoginRefused,
-    /// There is no way in for now (connections used up, our host blocked, the account's quota used up).
-    CannotGetIn,
-    /// Anything else.
-    Other,
 }
 
 /// An ERR packet as read.
@@ -177,18 +167,8 @@ impl ServerError {
     }
 
     /// What the code means to a check.
-    ///
-    /// Codes: MySQL "Server Error Message Reference", MariaDB "MariaDB Error Code Reference".
     pub fn meaning(&self) -> Meaning {
-        match self.code {
-            // ER_ACCESS_DENIED_ERROR, ER_HOST_NOT_PRIVILEGED, ER_ACCESS_DENIED_NO_PASSWORD_ERROR,
-            // ER_MUST_CHANGE_PASSWORD(_LOGIN), ER_ACCOUNT_HAS_BEEN_LOCKED (MySQL, MariaDB),
-            // ER_SECURE_TRANSPORT_REQUIRED.
-            1045 | 1130 | 1698 | 1820 | 1862 | 3118 | 4151 | 3159 => Meaning::LoginRefused,
-            // ER_CON_COUNT_ERROR, ER_HOST_IS_BLOCKED, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED.
-            1040 | 1129 | 1203 | 1226 => Meaning::CannotGetIn,
-            _ => Meaning::Other,
-        }
+        Meaning::of(self.code)
     }
 }
 
@@ -249,18 +229,6 @@ mod tests {
         let mut long = b"\xff\x15\x04".to_vec();
         long.resize(1 << 20, b'x');
         assert_eq!(ServerError::parse(&long).unwrap().message.len(), ServerError::MAX_MESSAGE);
-    }
-
-    #[test]
-    fn codes_are_refusals_or_a_full_house_or_neither() {
-        let meaning = |code| ServerError { code, sqlstate: None, message: String::new() }.meaning();
-        for code in [1045, 1130, 1698, 1820, 1862, 3118, 4151, 3159] {
-            assert_eq!(meaning(code), Meaning::LoginRefused, "{code}");
-        }
-        for code in [1040, 1129, 1203, 1226] {
-            assert_eq!(meaning(code), Meaning::CannotGetIn, "{code}");
-        }
-        assert_eq!(meaning(1047), Meaning::Other);
     }
 
     #[test]

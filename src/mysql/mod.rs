@@ -20,11 +20,13 @@ mod error;
 mod framing;
 mod greeting;
 mod login;
+mod meaning;
 mod rows;
 
 pub use connection::{Connection, Credentials, Greeted};
 pub use err_packet::{ERR_TEXT_MAX, err_packet};
-pub use error::{Error, Meaning, Phase, ServerError};
+pub use error::{Error, Phase, ServerError};
 pub use framing::MAX_PACKET;
 pub use greeting::{FirstPacket, MAX_FIRST_PACKET, classify_first_packet};
+pub use meaning::Meaning;
 pub use rows::Rows;

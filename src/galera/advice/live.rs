@@ -66,6 +66,7 @@ impl Live {
             Check::Server(_) | Check::Open => Self::Unreadable("it was not asked as a Galera node".to_owned()),
             Check::Unreachable { why, .. } => Self::Silent(why.to_string()),
             Check::LoginRefused(why) => Self::Unreadable(format!("it runs and refuses the login ({why})")),
+            Check::Offline(why) => Self::Unreadable(format!("it runs in offline mode ({why})")),
             Check::NoEntry(why) => Self::Unreadable(format!("it runs and the check cannot get in ({why})")),
             Check::NotMade(why) => Self::Silent(format!("it could not be checked: {why}")),
         }

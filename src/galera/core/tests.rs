@@ -88,6 +88,10 @@ fn refused() -> Check {
     Check::LoginRefused(LoginFailure { code: 1045, message: "Access denied".to_owned() })
 }
 
+fn offline() -> Check {
+    Check::Offline(LoginFailure { code: 3032, message: "The server is currently in offline mode".to_owned() })
+}
+
 fn full() -> Check {
     Check::NoEntry(LoginFailure { code: 1040, message: "Too many connections".to_owned() })
 }

@@ -6,9 +6,6 @@ use crate::galera::status::{NodeStatus, Rows};
 use crate::mysql::{Error, Meaning, Phase};
 use crate::net::is_local_shortage;
 
-/// `ER_UNKNOWN_COM_ERROR` (Galera's "not ready"), `ER_SERVER_SHUTDOWN`, `ER_NORMAL_SHUTDOWN`.
-const GOING_DOWN: [u16; 3] = [1047, 1053, 1077];
-
 pub(super) fn read(rows: Rows, members: Option<Members>) -> Check {
     match NodeStatus::from_rows(rows) {
         Ok(status) => Check::Answered(Box::new(status.with_members(members))),
@@ -32,14 +29,18 @@ pub(super) fn failure(e: Error) -> Check {
         Phase::Command => "query",
     };
     match e {
-        // In answer to a query too: MAX_QUERIES_PER_HOUR is a limit of the account, and no fault of the node.
-        Error::Server { ref error, .. } if error.meaning() == Meaning::CannotGetIn => Check::NoEntry(login_failure(&e)),
-        // What else a server answers to a login (a plugin it lacks, an account's rules) is a matter of the account, unless
-        // it says that it is going down or cannot serve.
-        Error::Server { ref error, phase: Phase::Login } if !GOING_DOWN.contains(&error.code) => {
-            Check::LoginRefused(login_failure(&e))
-        }
-        Error::Server { error, .. } => unreachable(Unreachable::Said(error.to_string())),
+        Error::Server { phase, ref error } => match (error.meaning(), phase) {
+            // What a server sends unasked is its last word on that connection.
+            (_, Phase::Idle) => unreachable(Unreachable::Ended(error.to_string())),
+            // In answer to a query too: MAX_QUERIES_PER_HOUR is a limit of the account, and no fault of the node.
+            (Meaning::CannotGetIn, _) => Check::NoEntry(login_failure(&e)),
+            (Meaning::Offline, _) => Check::Offline(login_failure(&e)),
+            // Of a session that was killed MySQL says too that the server is shutting down.
+            (Meaning::SessionOver | Meaning::GoingDown, Phase::Command) => {
+                unreachable(Unreachable::Ended(error.to_string()))
+            }
+            _ => unreachable(Unreachable::Said(error.to_string())),
+        },
         Error::Io { ref source, .. } if is_local_shortage(source) => Check::NotMade(e.to_string()),
         Error::Io { phase, .. } => unreachable(Unreachable::Closed(closed(phase))),
         Error::Tls(e) => unreachable(Unreachable::Tls(e.to_string())),

@@ -1,9 +1,56 @@
 //! The server's side of authentication, written from the manuals with nothing but hashes.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
+
+use super::conn::LoginRequest;
+use super::{Conn, Greeting};
+
+/// An account of caching_sha2_password.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) user: &'static str,
+    pub(crate) password: &'static str,
+    /// The server's cache knows it, since a full login or `FLUSH PRIVILEGES`.
+    pub(crate) cached: Arc<AtomicBool>,
+}
+
+/// The server's side of caching_sha2_password over a link without TLS: by the cache where it knows the account, else by
+/// the password under the server's RSA key, which the client asks for (MySQL, "Caching_sha2_password information").
+pub(crate) async fn lets_in(
+    conn: &mut Conn,
+    greeting: &Greeting,
+    login: &LoginRequest,
+    account: &Account,
+) -> io::Result<bool> {
+    let answer = if login.plugin == "caching_sha2_password" {
+        login.answer.clone()
+    } else {
+        conn.switch("caching_sha2_password", &[&greeting.nonce[..], &[0]].concat()).await?
+    };
+    if login.user != account.user {
+        return Ok(false);
+    }
+    if account.cached.load(Ordering::SeqCst) && fast_path_accepts(account.password, &greeting.nonce, &answer) {
+        conn.more_data(&[0x03]).await?;
+        return Ok(true);
+    }
+    conn.more_data(&[0x04]).await?;
+    if conn.read().await? != [0x02] {
+        return Ok(false);
+    }
+    conn.more_data(RSA_PUBLIC).await?;
+    let encrypted = conn.read().await?;
+    let right = decrypt_password(&greeting.nonce, &encrypted) == [account.password.as_bytes(), &[0]].concat();
+    account.cached.store(right, Ordering::SeqCst);
+    Ok(right)
+}
 
 /// The RSA key a server hands out for caching_sha2_password.
 pub(crate) const RSA_PUBLIC: &[u8] = include_bytes!("keys/rsa-public.pem");

@@ -19,6 +19,7 @@
 pub(crate) mod auth;
 mod conn;
 mod node;
+pub(crate) mod pxc;
 pub(crate) mod tls;
 
 use std::future::Future;
@@ -36,6 +37,8 @@ use tokio::task::JoinSet;
 pub(crate) use conn::{Conn, Greeting};
 #[allow(unused_imports, reason = "the bench has no use for modes")]
 pub(crate) use node::{FakeNode, Mode};
+#[allow(unused_imports, reason = "the bench has no use for a cluster")]
+pub(crate) use pxc::Pxc;
 
 /// A TCP server on 127.0.0.1 that runs a script for each connection.
 pub(crate) struct Peer {

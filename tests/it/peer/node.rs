@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::auth::{self, Account};
 use super::{Conn, Greeting, Peer};
 
 /// How a node treats connections.
@@ -45,12 +46,15 @@ pub(crate) enum Mode {
 }
 
 #[derive(Debug, Default)]
-struct Facts {
-    mode: Mode,
-    status: BTreeMap<String, String>,
-    variables: BTreeMap<String, String>,
+pub(super) struct Facts {
+    pub(super) mode: Mode,
+    pub(super) greeting: Greeting,
+    /// The only account, and how it proves itself; anybody is let in without one.
+    pub(super) account: Option<Account>,
+    pub(super) status: BTreeMap<String, String>,
+    pub(super) variables: BTreeMap<String, String>,
     /// node_uuid, cluster_uuid, node_name, node_incoming_address; `None` = no right to read the table.
-    members: Option<Vec<[String; 4]>>,
+    pub(super) members: Option<Vec<[String; 4]>>,
     queries: Vec<String>,
     /// Variables that the server does not know.
     unknown: Vec<String>,
@@ -58,11 +62,13 @@ struct Facts {
     blocked: Option<IpAddr>,
     /// Where accepted logins came from.
     logins_from: Vec<IpAddr>,
+    /// What the next query is answered with.
+    err_once: Option<(u16, String)>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    facts: Mutex<Facts>,
+pub(super) struct Shared {
+    pub(super) facts: Mutex<Facts>,
     connections: AtomicU32,
     open: AtomicUsize,
     logins: AtomicUsize,
@@ -74,7 +80,7 @@ struct Shared {
 /// A node on 127.0.0.1, with a port of its own.
 pub(crate) struct FakeNode {
     peer: Peer,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     cut: watch::Sender<u64>,
 }
 
@@ -158,6 +164,11 @@ impl FakeNode {
         self.shared.hang_once.store(true, Ordering::SeqCst);
     }
 
+    /// Answers the next query of any connection with an ERR packet and hangs up.
+    pub(crate) fn err_once(&self, code: u16, text: &str) {
+        self.shared.facts.lock().unwrap().err_once = Some((code, text.into()));
+    }
+
     /// A row of `SHOW GLOBAL STATUS`.
     pub(crate) fn set_status(&self, name: &str, value: &str) {
         self.shared.facts.lock().unwrap().status.insert(name.into(), value.into());
@@ -229,6 +240,12 @@ impl FakeNode {
     }
 }
 
+/// MySQL and Percona shut accounts without CONNECTION_ADMIN out then; whom no account is asked of is let in as with it.
+fn is_shut(shared: &Shared) -> bool {
+    let facts = shared.facts.lock().unwrap();
+    facts.account.is_some() && lookup(&facts.variables, "offline_mode").is_some_and(|v| v == "ON")
+}
+
 fn mode(shared: &Shared) -> Mode {
     shared.facts.lock().unwrap().mode.clone()
 }
@@ -255,8 +272,21 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
         return conn.err(1129, "HY000", "Host is blocked because of many connection errors").await;
     }
     let connection_id = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
-    conn.greet(&Greeting { connection_id, ..Greeting::default() }).await?;
-    conn.login().await?;
+    let (greeting, account) = {
+        let facts = shared.facts.lock().unwrap();
+        (facts.greeting.clone(), facts.account.clone())
+    };
+    conn.greet(&Greeting { connection_id, ..greeting.clone() }).await?;
+    let login = conn.login().await?;
+    if let Some(account) = account
+        && !auth::lets_in(&mut conn, &greeting, &login, &account).await?
+    {
+        let text = format!("Access denied for user '{}'@'127.0.0.1' (using password: YES)", login.user);
+        return conn.err(1045, "28000", &text).await;
+    }
+    if is_shut(shared) {
+        return conn.err(3032, "HY000", "The server is currently in offline mode").await;
+    }
     if let Mode::RefuseLogin(code, text) = mode(shared) {
         return conn.err(code, "28000", &text).await;
     }
@@ -271,6 +301,10 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
             conn.hang().await?;
             return Ok(());
         }
+        let once = shared.facts.lock().unwrap().err_once.take();
+        if let Some((code, text)) = once {
+            return conn.err(code, "08S01", &text).await;
+        }
         match if matches!(at_login, Mode::AnswerWithErr(..)) { at_login.clone() } else { mode(shared) } {
             Mode::Hang | Mode::HangInQueries => {
                 conn.hang().await?;
@@ -283,6 +317,9 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
             Mode::Slow(time) => conn.pause(time).await,
             _ => {}
         }
+        if is_shut(shared) {
+            return conn.err(3032, "HY000", "The server is currently in offline mode").await;
+        }
         match command.split_first() {
             Some((0x01, _)) => return Ok(()),
             Some((0x03, sql)) => {
@@ -291,7 +328,9 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
                 let answer = answer(&sql, &shared.facts.lock().unwrap());
                 match answer {
                     Answer::Ok => conn.ok().await?,
-                    Answer::Err(code, text) => conn.err(code, "42000", &text).await?,
+                    Answer::Err(code, text) => {
+                        conn.err(code, if code == 1047 { "08S01" } else { "42000" }, &text).await?;
+                    }
                     Answer::Rows(columns, rows) => {
                         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
                         conn.rows(&columns, &rows).await?;
@@ -330,7 +369,12 @@ fn answer(sql: &str, facts: &Facts) -> Answer {
                 .collect(),
             _ => (0..columns.len()).collect(),
         };
+        // Taken of Percona. MariaDB 10.11 answers from this table while it refuses every other (seen).
+        let rejects = lookup(&facts.variables, "wsrep_reject_queries").is_some_and(|value| value != "NONE");
         match &facts.members {
+            _ if rejects && facts.account.is_some() => {
+                Answer::Err(1047, "WSREP has not yet prepared node for application use".into())
+            }
             None => Answer::Err(1142, "SELECT command denied to user for table `mysql`.`wsrep_cluster_members`".into()),
             Some(members) => Answer::Rows(
                 asked.iter().map(|i| columns[*i].to_owned()).collect(),

@@ -219,6 +219,9 @@ fn a_refused_login_is_a_sign_of_life_and_a_closed_port_is_none() {
     let why = LoginFailure { code: 1045, message: "Access denied".into() };
     let refused = Live::from_check(&Check::LoginRefused(why), "");
     assert!(matches!(refused, Live::Unreadable(why) if why == "it runs and refuses the login (1045 Access denied)"));
+    let why = LoginFailure { code: 3032, message: "offline".into() };
+    let offline = Live::from_check(&Check::Offline(why), "");
+    assert!(matches!(offline, Live::Unreadable(why) if why == "it runs in offline mode (3032 offline)"));
     let closed = Live::from_check(&Check::Unreachable { why: Unreachable::Refused, sure: false }, "");
     assert!(matches!(closed, Live::Silent(why) if why == "connection refused"));
 }

@@ -38,6 +38,7 @@ pub(super) enum Seen {
     TimedOut,
     Gone,
     Refused,
+    Offline,
     NoEntry,
     NotMade,
 }
@@ -54,6 +55,7 @@ impl Seen {
             Self::TimedOut => timed_out(),
             Self::Gone => gone(),
             Self::Refused => refused(),
+            Self::Offline => offline(),
             Self::NoEntry => full(),
             Self::NotMade => not_made(),
         }
@@ -71,6 +73,7 @@ pub(super) fn seen() -> impl Strategy<Value = Seen> {
         4 => Just(Seen::TimedOut),
         1 => Just(Seen::Gone),
         2 => Just(Seen::Refused),
+        1 => Just(Seen::Offline),
         1 => Just(Seen::NoEntry),
         1 => Just(Seen::NotMade),
     ]
@@ -192,7 +195,7 @@ proptest! {
                         noted.fit = Some(fit);
                         noted.ever_fit |= fit;
                     }
-                    Check::Unreadable(..) => noted.fit = Some(false),
+                    Check::Unreadable(..) | Check::Offline(_) => noted.fit = Some(false),
                     _ => {}
                 }
             }
