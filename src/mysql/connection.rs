@@ -1,7 +1,7 @@
 //! A client's connection to a server: login, then one command at a time.
 
-use crate::net::Stream;
-use crate::net::tls::ClientTls;
+use crate::net::tls::{ClientTls, ServerCertificate};
+use crate::net::{Plain, Stream};
 
 use mysql_common::io::ParseBuf;
 
@@ -9,7 +9,7 @@ use super::error::{Error, Phase, ServerError};
 use super::framing::{Broken, MAX_PACKET, Wire};
 use super::greeting::{FirstPacket, Greeting, classify_first_packet};
 pub use super::login::Credentials;
-use super::login::{Login, Step};
+use super::login::{Link, Login, Step};
 use super::rows::{Rows, column_name, text_row};
 
 const COM_QUIT: u8 = 0x01;
@@ -156,14 +156,16 @@ impl Connection {
 pub struct Greeted {
     wire: Wire<Stream>,
     greeting: Greeting,
+    is_local: bool,
 }
 
 impl Greeted {
     /// Reads the greeting from a freshly connected stream.
     pub async fn new(stream: Stream) -> Result<Self, Error> {
+        let is_local = matches!(stream, Stream::Plain(Plain::Unix(_)));
         let mut wire = Wire::new(stream);
         let greeting = read_greeting(&mut wire).await?;
-        Ok(Self { wire, greeting })
+        Ok(Self { wire, greeting, is_local })
     }
 
     /// Logs in; with `tls` only over TLS, with that configuration and the host's name or address as the user wrote it.
@@ -172,10 +174,19 @@ impl Greeted {
         credentials: Credentials<'_>,
         tls: Option<(&ClientTls, &str)>,
     ) -> Result<Connection, Error> {
-        let Self { mut wire, greeting } = self;
-        let mut login = Login::new(&greeting, credentials, tls.is_some())?;
+        let Self { mut wire, greeting, is_local } = self;
+        let link = match (tls, is_local) {
+            (Some(_), _) => Link::Tls,
+            (None, true) => Link::Local,
+            (None, false) => Link::Clear,
+        };
+        let mut login = Login::new(&greeting, credentials, link)?;
         if let Some((tls, host)) = tls {
-            wire = start_tls(wire, &login.ssl_request(), tls, host).await?;
+            let (encrypted, certificate) = start_tls(wire, &login.ssl_request(), tls, host).await?;
+            wire = encrypted;
+            if let ServerCertificate::SelfSigned(digest) = certificate {
+                login.set_link(Link::SelfSigned(digest));
+            }
         }
         let response = login.response()?;
         send(&mut wire, Phase::Login, &response).await?;
@@ -222,14 +233,14 @@ async fn start_tls(
     ssl_request: &[u8],
     tls: &ClientTls,
     host: &str,
-) -> Result<Wire<Stream>, Error> {
+) -> Result<(Wire<Stream>, ServerCertificate), Error> {
     send(&mut wire, Phase::Login, ssl_request).await?;
     let sequence = wire.sequence();
     let Some(Stream::Plain(socket)) = wire.into_stream() else {
         return Err(Error::protocol(Phase::Login, "bytes in clear where TLS begins"));
     };
-    let stream = tls.connect(host, socket).await.map_err(|e| Error::io(Phase::Login, e))?;
-    Ok(Wire::resumed(Stream::from(stream), sequence))
+    let (stream, certificate) = tls.connect(host, socket).await.map_err(|e| Error::io(Phase::Login, e))?;
+    Ok((Wire::resumed(Stream::from(stream), sequence), certificate))
 }
 
 /// Sends a packet. Where that fails because the server has hung up, what it said before it did (an ERR packet, a TLS

@@ -67,10 +67,24 @@ pub enum Error {
     Tls(#[from] HandshakeError),
     /// The account's authentication plugin is none of ours.
     #[error(
-        "the account uses the authentication plugin {0:?}, which is not supported \
-         (supported: mysql_native_password, caching_sha2_password, client_ed25519, mysql_clear_password over TLS)"
+        "the account's plugin {name:?} is not supported{} \
+         (supported: mysql_native_password, caching_sha2_password, sha256_password, client_ed25519, parsec, \
+         mysql_clear_password over TLS)",
+        decoy_words(.is_mysql)
     )]
-    UnsupportedPlugin(String),
+    UnsupportedPlugin {
+        /// The plugin.
+        name: String,
+        /// Whether the server is a MySQL.
+        is_mysql: bool,
+    },
+    /// The account asks for what we cannot or will not do. It or our settings have to change; the server keeps to the
+    /// protocol.
+    #[error("{0}")]
+    Unable(Cow<'static, str>),
+    /// The server's certificate is self-signed, and the server has not proved that it knows the password.
+    #[error("TLS: the server's certificate is self-signed, and {0}")]
+    Unproven(Cow<'static, str>),
     /// The server asked for the password in clear and the connection is not encrypted.
     #[error("the server asks for the password in clear (mysql_clear_password), which is sent over TLS only")]
     ClearPasswordWithoutTls,
@@ -106,9 +120,12 @@ impl Error {
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::Io { phase, .. } | Self::Server { phase, .. } | Self::Protocol { phase, .. } => Some(*phase),
-            Self::TlsNotOffered | Self::Tls(_) | Self::UnsupportedPlugin(_) | Self::ClearPasswordWithoutTls => {
-                Some(Phase::Login)
-            }
+            Self::TlsNotOffered
+            | Self::Tls(_)
+            | Self::UnsupportedPlugin { .. }
+            | Self::Unable(_)
+            | Self::Unproven(_)
+            | Self::ClearPasswordWithoutTls => Some(Phase::Login),
         }
     }
 
@@ -117,8 +134,14 @@ impl Error {
     pub fn is_login_refused(&self) -> bool {
         match self {
             Self::Server { error, .. } => error.meaning() == Meaning::Account,
-            Self::TlsNotOffered | Self::UnsupportedPlugin(_) | Self::ClearPasswordWithoutTls => true,
-            Self::Tls(tls) => matches!(tls, HandshakeError::Certificate(_) | HandshakeError::Alert(_)),
+            Self::TlsNotOffered
+            | Self::UnsupportedPlugin { .. }
+            | Self::Unable(_)
+            | Self::Unproven(_)
+            | Self::ClearPasswordWithoutTls => true,
+            Self::Tls(tls) => {
+                matches!(tls, HandshakeError::Certificate(_) | HandshakeError::Alert(_) | HandshakeError::Version(_))
+            }
             Self::Io { .. } | Self::Protocol { .. } => false,
         }
     }
@@ -189,6 +212,11 @@ impl fmt::Display for ServerError {
 pub(super) fn clean_text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim_end_matches('\0').chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// MySQL answers for an account that does not exist as if it did (`decoy_user` in its sql/auth/sql_authentication.cc).
+fn decoy_words(is_mysql: &bool) -> &'static str {
+    if *is_mysql { ", or the account does not exist: MySQL shows unknown accounts a plugin by chance" } else { "" }
 }
 
 fn io_words(e: &io::Error) -> Cow<'static, str> {

@@ -3,15 +3,19 @@
 //! ```text
 //! greeting ─► (SSLRequest, TLS) ─► HandshakeResponse ─► OK | ERR
 //!                                        │  AuthSwitchRequest: answer its plugin's challenge, again OK | ERR
-//!                                        └  AuthMoreData: caching_sha2_password's second half
+//!                                        └  more data for the plugin: a key, a salt, a verdict on the cache
 //! ```
 //!
-//! Sources: MySQL "Connection Phase", "Caching_sha2_password information"; MariaDB "Connecting",
-//! "Authentication Plugin - ed25519".
+//! Sources: MySQL "Connection Phase", "Caching_sha2_password information", "SHA-256 Pluggable Authentication"; MariaDB
+//! "Connecting", "Authentication Plugin - ed25519", "Authentication Plugin - PARSEC".
+
+mod parsec;
+mod proof;
 
 use std::collections::HashMap;
 use std::fmt;
 
+use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
 use mysql_common::auth::plugins::{AuthProc, ChallengeResponsePlugin, Context, Response};
 use mysql_common::constants::CapabilityFlags;
@@ -57,6 +61,20 @@ pub(super) enum Step {
     LoggedIn,
 }
 
+/// What protects the connection that a login runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Nothing.
+    Clear,
+    /// It does not leave this host: a Unix socket.
+    Local,
+    /// TLS, to a server whose certificate is as the settings want it.
+    Tls,
+    /// TLS, to a server with this self-signed certificate (its SHA-256). Until the server has proved that it knows the
+    /// password, this is as good as a connection to an impostor.
+    SelfSigned([u8; 32]),
+}
+
 /// Where the plugin's exchange stands.
 #[derive(Debug)]
 enum Exchange {
@@ -64,6 +82,8 @@ enum Exchange {
     /// The server's RSA key was asked for. It never reaches mysql_common, whose reader of keys panics on hostile
     /// ones.
     AwaitKey,
+    /// parsec's salt was requested. Holds the server's nonce.
+    AwaitSalt([u8; parsec::NONCE]),
     Done,
 }
 
@@ -71,18 +91,27 @@ enum Exchange {
 pub(super) struct Login<'a> {
     credentials: Credentials<'a>,
     capabilities: CapabilityFlags,
-    encrypted: bool,
+    link: Link,
     plugin: AuthPlugin<'static>,
     nonce: Vec<u8>,
     exchange: Exchange,
     steps: u8,
+    /// Whether the server is a MySQL and not a MariaDB.
+    is_mysql: bool,
+    /// The nonce of the greeting, or of mysql_native_password's own where the server sent a second one: what a
+    /// server's proof is made with.
+    scramble: Vec<u8>,
+    parsec: parsec::Budget,
+    /// What a server stores of the password for parsec.
+    parsec_hash: Option<parsec::StoredHash>,
 }
 
 impl<'a> Login<'a> {
-    /// Prepares the answer to `greeting`. `tls` says that the connection will be encrypted by the time the
-    /// HandshakeResponse is sent.
-    pub(super) fn new(greeting: &Greeting, credentials: Credentials<'a>, tls: bool) -> Result<Self, Error> {
+    /// Prepares the answer to `greeting`. `link` is what the connection will be by the time the HandshakeResponse is
+    /// sent; see [`Self::set_link`].
+    pub(super) fn new(greeting: &Greeting, credentials: Credentials<'a>, link: Link) -> Result<Self, Error> {
         use CapabilityFlags as C;
+        let tls = matches!(link, Link::Tls | Link::SelfSigned(_));
         let needed = C::CLIENT_PROTOCOL_41 | C::CLIENT_SECURE_CONNECTION;
         if !greeting.capabilities.contains(needed) {
             return Err(protocol("the server is too old: it does not speak the protocol of MySQL 4.1"));
@@ -112,12 +141,21 @@ impl<'a> Login<'a> {
         Ok(Self {
             credentials,
             capabilities: capabilities & greeting.capabilities,
-            encrypted: tls,
+            link,
             plugin,
             nonce: greeting.nonce.clone(),
             exchange: Exchange::Done,
             steps: 0,
+            is_mysql: !greeting.is_mariadb,
+            scramble: greeting.nonce.clone(),
+            parsec: parsec::Budget::default(),
+            parsec_hash: None,
         })
+    }
+
+    /// What the TLS handshake has shown of the connection.
+    pub(super) fn set_link(&mut self, link: Link) {
+        self.link = link;
     }
 
     /// The packet that starts TLS: the head of a HandshakeResponse.
@@ -167,37 +205,68 @@ impl<'a> Login<'a> {
             return Err(protocol("the login does not come to an end"));
         }
         match packet.split_first() {
-            Some((0x00, _)) => Ok(Step::LoggedIn),
+            Some((0x00, _)) => self.accept(packet),
             Some((0xFF, _)) => Err(ServerError::parse(packet)
                 .map_or_else(|| protocol("broken error packet"), |error| Error::Server { phase: Phase::Login, error })),
-            Some((0xFE, [])) => Err(Error::UnsupportedPlugin("mysql_old_password".into())),
+            Some((0xFE, [])) => Err(self.unsupported("mysql_old_password")),
             Some((0xFE, _)) => {
                 let request = AuthSwitchRequest::deserialize((), &mut ParseBuf(packet))
                     .map_err(|_| protocol("malformed request to switch the authentication plugin"))?;
                 self.plugin = request.auth_plugin().into_owned();
                 self.nonce = request.plugin_data().to_vec();
+                if self.plugin == AuthPlugin::MysqlNativePassword {
+                    self.scramble = self.nonce.clone();
+                }
                 self.challenge()
             }
             Some((0x01, data)) => self.more_data(data),
-            Some((0x02, _)) => Err(protocol("the account needs a second authentication factor")),
-            Some(_) => Err(protocol("unexpected packet")),
+            Some((0x02, _)) => Err(Error::Unable("the account needs a second authentication factor".into())),
+            // MySQL, and MariaDB 11.8.9, put 0x01 before a plugin's data. Other versions of MariaDB do so only where the
+            // data could be mistaken for another packet (server_mpvio_write_packet in sql/sql_acl.cc).
+            Some(_) => self.more_data(packet),
             None => Err(protocol("empty packet")),
         }
     }
 
+    /// The server said OK.
+    fn accept(&self, packet: &[u8]) -> Result<Step, Error> {
+        if let Link::SelfSigned(certificate) = &self.link {
+            let hash = match (&self.plugin, &self.parsec_hash) {
+                (AuthPlugin::Parsec, hash) => hash.map(|hash| hash.to_vec()),
+                (plugin, _) => {
+                    let context = Secrets { password: self.credentials.password, nonce: &self.nonce, link: self.link };
+                    AuthProc::init(plugin).ok().and_then(|proc| proc.password_hash(context))
+                }
+            };
+            proof::verify(packet, hash.as_deref(), &self.scramble, certificate)?;
+        }
+        Ok(Step::LoggedIn)
+    }
+
     /// Answers the challenge in `nonce` as `plugin` does.
     fn challenge(&mut self) -> Result<Step, Error> {
+        if matches!(self.link, Link::SelfSigned(_)) {
+            proof::is_possible(&self.plugin, self.credentials.password)?;
+        }
         match &self.plugin {
-            AuthPlugin::MysqlNativePassword | AuthPlugin::CachingSha2Password | AuthPlugin::Ed25519 => {}
-            AuthPlugin::MysqlClearPassword if self.encrypted => {}
+            AuthPlugin::MysqlNativePassword
+            | AuthPlugin::CachingSha2Password
+            | AuthPlugin::Sha256Password
+            | AuthPlugin::Ed25519 => {}
+            AuthPlugin::Parsec => {
+                let nonce = parsec::nonce(&self.nonce)?;
+                self.exchange = Exchange::AwaitSalt(nonce);
+                // An empty packet asks for the salt.
+                return Ok(Step::Send(Vec::new()));
+            }
+            AuthPlugin::MysqlClearPassword if self.link == Link::Tls => {}
             AuthPlugin::MysqlClearPassword => return Err(Error::ClearPasswordWithoutTls),
             other => {
                 let name = other.as_bytes();
-                let name = super::error::clean_text(name.get(..64).unwrap_or(name));
-                return Err(Error::UnsupportedPlugin(name));
+                return Err(self.unsupported(&super::error::clean_text(name.get(..64).unwrap_or(name))));
             }
         }
-        let proc = AuthProc::init(&self.plugin).map_err(|e| Error::UnsupportedPlugin(e.to_string()))?;
+        let proc = AuthProc::init(&self.plugin).map_err(|e| self.unsupported(&e.to_string()))?;
         self.exchange = Exchange::Plugin(proc);
         let nonce = self.nonce.clone();
         // An answer is sent even where it is empty: no password.
@@ -207,11 +276,21 @@ impl<'a> Login<'a> {
         })
     }
 
+    fn unsupported(&self, name: &str) -> Error {
+        Error::UnsupportedPlugin { name: name.to_owned(), is_mysql: self.is_mysql }
+    }
+
     fn more_data(&mut self, data: &[u8]) -> Result<Step, Error> {
         match (&self.exchange, &self.plugin) {
             (Exchange::AwaitKey, _) => {
                 self.exchange = Exchange::Done;
                 Ok(Step::Send(self.encrypt_password(data)?))
+            }
+            (Exchange::AwaitSalt(nonce), _) => {
+                let (answer, hash) = self.parsec.answer(self.credentials.password, nonce, data)?;
+                self.exchange = Exchange::Done;
+                self.parsec_hash = Some(hash);
+                Ok(Step::Send(answer))
             }
             (Exchange::Plugin(_), AuthPlugin::CachingSha2Password) => self.run_plugin(data),
             _ => Err(protocol("authentication data that the plugin does not know")),
@@ -219,14 +298,15 @@ impl<'a> Login<'a> {
     }
 
     fn run_plugin(&mut self, challenge: &[u8]) -> Result<Step, Error> {
+        let context = Secrets { password: self.credentials.password, nonce: &self.nonce, link: self.link };
         let Exchange::Plugin(proc) = &mut self.exchange else {
             return Err(protocol("authentication data after the end"));
         };
-        let context = Secrets { password: self.credentials.password, nonce: &self.nonce, encrypted: self.encrypted };
         match proc.run(context, challenge) {
             Ok(Response::Next { packet }) => {
-                // The request for the server's key: the only answer of one byte 0x02.
-                if packet.as_deref() == Some(&[0x02]) {
+                // The request for the server's key is the only answer of one byte: 0x01 of sha256_password, 0x02 of
+                // caching_sha2_password.
+                if matches!(packet.as_deref(), Some([0x01 | 0x02])) {
                     self.exchange = Exchange::AwaitKey;
                 }
                 Ok(packet.map_or(Step::Wait, Step::Send))
@@ -241,20 +321,43 @@ impl<'a> Login<'a> {
 
     /// The password with its final NUL, XORed with the nonce, under the server's RSA key with OAEP.
     ///
-    /// Form: MySQL "Caching_sha2_password information", full authentication without a secure channel.
+    /// Form: MySQL "Caching_sha2_password information", full authentication without a secure channel; sha256_password
+    /// has the same.
     fn encrypt_password(&self, pem: &[u8]) -> Result<Vec<u8>, Error> {
         let key = SubjectPublicKeyInfoDer::from_pem_slice(pem)
             .map_err(|_| protocol("the server's RSA key is not a public key in PEM form"))?;
         let key = PublicEncryptingKey::from_der(key.as_ref())
             .and_then(|key| OaepPublicEncryptingKey::new(key).map_err(Into::into))
-            .map_err(|e| protocol(format!("the server's RSA key is unusable ({e})")))?;
+            .map_err(unusable_key)?;
         let plain: Vec<u8> =
             self.credentials.password.bytes().chain([0]).zip(self.nonce.iter().cycle()).map(|(p, n)| p ^ n).collect();
+        let most = key.max_plaintext_size(&OAEP_SHA1_MGF1SHA1);
+        if plain.len() > most {
+            return Err(Error::Unable(
+                format!(
+                    "the password is too long to be sent without TLS: the server's RSA key takes {} bytes of it; \
+                     set `tls`",
+                    most.saturating_sub(1)
+                )
+                .into(),
+            ));
+        }
         let mut encrypted = vec![0; key.ciphertext_size()];
         let encrypted = key
             .encrypt(&OAEP_SHA1_MGF1SHA1, &plain, &mut encrypted, None)
-            .map_err(|_| protocol("the password is too long for the server's RSA key"))?;
+            .map_err(|_| protocol("the server's RSA key is unusable"))?;
         Ok(encrypted.to_vec())
+    }
+}
+
+/// A key of another size than those that are taken is no error of the server's.
+fn unusable_key(e: KeyRejected) -> Error {
+    match e.description_() {
+        "TooSmall" | "TooLarge" => Error::Unable(
+            "the server's RSA key is not of 2048 to 8192 bits, so the password is not sent without TLS: set `tls`"
+                .into(),
+        ),
+        _ => protocol(format!("the server's RSA key is unusable ({e})")),
     }
 }
 
@@ -274,7 +377,7 @@ fn protocol(what: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 struct Secrets<'a> {
     password: &'a str,
     nonce: &'a [u8],
-    encrypted: bool,
+    link: Link,
 }
 
 impl Context for Secrets<'_> {
@@ -282,10 +385,10 @@ impl Context for Secrets<'_> {
         self.password.as_bytes()
     }
     fn is_ipc_transport(&self) -> bool {
-        false
+        self.link == Link::Local
     }
     fn is_tls_transport(&self) -> bool {
-        self.encrypted
+        self.link == Link::Tls
     }
     fn scramble(&self) -> &[u8] {
         self.nonce

@@ -51,7 +51,7 @@ pub use admitted::Admitted;
 pub use connector::{Connected, Connector};
 pub use fingerprint::Mark;
 pub use handshake::{Agreed, HandshakeError};
-pub use monitor::ClientTls;
+pub use monitor::{ClientTls, ServerCertificate};
 pub use policy::{Dated, Policy, Trust};
 pub use refresh::{Outside, Refreshed, Skipped, Withdrawn};
 pub use refusal::{Reason, Refusal};

@@ -1,8 +1,7 @@
 //! Logging in to a server and asking it, against a scripted one.
 //!
-//! Debian offers no MySQL 8, so caching_sha2_password is proved here, by a server written from the manual (see
-//! `peer/auth.rs`), and by published vectors in `src/mysql/login/tests.rs`. mysql_native_password, client_ed25519
-//! and TLS are also proved on a real MariaDB.
+//! The server's side of each plugin is written from the manuals (`peer/auth.rs`); published vectors and what real servers sent
+//! stand in `src/mysql/login/tests.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -113,6 +112,95 @@ async fn the_account_decides_the_plugin_by_a_switch() {
     });
     dial(peer.addr(), None).await.unwrap();
     peer.finish();
+}
+
+#[tokio::test]
+async fn sha256_password_asks_for_the_servers_key_when_nothing_is_encrypted() {
+    let peer = Peer::start(|mut conn| async move {
+        conn.greet(&Greeting::mysql8()).await?;
+        conn.login().await?;
+        let nonce = b"abcdefghijABCDEFGHIJ";
+        assert_eq!(conn.switch("sha256_password", &[&nonce[..], &[0]].concat()).await?, [1], "the request for the key");
+        conn.more_data(auth::RSA_PUBLIC).await?;
+        assert_eq!(auth::decrypt_password(nonce, &conn.read().await?), b"secret\0");
+        conn.ok().await
+    });
+    dial(peer.addr(), None).await.unwrap();
+    peer.finish();
+}
+
+/// Of an account that does not exist, MySQL shows a plugin all the same, and refuses the password in the end.
+#[tokio::test]
+async fn an_unknown_account_of_mysql_is_refused_by_the_servers_own_word() {
+    for plugin in ["sha256_password", "caching_sha2_password"] {
+        let peer = Peer::start(move |mut conn| async move {
+            conn.greet(&Greeting::mysql8()).await?;
+            conn.login().await?;
+            conn.switch(plugin, b"abcdefghijABCDEFGHIJ\0").await?;
+            if plugin == "caching_sha2_password" {
+                conn.more_data(&[4]).await?;
+                conn.read().await?;
+            }
+            conn.more_data(auth::RSA_PUBLIC).await?;
+            conn.read().await?;
+            conn.err(1045, "28000", "Access denied for user 'monitor'@'h' (using password: YES)").await
+        });
+        let error = refused(&peer).await;
+        assert_eq!(error.server_error().map(|e| e.code), Some(1045), "{error}");
+        assert!(error.is_login_refused());
+    }
+}
+
+#[tokio::test]
+async fn parsec_signs_both_nonces_with_the_key_of_the_password() {
+    // The largest factor, and a salt with and without the 0x01 in front.
+    for (factor, escaped) in [(0, true), (3, true), (0, false)] {
+        let peer = Peer::start(move |mut conn| async move {
+            conn.greet(&Greeting::default()).await?;
+            conn.login().await?;
+            let nonce = [0; 32];
+            assert_eq!(conn.switch("parsec", &nonce).await?, b"", "the request for the salt");
+            let hash = auth::parsec_hash("secret", factor, b"eighteen bytes ok.");
+            if escaped {
+                conn.more_data(&hash[..20]).await?
+            } else {
+                conn.send(&hash[..20]).await?
+            }
+            let answer = conn.read().await?;
+            assert!(auth::parsec_accepts(&hash, &nonce, &answer));
+            assert!(!auth::parsec_accepts(&auth::parsec_hash("other", factor, b"eighteen bytes ok."), &nonce, &answer));
+            conn.ok().await
+        });
+        dial(peer.addr(), None).await.unwrap();
+        peer.finish();
+    }
+}
+
+#[tokio::test]
+async fn a_parsec_server_out_of_bounds_is_a_refused_login_and_a_broken_one_a_protocol_error() {
+    let cases: [(&[u8], &[u8], bool); 5] = [
+        (&[1; 32], b"P\x04eighteen bytes ok.", true),
+        (&[1; 32], b"P\xffeighteen bytes ok.", true),
+        (&[1; 32], b"P\0seventeen bytes .", false),
+        (&[1; 32], b"", false),
+        (&[1; 31], b"P\0eighteen bytes ok.", false),
+    ];
+    for (nonce, salt, is_login_refused) in cases {
+        let peer = Peer::start(move |mut conn| async move {
+            conn.greet(&Greeting::default()).await?;
+            conn.login().await?;
+            conn.send(&[b"\xfeparsec\0", nonce].concat()).await?;
+            if nonce.len() == 32 {
+                conn.read().await?;
+            }
+            conn.more_data(salt).await?;
+            assert_eq!(conn.hang().await?, b"", "no answer");
+            Ok(())
+        });
+        let error = refused(&peer).await;
+        assert_eq!(error.is_login_refused(), is_login_refused, "{error}");
+        assert_eq!(matches!(error, Error::Protocol { .. }), !is_login_refused, "{error}");
+    }
 }
 
 #[tokio::test]

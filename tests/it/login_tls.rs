@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 
 use crate::login::dial;
 use crate::peer::tls::{Authority, Identity, Version, file, server, version_1};
-use crate::peer::{Greeting, Peer};
+use crate::peer::{Greeting, Peer, auth};
 
 /// A directory of this test's own.
 fn directory(test: &str) -> PathBuf {
@@ -144,15 +144,137 @@ async fn expired_certificates_and_those_for_clients_are_refused_by_the_verifying
 async fn the_system_store_is_used_without_a_ca() {
     let peer = tls_server(server(&Authority::new("ours").issue("db1", &["db1"]), Version::Tls13, None));
     for mode in [TlsMode::VerifyCa, TlsMode::VerifyIdentity] {
-        match ClientTls::new(&MonitorTls { mode, ca: None, identity: None }) {
-            Ok(tls) => {
-                let why = certificate_error(outcome(&peer, &tls.unwrap(), "db1").await);
-                assert!(why.contains("not signed by a trusted CA"), "{why}");
-            }
-            // A machine without ca-certificates.
-            Err(e) => assert!(e.to_string().contains("set `ca`"), "{e}"),
+        // A machine without ca-certificates trusts no CA.
+        let why = certificate_error(outcome(&peer, &client(mode, None), "db1").await);
+        assert_eq!(why, "TLS: the server's certificate is not signed by a trusted CA");
+    }
+}
+
+/// A MariaDB with a certificate that it made itself. It ends the login with what `ok` makes of the greeting's scramble and the
+/// certificate.
+fn self_signed(
+    identity: &Identity,
+    version: Version,
+    ok: impl Fn(&[u8], &[u8]) -> Vec<u8> + Clone + Send + 'static,
+) -> Peer {
+    let (config, certificate) = (server(identity, version, None), identity.certificate.to_vec());
+    Peer::start(move |mut conn| {
+        let (config, certificate, ok) = (config.clone(), certificate.clone(), ok.clone());
+        async move {
+            let greeting = Greeting::default().with_tls();
+            conn.greet(&greeting).await?;
+            conn.start_tls(config).await?;
+            let login = conn.login().await?;
+            assert_eq!(login.plugin, "mysql_native_password");
+            conn.send(&ok(&greeting.nonce, &certificate)).await?;
+            conn.command().await?;
+            conn.rows(&["a"], &[vec![Some("x".repeat(100_000))]]).await?;
+            conn.hang().await?;
+            Ok(())
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_accepted_with_the_proof_that_the_server_knows_the_password_and_without_a_ca_only()
+{
+    let dir = directory("self_signed");
+    let (identity, other) = (Identity::self_signed("MariaDB Server"), Identity::self_signed("MariaDB Server"));
+    let proof =
+        |hash: Vec<u8>| move |scramble: &[u8], certificate: &[u8]| auth::ok_with_proof(&hash, scramble, certificate);
+    let secret = auth::native_hash("secret");
+    for version in [Version::Tls12, Version::Tls13] {
+        let good = self_signed(&identity, version, proof(secret.clone()));
+        for mode in [TlsMode::VerifyCa, TlsMode::VerifyIdentity] {
+            // Whatever its name: the password says more of the server than a name does.
+            outcome(&good, &client(mode, None), "db1").await.unwrap();
+            let with_ca = client(mode, Some(file(&dir, "ca.pem", &Authority::new("ours").pem())));
+            let why = certificate_error(outcome(&good, &with_ca, "db1").await);
+            assert_eq!(why, "TLS: the server's certificate is not signed by a trusted CA");
+        }
+
+        // What an impostor can do: pass on what a server said of another certificate, guess, or say nothing.
+        let theirs = other.certificate.to_vec();
+        let hash = secret.clone();
+        let relayed = move |scramble: &[u8], _: &[u8]| auth::ok_with_proof(&hash, scramble, &theirs);
+        let guessed = proof(auth::native_hash("guess"));
+        for (peer, expected) in [
+            (self_signed(&identity, version, relayed), "may be answering in its place"),
+            (self_signed(&identity, version, guessed), "may be answering in its place"),
+            (self_signed(&identity, version, |_, _| vec![0, 0, 0, 2, 0, 0, 0]), "the server sent no proof"),
+        ] {
+            let error = outcome(&peer, &client(TlsMode::VerifyIdentity, None), "db1").await.unwrap_err();
+            assert!(matches!(error, Error::Unproven(_)) && error.is_login_refused(), "{error:?}");
+            assert!(error.to_string().contains(expected), "{error}");
+            outcome(&peer, &client(TlsMode::Require, None), "db1").await.unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn an_impostor_with_a_self_signed_certificate_receives_no_password() {
+    let identity = Identity::self_signed("MariaDB Server");
+    for plugin in ["mysql_clear_password", "sha256_password", "caching_sha2_password", "dialog"] {
+        let config = server(&identity, Version::Tls13, None);
+        let peer = Peer::start(move |mut conn| {
+            let config = config.clone();
+            async move {
+                conn.greet(&Greeting::default().with_tls()).await?;
+                conn.start_tls(config).await?;
+                conn.login().await?;
+                conn.send(&[b"\xfe", plugin.as_bytes(), b"\0abcdefghijABCDEFGHIJ\0"].concat()).await?;
+                assert_eq!(conn.hang().await.unwrap_or_default(), b"", "{plugin}");
+                Ok(())
+            }
+        });
+        let error = outcome(&peer, &client(TlsMode::VerifyCa, None), "db1").await.unwrap_err();
+        assert!(matches!(error, Error::Unproven(_)), "{error:?}");
+        assert!(error.to_string().contains(plugin), "{error}");
+        peer.finish();
+    }
+}
+
+#[tokio::test]
+async fn an_expired_self_signed_certificate_is_refused_before_the_login() {
+    let expired = Identity::self_signed_with("MariaDB Server", |params| params.not_after = date_time_ymd(2001, 1, 1));
+    let peer = self_signed(&expired, Version::Tls13, |_, _| panic!("no login"));
+    certificate_error(outcome(&peer, &client(TlsMode::VerifyCa, None), "db1").await);
+}
+
+#[tokio::test]
+async fn sha256_password_sends_the_password_in_clear_over_tls() {
+    let config = server(&Authority::new("ours").issue("db1", &[]), Version::Tls13, None);
+    let peer = Peer::start(move |mut conn| {
+        let config = config.clone();
+        async move {
+            conn.greet(&Greeting::mysql8().with_tls()).await?;
+            conn.start_tls(config).await?;
+            conn.login().await?;
+            assert_eq!(conn.switch("sha256_password", b"abcdefghijABCDEFGHIJ\0").await?, b"secret\0");
+            conn.ok().await
+        }
+    });
+    dial(peer.addr(), Some((&client(TlsMode::Require, None), "db1"))).await.unwrap();
+    peer.finish();
+}
+
+#[tokio::test]
+async fn a_server_of_older_versions_of_tls_than_ours_is_a_refused_login() {
+    // A ServerHello of TLS 1.1 (RFC 4346 7.4.1.3).
+    let hello = [&[22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2][..], &[7; 32], &[0, 0, 0x2f, 0]].concat();
+    let peer = Peer::start(move |mut conn| {
+        let hello = hello.clone();
+        async move {
+            conn.greet(&Greeting::mysql8().with_tls()).await?;
+            assert_eq!(conn.read().await?.len(), 32);
+            conn.raw(&hello).await?;
+            conn.hang().await?;
+            Ok(())
+        }
+    });
+    let error = dial(peer.addr(), Some((&client(TlsMode::Require, None), "db1"))).await.unwrap_err();
+    assert!(error.is_login_refused(), "{error:?}");
+    assert!(error.to_string().contains("no version of TLS"), "{error}");
 }
 
 #[tokio::test]

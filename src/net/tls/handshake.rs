@@ -49,6 +49,9 @@ impl HandshakeError {
         e.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()).map(|e| match e {
             RustlsError::InvalidCertificate(why) => Self::Certificate(certificate_words(why)),
             RustlsError::AlertReceived(alert) => Self::Alert(alert_words(*alert, Dialect::Toml)),
+            RustlsError::PeerIncompatible(why) => Self::Version(format!(
+                "the server knows no version of TLS (1.2, 1.3) or no parameters that we take ({why:?})"
+            )),
             other => Self::Failed(other.to_string()),
         })
     }

@@ -12,9 +12,13 @@ use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as RustlsError, OtherError, RootCertStore,
+    SignatureScheme,
+};
 
 use super::SetupError;
+use super::certificate::{Facts, sha256};
 use super::files::{bad_file, certificates, key_in, read};
 use super::stream::TlsStream;
 use super::v1::V1;
@@ -26,6 +30,18 @@ use crate::net::Plain;
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     mode: TlsMode,
+    /// The verdict without the exception for self-signed certificates, where there is that exception.
+    strict: Option<Arc<dyn ServerCertVerifier>>,
+}
+
+/// What is known of a server's certificate after the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerCertificate {
+    /// It is as the settings want it.
+    Accepted,
+    /// It is self-signed, and no CA vouches for it: its SHA-256. The connection leads to the server only if the server
+    /// proves it by the password.
+    SelfSigned([u8; 32]),
 }
 
 impl std::fmt::Debug for ClientTls {
@@ -43,7 +59,20 @@ impl ClientTls {
             TlsMode::Off => return Ok(None),
             TlsMode::Require => Arc::new(ChainOnly { roots: None, algorithms }),
             TlsMode::VerifyCa => Arc::new(ChainOnly { roots: Some(roots(settings.ca.as_deref())?), algorithms }),
-            TlsMode::VerifyIdentity => identity_verifier(roots(settings.ca.as_deref())?, &provider)?,
+            TlsMode::VerifyIdentity => match roots(settings.ca.as_deref())? {
+                // webpki wants anchors; this one refuses all.
+                none if none.is_empty() => Arc::new(ChainOnly { roots: Some(none), algorithms }),
+                roots => identity_verifier(roots, &provider)?,
+            },
+        };
+        // As MariaDB's own clients have it: a `ca` decides alone. Without one, a self-signed certificate may be proved.
+        let is_provable = settings.mode != TlsMode::Require && settings.ca.is_none();
+        let strict = is_provable.then(|| Arc::clone(&verifier));
+        let verifier = match &strict {
+            Some(strict) => {
+                Arc::new(OrSelfSigned { strict: Arc::clone(strict), signatures: ChainOnly { roots: None, algorithms } })
+            }
+            None => verifier,
         };
         // TLS 1.2 too: MySQL 5.7 and older MariaDB know no other.
         let config = ClientConfig::builder_with_provider(provider)
@@ -59,28 +88,43 @@ impl ClientTls {
         };
         // A resumed session skips the verdict on the certificate; dials are rare enough to do without.
         config.resumption = Resumption::disabled();
-        Ok(Some(Self { config: Arc::new(config), mode: settings.mode }))
+        Ok(Some(Self { config: Arc::new(config), mode: settings.mode, strict }))
     }
 
     /// Performs the handshake over `socket`. `host` is the name or address as the user wrote it: sent as SNI, and
     /// what the certificate must be for with verify-identity. Errors hold rustls's own, see
     /// [`HandshakeError::from_io`].
-    pub async fn connect(&self, host: &str, socket: Plain) -> io::Result<TlsStream<Plain>> {
+    pub async fn connect(&self, host: &str, socket: Plain) -> io::Result<(TlsStream<Plain>, ServerCertificate)> {
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
             // Only verify-identity looks at the name; the others must not fail for one that no certificate could bear.
             Err(_) if self.mode != TlsMode::VerifyIdentity => std::net::Ipv4Addr::UNSPECIFIED.into(),
             Err(e) => {
-                let why = RustlsError::General(format!("{host:?} is no name that a certificate could bear: {e}"));
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+                let why = format!("{host:?} is no name that a certificate could bear: {e}");
+                let why = CertificateError::Other(OtherError(Arc::from(Box::from(why))));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, RustlsError::from(why)));
             }
         };
         // Boxed: the handshake's state is large, and a caller's future holds it only for these milliseconds.
-        Box::pin(TlsStream::connect(Arc::clone(&self.config), name, socket)).await.map_err(|e| e.error)
+        let config = Arc::clone(&self.config);
+        let stream = Box::pin(TlsStream::connect(config, name.clone(), socket)).await.map_err(|e| e.error)?;
+        let certificate = self.judge(stream.peer_certificates(), &name);
+        Ok((stream, certificate))
+    }
+
+    /// Which of the two ways admitted these certificates.
+    fn judge(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>) -> ServerCertificate {
+        let Some(strict) = &self.strict else { return ServerCertificate::Accepted };
+        match chain.split_first() {
+            Some((leaf, rest)) if strict.verify_server_cert(leaf, rest, name, &[], UnixTime::now()).is_ok() => {
+                ServerCertificate::Accepted
+            }
+            leaf => ServerCertificate::SelfSigned(sha256(leaf.map_or(&[], |(leaf, _)| leaf))),
+        }
     }
 }
 
-/// The trust anchors of `ca`, or the system's.
+/// The trust anchors of `ca`, or the system's. There may be none of the latter, as in the image: then only proofs are left.
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
     match ca {
@@ -90,13 +134,8 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, SetupError> {
             }
         }
         None => {
-            let system = rustls_native_certs::load_native_certs();
             // System stores hold odd old certificates; those that cannot be read are no anchors.
-            roots.add_parsable_certificates(system.certs);
-            if roots.is_empty() {
-                let why = system.errors.first().map_or_else(|| "none installed".to_owned(), ToString::to_string);
-                return Err(SetupError::NoSystemStore(why));
-            }
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
     Ok(roots)
@@ -167,5 +206,63 @@ impl ServerCertVerifier for ChainOnly {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// The verifying modes without a `ca`. In addition to what the system's CAs vouch for, a self-signed certificate passes the
+/// handshake: MariaDB from 11.4 on makes itself one and proves it at the end of the login ([`ServerCertificate::SelfSigned`]).
+#[derive(Debug)]
+struct OrSelfSigned {
+    strict: Arc<dyn ServerCertVerifier>,
+    signatures: ChainOnly,
+}
+
+impl ServerCertVerifier for OrSelfSigned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, RustlsError> {
+        let refusal = match self.strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Ok(accepted) => return Ok(accepted),
+            Err(refusal) => refusal,
+        };
+        // A name is looked at only once a CA has vouched for the chain: then it is the CA that decides.
+        let is_of_the_name = matches!(
+            refusal,
+            RustlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            )
+        );
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let is_self_signed = |facts: &Facts| facts.self_signed() && (facts.not_before..=facts.not_after).contains(&now);
+        let provable =
+            intermediates.is_empty() && !is_of_the_name && Facts::parse(end_entity).is_ok_and(|f| is_self_signed(&f));
+        if provable { Ok(ServerCertVerified::assertion()) } else { Err(refusal) }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        self.signatures.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, RustlsError> {
+        self.signatures.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signatures.supported_verify_schemes()
     }
 }

@@ -1,11 +1,14 @@
 //! The server's side of authentication, written from the manuals with nothing but hashes.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -73,6 +76,34 @@ pub(crate) fn decrypt_password(nonce: &[u8], encrypted: &[u8]) -> Vec<u8> {
     let mut plain = vec![0; key.min_output_size()];
     let plain = key.decrypt(&OAEP_SHA1_MGF1SHA1, encrypted, &mut plain, None).unwrap();
     plain.iter().zip(nonce.iter().cycle()).map(|(p, n)| p ^ n).collect()
+}
+
+/// What a MariaDB stores of `password` for parsec: 'P', factor, salt, public key (MariaDB, "Authentication Plugin - PARSEC").
+pub(crate) fn parsec_hash(password: &str, factor: u8, salt: &[u8; 18]) -> Vec<u8> {
+    let mut seed = [0; 32];
+    let iterations = NonZeroU32::new(1024 << factor).unwrap();
+    pbkdf2::derive(PBKDF2_HMAC_SHA512, iterations, salt, password.as_bytes(), &mut seed);
+    let key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+    [b"P", &[factor][..], salt, key.public_key().as_ref()].concat()
+}
+
+/// Whether `answer` (the client's nonce, its signature of both) is of the one with this hash.
+pub(crate) fn parsec_accepts(hash: &[u8], nonce: &[u8; 32], answer: &[u8]) -> bool {
+    let message = [nonce, &answer[..32]].concat();
+    UnparsedPublicKey::new(&ED25519, &hash[20..]).verify(&message, &answer[32..]).is_ok()
+}
+
+/// What a server stores of `password` for mysql_native_password: SHA1(SHA1(password)).
+pub(crate) fn native_hash(password: &str) -> Vec<u8> {
+    let sha1 = |bytes: &[u8]| digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    sha1(sha1(password.as_bytes()).as_ref()).as_ref().to_vec()
+}
+
+/// An OK packet with the proof that MariaDB gives of its self-signed certificate ("Zero-Configuration SSL").
+pub(crate) fn ok_with_proof(hash: &[u8], scramble: &[u8], certificate: &[u8]) -> Vec<u8> {
+    let proof = sha256(&[hash, &scramble[..20], &sha256(&[certificate])]);
+    let proof = data_encoding::HEXUPPER.encode(&proof);
+    [b"\0\0\0\x02\0\0\0\x41\x01", proof.as_bytes()].concat()
 }
 
 fn sha256(parts: &[&[u8]]) -> Vec<u8> {
