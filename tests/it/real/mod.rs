@@ -25,6 +25,7 @@
 //! | `mariadb11` | MariaDB 11.8: served, upgraded to, recovered |
 //! | `mysql9` | MySQL 9: logins, replication, `offline_mode` |
 //! | `group_replication` | MySQL's Group Replication |
+//! | `self_signed` | certificates that MariaDB makes itself, verified by the password; the check over the socket of a MySQL |
 //! | `servers` | clusters of other kinds: servers by themselves, and anything that takes a connection |
 //!
 //! Times: bounds on what Galeway does add [`SLACK`] for a busy machine and are printed as measured. The causal half of
@@ -48,6 +49,7 @@ mod record;
 mod recover;
 mod replica;
 mod scenarios;
+mod self_signed;
 mod servers;
 mod split_brain;
 mod spread;
