@@ -122,7 +122,12 @@ impl Default for Sessions {
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { failback: Failback::Never, agreement: Agreement::Local, login: None }
+        Self {
+            failback: Failback::Never,
+            donor_grace: Duration::from_secs(60),
+            agreement: Agreement::Local,
+            login: None,
+        }
     }
 }
 

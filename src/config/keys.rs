@@ -78,7 +78,7 @@ pub(super) static ELIGIBILITY: Section = Section {
 
 pub(super) static WRITER: Section = Section {
     header: "[cluster.NAME.writer]",
-    now: &["failback", "agreement", "user", "password", "password_file", "password_env"],
+    now: &["failback", "donor_grace", "agreement", "user", "password", "password_file", "password_env"],
     later: &[],
 };
 

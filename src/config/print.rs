@@ -86,6 +86,7 @@ fn print_writer(out: &mut Toml, cluster: &str, writer: &Writer) {
         Failback::After(time) => out.time("failback", time),
         word => out.text("failback", words::written(words::FAILBACK, &word)),
     }
+    out.time("donor_grace", writer.donor_grace);
     out.text("agreement", words::written(words::AGREEMENT, &writer.agreement));
     match &writer.login {
         Some(login) => {

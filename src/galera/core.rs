@@ -18,8 +18,9 @@
 //! * a tick does nothing before its deadline, and something at it;
 //! * while the world does not change, nothing does;
 //! * two components are never served at once, nor a node that is foreign, stale, or not Primary;
-//! * the writer serves, or is silent and may come back, and is the same for equal inputs; with failback never it
-//!   changes only when it stops serving.
+//! * while another node is fit, there is a writer that takes writers, but for `down_after` after the last one stopped;
+//!   a writer that is a donor and answers is one for `donor_grace`;
+//! * the writer is the same for equal inputs; with failback never it changes only when it stops taking writers.
 
 mod entrances;
 mod event;
@@ -39,7 +40,7 @@ use super::NodeId;
 use super::agreement::Record;
 use super::node_state::{Contact, NodeState};
 use super::observation::Check;
-use super::reason::Departure;
+use super::reason::{Departure, Reason};
 use super::settings::{Settings, Sort, Spec};
 use super::split::Doubt;
 use super::verdict::{AdminState, ClusterState, Verdict};
@@ -75,6 +76,8 @@ struct Entry {
     stale: Option<Doubt>,
     /// Since when it serves without a break.
     serves_since: Option<Instant>,
+    /// It lost the role of writer and drains: its sessions of writer services end with the drain, or when that is taken back.
+    owed_demotion: Option<Reason>,
 }
 
 impl Entry {
@@ -91,12 +94,19 @@ impl Entry {
             leaving: None,
             stale: None,
             serves_since: None,
+            owed_demotion: None,
         }
     }
 
     /// Clients may be sent there, as far as the operator and its name are concerned.
     fn is_open(&self) -> bool {
         self.admin == AdminState::Ready && self.spec.takes_clients && self.leaving.is_none()
+    }
+
+    /// It is taken out on purpose, and its sessions may finish: by an operator, by the configuration, by the server's own word.
+    fn drains_by_plan(&self) -> bool {
+        let is_planned = self.admin != AdminState::Ready || self.leaving.is_some();
+        is_planned || matches!(self.verdict.reason, Reason::Maintenance(_))
     }
 
     /// What it is, and says of itself, does not keep it from being the writer.
@@ -135,6 +145,10 @@ pub struct Core {
     /// The alarm that was given.
     split: Option<Split>,
     writer: Option<NodeId>,
+    /// Since when the writer takes no writers: whatever it waits for has one bound.
+    idle_since: Option<Instant>,
+    /// The writer is a donor and takes writers until then.
+    donor_until: Option<Instant>,
     /// The last one there was, which decides what is served where a split is found.
     incumbent: Option<NodeId>,
     record: Record,
@@ -170,6 +184,8 @@ impl Core {
             fenced: BTreeSet::new(),
             split: None,
             writer: None,
+            idle_since: None,
+            donor_until: None,
             incumbent: None,
             record: Record::default(),
             writer_note: None,
@@ -283,6 +299,17 @@ impl Core {
     /// The verdict of one node; unknown where there is no such node.
     pub fn verdict(&self, id: NodeId) -> Verdict {
         self.nodes.get(&id).map_or_else(Verdict::unknown, |e| e.verdict.clone())
+    }
+
+    /// The same as clients of the writer's services meet it: a writer that is a donor says for how long it keeps the role.
+    pub fn shown_verdict(&self, settings: &Settings, id: NodeId) -> Verdict {
+        let mut verdict = self.verdict(id);
+        if let Reason::Donor { state } = verdict.reason
+            && self.is_donor_with_role(id)
+        {
+            verdict.reason = Reason::DonorWriter { state, grace: settings.donor_grace };
+        }
+        verdict
     }
 
     /// The operator's wish for a node.

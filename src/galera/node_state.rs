@@ -72,6 +72,8 @@ pub(super) struct NodeState {
     flow: Option<Flow>,
     /// Whether a server by itself takes writes, as of its last answer.
     pub(super) writable: Option<bool>,
+    /// When it became a donor, as far as is known; silence does not end that, an answer does.
+    pub(super) donor_since: Option<Instant>,
     /// When a replica last knew how far behind it was, and how far.
     reached: Option<(Instant, u64)>,
     /// Better checks in a row than `fitness`, and the least of them.
@@ -101,6 +103,7 @@ impl NodeState {
             slow: None,
             flow: None,
             writable: None,
+            donor_since: None,
             reached: None,
             rising: None,
             failures: 0,
@@ -135,6 +138,7 @@ impl NodeState {
                     self.address = view.address().map(Box::from);
                 }
                 self.answered(settings, serves, fitness, reason);
+                self.note_donor_state(observation.begun);
             }
             Check::Unreadable(why, _) => {
                 let (fitness, reason) = judge_unreadable(&why);
@@ -207,6 +211,14 @@ impl NodeState {
             self.settle(rising.fitness, rising.reason);
         } else {
             self.rising = Some(rising);
+        }
+    }
+
+    /// Counts a donor's time from the first answer that said so. While a better answer does not count yet, it goes on.
+    fn note_donor_state(&mut self, at: Instant) {
+        if self.rising.is_none() {
+            let is_donor = matches!(self.reason, Reason::Donor { .. });
+            self.donor_since = is_donor.then(|| self.donor_since.unwrap_or(at));
         }
     }
 

@@ -28,6 +28,13 @@ pub enum Reason {
         /// 2 or 3.
         state: u8,
     },
+    /// The same, and it is the writer, which goes on taking writers for this long.
+    DonorWriter {
+        /// 2 or 3.
+        state: u8,
+        /// `donor_grace`.
+        grace: Duration,
+    },
     /// The same, and it serves since no Synced node does.
     DonorLastResort {
         /// 2 or 3.
@@ -144,7 +151,7 @@ impl Reason {
         match self {
             Self::NotChecked => "not_checked",
             Self::Synced => "synced",
-            Self::Donor { .. } | Self::DonorLastResort { .. } => "donor",
+            Self::Donor { .. } | Self::DonorWriter { .. } | Self::DonorLastResort { .. } => "donor",
             Self::DonorRejects => "donor_rejects_queries",
             Self::NotPrimary(_) => "non_primary",
             Self::WsrepOff => "wsrep_off",
@@ -210,7 +217,7 @@ impl Reason {
             | Self::NoReplica
             | Self::SourceLostTooLong
             | Self::Left(_) => Consequence::Veto,
-            Self::Donor { .. } | Self::DonorLastResort { .. } => Consequence::Donor,
+            Self::Donor { .. } | Self::DonorWriter { .. } | Self::DonorLastResort { .. } => Consequence::Donor,
             Self::NotChecked
             | Self::Synced
             | Self::Writable
@@ -258,6 +265,10 @@ impl fmt::Display for Reason {
             Self::Synced => f.write_str("Synced"),
             Self::Donor { state: 2 } => f.write_str("Donor/Desynced"),
             Self::Donor { state } => write!(f, "Joined, catching up (wsrep_local_state={state})"),
+            Self::DonorWriter { state, grace } => {
+                let donor = Self::Donor { state: *state };
+                write!(f, "{donor}, keeps the writer role for up to {} s (donor_grace)", grace.as_secs_f64())
+            }
             Self::DonorLastResort { state: 2 } => f.write_str("Donor/Desynced, last resort: no node is Synced"),
             Self::DonorLastResort { state } => {
                 write!(f, "Joined, catching up (wsrep_local_state={state}), last resort: no node is Synced")

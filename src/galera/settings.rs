@@ -35,6 +35,8 @@ pub struct Settings {
     pub state_uuid: Option<Arc<str>>,
     /// When a preferred node takes the role of writer back.
     pub failback: Failback,
+    /// A writer that becomes a donor and goes on answering keeps the role for this long.
+    pub donor_grace: Duration,
     /// The writer is the one that the cluster's own record names.
     pub agreed: bool,
     /// A replica that is further behind is unfit.

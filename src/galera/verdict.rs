@@ -70,6 +70,11 @@ impl Verdict {
     pub fn unknown() -> Self {
         Self { kind: Kind::Unknown, reason: Reason::NotChecked, room: true, slow: None }
     }
+
+    /// New sessions of writer services may be sent there, if it is the writer.
+    pub fn serves_writers(&self) -> bool {
+        self.kind.serves() || matches!(self.reason, Reason::DonorWriter { .. })
+    }
 }
 
 /// The cluster as a whole.

@@ -14,7 +14,7 @@ impl ClusterWatch {
         let cluster = self.name();
         let sessions = &rules.config.sessions;
         match effect {
-            Effect::Changed(change) => self.changed(core, &change),
+            Effect::Changed(change) => self.changed(rules, core, &change),
             Effect::Kill(node, reason) => self.end_sessions(node, reason, sessions.kill_spread, false),
             Effect::Demote(node, reason) => self.end_sessions(node, reason, sessions.kill_spread, true),
             Effect::Drain(node, reason) => {
@@ -71,9 +71,11 @@ impl ClusterWatch {
         if writers { w.node.switch.demote(cause, spread) } else { w.node.switch.kill(cause, spread) }
     }
 
-    fn changed(&self, core: &Core, change: &Change) {
+    fn changed(&self, rules: &Rules, core: &Core, change: &Change) {
         let Some(w) = self.watched(change.node) else { return };
-        let to = &change.to;
+        // With what the role makes of it.
+        let shown = core.shown_verdict(&rules.core, change.node);
+        let to = if shown.kind == change.to.kind { &shown } else { &change.to };
         if change.is_of_substance() {
             w.metrics.set_eligible(to.kind.serves());
             w.metrics.count_verdict_change(to.reason.label());

@@ -1,7 +1,6 @@
 //! What an operator asks of a cluster.
 
 use super::watch::ClusterWatch;
-use crate::config::SessionRule;
 use crate::galera::Event;
 use crate::pool::{AdminState, Answer, Command, NodeId, Refusal};
 
@@ -22,8 +21,7 @@ impl ClusterWatch {
                 };
                 let id = watched.node.id;
                 let accepted = if accept_history { Some(self.accept_history(id, &node)?) } else { None };
-                let demotes = self.pool().load().standing.writer == Some(id)
-                    && self.rules().config.sessions.on_demote == SessionRule::Kill;
+                let is_writer = self.pool().load().standing.writer == Some(id);
                 self.happened(Event::Operator(id, state));
                 let set = format!("{node} of cluster {} is now set to {}", self.name(), state.as_str());
                 Ok(match (accepted, state) {
@@ -31,8 +29,8 @@ impl ClusterWatch {
                     (None, AdminState::Ready) => set,
                     (None, _) => {
                         let left = "nobody new is sent there, what is left ends after drain_timeout";
-                        let writer = "it is the writer: sessions of writer services end when another node takes over";
-                        if demotes { format!("{set}: {left}; {writer}") } else { format!("{set}: {left}") }
+                        let writer = "it was the writer: another node takes the role at once, if one can";
+                        if is_writer { format!("{set}: {left}; {writer}") } else { format!("{set}: {left}") }
                     }
                 })
             }

@@ -36,7 +36,7 @@ pub(super) fn snapshot(
             reads_only: config.monitor.kind == NodeKind::Galera && spec.kind == NodeKind::Mysql,
             max_connections: spec.max_connections,
             admin: core.admin(id),
-            verdict: core.verdict(id),
+            verdict: core.shown_verdict(&rules.core, id),
         }
     };
     let standing = Standing {

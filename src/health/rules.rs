@@ -90,6 +90,7 @@ pub fn settings(config: &config::Cluster) -> Settings {
             config::Failback::Immediate => galera::Failback::Immediate,
             config::Failback::After(time) => galera::Failback::After(time),
         },
+        donor_grace: config.writer.donor_grace,
         agreed: config.writer.agreement == config::Agreement::Cluster,
         max_replication_lag: eligibility.max_replication_lag,
     }

@@ -420,7 +420,7 @@ impl ClusterWatch {
         }
         // Nothing else is remembered than what one of them tells of.
         if outcome.publish || publish || !outcome.effects.is_empty() {
-            self.remember(rules, state);
+            self.remember(state);
         }
         for effect in outcome.effects {
             self.obey(rules, &state.core, effect, now);
@@ -428,9 +428,9 @@ impl ClusterWatch {
         self.metrics.set_size(state.seen.values().filter_map(|s| s.size).max().unwrap_or(0));
     }
 
-    fn remember(&self, rules: &Rules, state: &mut State) {
+    fn remember(&self, state: &mut State) {
         let Some(keeper) = &self.keeper else { return };
-        let memory = state.core.memory(&rules.core);
+        let memory = state.core.memory();
         if memory != state.kept {
             keeper.keep(&memory);
             state.kept = memory;

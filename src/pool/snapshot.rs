@@ -40,8 +40,16 @@ pub struct Member {
 impl Member {
     /// New sessions may be sent here.
     pub fn serves(&self) -> bool {
-        let may = self.verdict.kind.serves() && self.admin == AdminState::Ready;
-        may && self.weight > 0 && !self.addresses.is_empty()
+        self.verdict.kind.serves() && self.is_open()
+    }
+
+    /// New sessions of writer services may be sent here, if it is the writer.
+    fn serves_writers(&self) -> bool {
+        self.verdict.serves_writers() && self.is_open()
+    }
+
+    fn is_open(&self) -> bool {
+        self.admin == AdminState::Ready && self.weight > 0 && !self.addresses.is_empty()
     }
 
     /// Why nobody new is sent here, whatever the role; `None` where somebody may be.
@@ -150,7 +158,7 @@ impl Pool {
             // As a last resort it fits as well: after all others.
             (Role::Reader, ReaderRule::LastResort | ReaderRule::Always) => true,
         };
-        has_role && member.serves()
+        has_role && if wanted.role == Role::Writer { member.serves_writers() } else { member.serves() }
     }
 
     /// The writer among readers that are wanted before it.
@@ -166,7 +174,7 @@ impl Pool {
     /// Each node and why it cannot be picked; for a node that can, `otherwise` says what went wrong there.
     pub fn reasons(&self, wanted: Wanted, otherwise: impl Fn(&Node) -> Option<String>) -> Vec<String> {
         let reason = |(i, m): (usize, &Member)| {
-            let why = match m.barred() {
+            let why = match m.barred().filter(|_| !self.fits(i, wanted)) {
                 Some(why) => why,
                 None if self.fits(i, wanted) && m.is_full() => {
                     format!("full (max_connections = {})", m.max_connections.unwrap_or_default())

@@ -141,13 +141,16 @@ fn a_row_that_some_products_do_not_send_is_no_veto_where_it_is_missing() {
     assert_eq!(galeway.metric("galeway_verdict_changes_total", &[("node", "n1"), ("reason", "not_galera")]), 0.0);
 }
 
+/// The first node is the writer, and would take writers as a donor.
+const AT_ONCE: &str = "donor_grace = \"0s\"";
+
 fn state(node: &FakeNode, number: &str) {
     node.set_status("wsrep_local_state", number);
 }
 
 #[test]
 fn a_donor_serves_only_while_no_node_is_synced() {
-    let (fakes, _data, galeway) = two(service("balance = \"round-robin\""));
+    let (fakes, _data, galeway) = two(Settings { writer: AT_ONCE, ..service("balance = \"round-robin\"") });
     let _kept = [connect(&galeway), connect(&galeway)];
     state(fakes.check(1), "2");
     wait(&galeway, "excluded", "Donor/Desynced");
@@ -196,7 +199,8 @@ fn a_donor_that_rejects_queries_serves_nobody_and_in_other_states_that_setting_m
 
 #[test]
 fn donor_never_excludes_even_the_last_one() {
-    let (fakes, _data, galeway) = two(Settings { eligibility: "donor = \"never\"", ..Settings::default() });
+    let settings = Settings { eligibility: "donor = \"never\"", writer: AT_ONCE, ..Settings::default() };
+    let (fakes, _data, galeway) = two(settings);
     state(fakes.check(1), "2");
     state(fakes.check(2), "2");
     wait(&galeway, "excluded", "Donor/Desynced");
@@ -215,10 +219,24 @@ fn donor_always_serves_beside_synced_nodes() {
 
 #[test]
 fn on_donor_kill_ends_a_donors_sessions() {
-    let settings = Settings { sessions: "on_donor = \"kill\"", ..service("balance = \"round-robin\"") };
+    let settings =
+        Settings { sessions: "on_donor = \"kill\"", writer: AT_ONCE, ..service("balance = \"round-robin\"") };
     let (fakes, _data, galeway) = two(settings);
     let _sessions = [connect(&galeway), connect(&galeway)];
     state(fakes.check(1), "2");
     until(LONG, "its session ends", || (galeway.node("n1")["connections"]["active"] == 0).then_some(()));
     assert_eq!(galeway.metric("galeway_sessions_killed_total", &[("node", "n1"), ("reason", "donor")]), 1.0);
+}
+
+#[test]
+fn a_writer_that_is_a_donor_gets_writers_for_its_grace() {
+    let (fakes, _data, galeway) = two(Settings { roles: &["writer"], ..service("") });
+    let _kept = connect(&galeway);
+    state(fakes.check(1), "2");
+    wait(&galeway, "excluded", "Donor/Desynced, keeps the writer role for up to 60 s (donor_grace)");
+    assert_eq!((greeted_by(&connect(&galeway)).to_owned(), galeway.get("/readyz").0), ("n1".to_owned(), 200));
+    assert_eq!(galeway.cluster()["writer"], "n1");
+    fakes.check(1).set_variable("wsrep_sst_donor_rejects_queries", "ON");
+    wait(&galeway, "excluded", "Donor/Desynced (wsrep_sst_donor_rejects_queries=ON)");
+    assert_eq!(greeted_by(&connect(&galeway)), "n2");
 }

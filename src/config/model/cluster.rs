@@ -192,6 +192,8 @@ pub enum DonorRule {
 pub struct Writer {
     /// When a preferred writer that returned takes the role back.
     pub failback: Failback,
+    /// A writer that becomes a donor and goes on answering keeps the role for this long.
+    pub donor_grace: Duration,
     /// How balancers beside each other come to one writer.
     pub agreement: Agreement,
     /// The account that reads and writes the record; present exactly with [`Agreement::Cluster`].

@@ -168,6 +168,7 @@ fn beside_kind(table: &Table<'_>, sections: &Sections<'_>, cluster: &Cluster, ki
         (eligibility, "max_flow_control_paused", is.max_flow_control_paused != was.max_flow_control_paused, galera),
         (eligibility, "max_replication_lag", is.max_replication_lag != was.max_replication_lag, login),
         (writer, "failback", cluster.writer.failback != default.writer.failback, login),
+        (writer, "donor_grace", cluster.writer.donor_grace != default.writer.donor_grace, galera),
         (sessions, "on_donor", cluster.sessions.on_donor != default.sessions.on_donor, galera),
         (sessions, "on_demote", cluster.sessions.on_demote != default.sessions.on_demote, login),
     ];

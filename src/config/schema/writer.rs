@@ -3,7 +3,7 @@
 use super::super::diagnostic::Span;
 use super::super::model::{Agreement, Failback, RecordLogin, Writer};
 use super::super::nearest::nearest;
-use super::super::reader::{Read, SOME_TIME, Table, Value};
+use super::super::reader::{ANY_TIME, Read, SOME_TIME, Table, Value};
 use super::super::source::quote;
 use super::super::words;
 use super::secret;
@@ -16,6 +16,7 @@ pub(super) fn read(name: &str, table: Option<&Table<'_>>, monitor: &str) -> (Wri
     let default = Writer::default();
     let Some(table) = table else { return (default, None) };
     let failback = table.get("failback").and_then(|value| failback(&value)).unwrap_or(default.failback);
+    let donor_grace = table.duration("donor_grace", default.donor_grace, ANY_TIME).value;
     let agreement = table.choice("agreement", default.agreement, words::AGREEMENT);
     let login = login(table, agreement, monitor);
     if agreement.value == Agreement::Cluster && name.chars().count() > RECORD_NAME {
@@ -24,7 +25,7 @@ pub(super) fn read(name: &str, table: Option<&Table<'_>>, monitor: &str) -> (Wri
         table.doc.error(agreement.span.unwrap_or(table.span), message, Some(help));
     }
     let place = agreement.span.or(table.key_span("failback")).unwrap_or(table.span);
-    (Writer { failback, agreement: agreement.value, login }, Some(place))
+    (Writer { failback, donor_grace, agreement: agreement.value, login }, Some(place))
 }
 
 /// One of two words, or a time.

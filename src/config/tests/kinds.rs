@@ -124,6 +124,7 @@ fn what_nothing_looks_at_is_refused_and_its_default_is_not() {
         ("eligibility", "max_flow_control_paused", "0.0", "0.5", true),
         ("eligibility", "max_replication_lag", "'0s'", "'3s'", false),
         ("writer", "failback", "'never'", "'1h'", false),
+        ("writer", "donor_grace", "'60s'", "'0s'", true),
         ("sessions", "on_donor", "'keep'", "'kill'", true),
         ("sessions", "on_demote", "'kill'", "'keep'", false),
     ] {

@@ -51,6 +51,7 @@ max_flow_control_paused = 1
 max_replication_lag = "90s"
 [cluster.'eu.west'.writer]
 failback = "10m"
+donor_grace = "5s"
 agreement = "cluster"
 user = "record"
 password = "y"
@@ -282,6 +283,7 @@ max_replication_lag = "0s"
 
 [cluster.main.writer]
 failback = "never"
+donor_grace = "1m"
 agreement = "local"
 # user is not set
 # password is not set

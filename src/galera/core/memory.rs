@@ -66,9 +66,8 @@ impl Core {
         }
     }
 
-    /// What a restart must not forget. A configured history too: without it nobody would know of which one the rest was
-    /// remembered.
-    pub fn memory(&self, settings: &Settings) -> Memory {
+    /// What a restart must not forget.
+    pub fn memory(&self) -> Memory {
         let name = |id: &NodeId| self.nodes.get(id).map(|e| Arc::clone(&e.spec.name));
         let served: BTreeSet<NodeId> = match self.served() {
             [] => self.served.clone(),
@@ -79,7 +78,7 @@ impl Core {
         // Those that are not known again yet are not forgotten meanwhile.
         let unknown = &self.recalled;
         Memory {
-            history: self.history(settings),
+            history: self.history.clone(),
             served: served.iter().filter_map(name).chain(unknown.served.iter().cloned()).collect(),
             writer: self.writer.or(self.incumbent).as_ref().and_then(name).or_else(|| unknown.writer.clone()),
             operator: away.chain(unknown.operator.iter().map(|(name, state)| (Arc::clone(name), *state))).collect(),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::NodeId;
 use super::super::node_state::Contact;
 use super::super::reason::{Consequence, Reason};
 use super::super::settings::Settings;
@@ -12,28 +13,22 @@ use super::{Core, Effect, Entry, Orders, Outcome};
 impl Core {
     pub(super) fn order(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
         self.look_around(now);
+        let (blind, writer) = (self.blind, self.writer);
+        let donor_with_role = writer.filter(|id| self.is_donor_with_role(*id));
         for (&node, entry) in &mut self.nodes {
-            let Some((due, reason)) = wanted_orders(settings, now, self.blind, entry) else { continue };
-            // A veto that the node has not taken back by an answer goes on under an order from outside.
-            let vetoes = entry.state.reason.consequence() == Consequence::Veto;
-            let from_outside =
-                matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left(_)) && !vetoes;
-            match (entry.orders, due) {
-                (Orders::Draining, Orders::Draining) => {
-                    // Whose the drain is may have changed, and with that who ends it.
-                    entry.drained = from_outside;
-                    continue;
-                }
-                (old, new) if old == new => continue,
-                // Sessions that were ended are not brought back by a lesser order.
-                (Orders::Ended, Orders::Draining) => continue,
-                (_, Orders::Ended) => outcome.effects.push(Effect::Kill(node, reason)),
-                (_, Orders::Draining) => outcome.effects.push(Effect::Drain(node, reason)),
-                (Orders::Draining, Orders::Live) => outcome.effects.push(Effect::Resume(node)),
-                (_, Orders::Live) => {}
+            let wanted = wanted_orders(settings, now, blind, donor_with_role == Some(node), entry);
+            if let Some((due, reason)) = wanted {
+                order_sessions(node, entry, due, reason, outcome);
             }
-            entry.orders = due;
-            entry.drained = due == Orders::Draining && from_outside;
+            // What drained for the sake of a plan and does so no more would go on writing beside the new writer.
+            match entry.orders {
+                Orders::Draining => {}
+                Orders::Ended => entry.owed_demotion = None,
+                Orders::Live => {
+                    let owed = entry.owed_demotion.take().filter(|_| writer != Some(node));
+                    outcome.effects.extend(owed.map(|reason| Effect::Demote(node, reason)));
+                }
+            }
         }
     }
 
@@ -57,6 +52,7 @@ impl Core {
             self.blind = true;
         } else if self.blind && self.nodes.values().any(|e| e.verdict.kind.serves()) {
             self.blind = false;
+            self.idle_since = self.idle_since.map(|_| now);
             for entry in self.nodes.values_mut().filter(|e| e.state.contact == Contact::Silent) {
                 entry.state.forgive_silence(now);
             }
@@ -64,9 +60,39 @@ impl Core {
     }
 }
 
-/// What a node's state asks for its sessions, and why; `None`: what was ordered stays.
-fn wanted_orders(settings: &Settings, now: Instant, blind: bool, entry: &Entry) -> Option<(Orders, Reason)> {
-    let observed = observed_orders(settings, now, blind, entry);
+/// Brings a node's sessions to what is due.
+fn order_sessions(node: NodeId, entry: &mut Entry, due: Orders, reason: Reason, outcome: &mut Outcome) {
+    // A veto that the node has not taken back by an answer goes on under an order from outside.
+    let vetoes = entry.state.reason.consequence() == Consequence::Veto;
+    let from_outside = matches!(reason, Reason::Drained | Reason::UnderMaintenance | Reason::Left(_)) && !vetoes;
+    match (entry.orders, due) {
+        (Orders::Draining, Orders::Draining) => {
+            // Whose the drain is may have changed, and with that who ends it.
+            entry.drained = from_outside;
+            return;
+        }
+        (old, new) if old == new => return,
+        // Sessions that were ended are not brought back by a lesser order.
+        (Orders::Ended, Orders::Draining) => return,
+        (_, Orders::Ended) => outcome.effects.push(Effect::Kill(node, reason)),
+        (_, Orders::Draining) => outcome.effects.push(Effect::Drain(node, reason)),
+        (Orders::Draining, Orders::Live) => outcome.effects.push(Effect::Resume(node)),
+        (_, Orders::Live) => {}
+    }
+    entry.orders = due;
+    entry.drained = due == Orders::Draining && from_outside;
+}
+
+/// What a node's state asks for its sessions, and why; `None`: what was ordered stays. `has_role`: it is a donor that goes on
+/// as the writer.
+fn wanted_orders(
+    settings: &Settings,
+    now: Instant,
+    blind: bool,
+    has_role: bool,
+    entry: &Entry,
+) -> Option<(Orders, Reason)> {
+    let observed = observed_orders(settings, now, blind, has_role, entry);
     let operator = match entry.admin {
         // What the operator or a name ordered they take back themselves: no answer of the node is needed for that.
         AdminState::Ready if observed.is_none() && entry.drained && entry.orders == Orders::Draining => {
@@ -85,7 +111,13 @@ fn wanted_orders(settings: &Settings, now: Instant, blind: bool, entry: &Entry) 
     }
 }
 
-fn observed_orders(settings: &Settings, now: Instant, blind: bool, entry: &Entry) -> Option<(Orders, Reason)> {
+fn observed_orders(
+    settings: &Settings,
+    now: Instant,
+    blind: bool,
+    has_role: bool,
+    entry: &Entry,
+) -> Option<(Orders, Reason)> {
     let state = &entry.state;
     // The settled reason is out of date, and the new one does not count yet: a node that was silent for a moment
     // must not lose its sessions by answering again.
@@ -101,7 +133,9 @@ fn observed_orders(settings: &Settings, now: Instant, blind: bool, entry: &Entry
         Consequence::Down => Some(Orders::Ended),
         Consequence::Veto => Some(Orders::Draining),
         // While it serves all the same, its sessions would only come back to it.
-        Consequence::Donor if settings.kill_on_donor && !entry.verdict.kind.serves() => Some(Orders::Ended),
+        Consequence::Donor if settings.kill_on_donor && !entry.verdict.kind.serves() && !has_role => {
+            Some(Orders::Ended)
+        }
         Consequence::Donor => Some(Orders::Live),
         // A refused login says nothing of a veto: only an answer takes a drain back.
         Consequence::None => (state.contact == Contact::Answers).then_some(Orders::Live),

@@ -7,7 +7,7 @@ use super::super::agreement::{PROPOSAL_PATIENCE, Proposal};
 use super::super::node_state::Contact;
 use super::super::reason::{Reason, plain};
 use super::super::settings::{Settings, Sort};
-use super::super::verdict::{AdminState, Kind};
+use super::super::verdict::{AdminState, Kind, Verdict};
 use super::super::writer::{Candidate, Holder, elect, failback_due};
 use super::{Core, Effect, Entry, Outcome};
 
@@ -17,6 +17,8 @@ const NOTE_MOST: usize = 280;
 impl Core {
     /// Assigns the role.
     pub(super) fn assign(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+        let was_donor_until = self.donor_until;
+        self.donor_until = self.donor_until(settings, now);
         let note = if self.settled.is_none() {
             let waits: Vec<NodeId> = self.nodes.iter().filter(|(_, e)| !e.asked).map(|(id, _)| *id).collect();
             // At the start they all wait, and that is no news.
@@ -27,11 +29,14 @@ impl Core {
         } else {
             let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
             if let Some(elected) = elect(&self.candidates(None), holder, settings.failback, now) {
-                self.appoint(settings, elected, "another node is preferred", outcome);
+                self.appoint(settings, now, elected, "another node is preferred", outcome);
             }
             None
         };
         self.resign(settings, outcome);
+        self.donor_until = self.donor_until.filter(|_| self.writer.is_some());
+        self.note_idleness(now);
+        outcome.publish |= was_donor_until != self.donor_until;
         let note = note.map(|note| plain(&note, NOTE_MOST));
         if note != self.writer_note {
             self.writer_note = note;
@@ -60,7 +65,7 @@ impl Core {
             }
         };
         if let Some(id) = recorded {
-            self.appoint(settings, id, "as the record says", outcome);
+            self.appoint(settings, now, id, "as the record says", outcome);
         }
         // A record that names nobody who is there: whoever we have goes on, and is recorded.
         let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
@@ -106,20 +111,54 @@ impl Core {
     }
 
     /// `otherwise`: why, where the last one could go on.
-    fn appoint(&mut self, settings: &Settings, to: NodeId, otherwise: &str, outcome: &mut Outcome) {
+    fn appoint(&mut self, settings: &Settings, now: Instant, to: NodeId, otherwise: &str, outcome: &mut Outcome) {
         if self.writer == Some(to) {
             return;
         }
-        let from = self.writer.replace(to);
-        self.incumbent = Some(to);
+        let from = self.writer;
+        let why = from.map_or_else(String::new, |id| self.why_not(settings, id, otherwise));
+        (self.writer, self.incumbent, self.idle_since) = (Some(to), Some(to), None);
+        self.donor_until = self.donor_until(settings, now);
         outcome.publish = true;
-        let why = from.map_or_else(String::new, |id| self.why_not(id, otherwise));
         outcome.effects.push(Effect::Writer { from, to: Some(to), why });
         if let Some(from) = from
             && settings.kill_on_demote
         {
-            outcome.effects.push(Effect::Demote(from, Reason::Demoted(self.name(to))));
+            self.demote(from, Reason::Demoted(self.name(to)), outcome);
         }
+    }
+
+    /// Ends the sessions of writer services: at once, or with all others where the move was planned and the node drains.
+    fn demote(&mut self, node: NodeId, reason: Reason, outcome: &mut Outcome) {
+        match self.nodes.get_mut(&node).filter(|e| e.drains_by_plan()) {
+            Some(entry) => entry.owed_demotion = Some(reason),
+            None => outcome.effects.push(Effect::Demote(node, reason)),
+        }
+    }
+
+    /// Since when the writer takes no writers.
+    fn note_idleness(&mut self, now: Instant) {
+        let idle = self.writer.filter(|id| !self.takes_writers(*id));
+        self.idle_since = idle.map(|_| self.idle_since.unwrap_or(now));
+    }
+
+    /// Until when a writer that is a donor keeps the role: `None` where it is none, does not answer, or its time is over. A
+    /// node that sends an incremental state transfer is a donor for a second and takes writes all the while.
+    fn donor_until(&self, settings: &Settings, now: Instant) -> Option<Instant> {
+        let entry = self.writer.and_then(|id| self.nodes.get(&id)).filter(|e| e.state.contact == Contact::Answers)?;
+        let excluded = matches!(entry.verdict, Verdict { kind: Kind::Excluded, reason: Reason::Donor { .. }, .. });
+        let until = entry.state.donor_since.filter(|_| excluded)? + settings.donor_grace;
+        (now < until).then_some(until)
+    }
+
+    /// Whether new sessions of writer services may be sent to this node, if it has the role.
+    fn takes_writers(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|e| e.verdict.kind.serves()) || self.is_donor_with_role(id)
+    }
+
+    /// Whether this node is the writer, a donor, and keeps the role for now.
+    pub(super) fn is_donor_with_role(&self, id: NodeId) -> bool {
+        self.writer == Some(id) && self.donor_until.is_some()
     }
 
     /// Nobody could take over from a writer that was removed, or that serves and takes no writes any more: then there is none,
@@ -128,7 +167,7 @@ impl Core {
         let writes = |id: &NodeId| self.nodes.get(id).is_some_and(Entry::may_write);
         let Some(from) = self.writer.take_if(|id| !writes(id)) else { return };
         outcome.publish = true;
-        let why = self.why_not(from, "");
+        let why = self.why_not(settings, from, "");
         outcome.effects.push(Effect::Writer { from: Some(from), to: None, why });
         if settings.kill_on_demote && self.nodes.contains_key(&from) {
             outcome.effects.push(Effect::Demote(from, Reason::Demoted("nobody".into())));
@@ -147,31 +186,37 @@ impl Core {
     }
 
     /// Why a node is not the writer any more.
-    fn why_not(&self, id: NodeId, otherwise: &str) -> String {
+    fn why_not(&self, settings: &Settings, id: NodeId, otherwise: &str) -> String {
         match self.nodes.get(&id) {
             None => "it is no longer one of the nodes".to_owned(),
             Some(e) if e.admin == AdminState::Drain => Reason::Drained.to_string(),
             Some(e) if e.admin == AdminState::Maintenance => Reason::UnderMaintenance.to_string(),
             Some(e) if !e.may_write() => "it takes no writes".to_owned(),
-            Some(e) if e.verdict.kind.serves() => otherwise.to_owned(),
+            Some(_) if self.takes_writers(id) => otherwise.to_owned(),
+            Some(e) if matches!(e.verdict.reason, Reason::Donor { .. }) && !settings.donor_grace.is_zero() => {
+                format!("{}, donor_grace ({} s) is over", e.verdict.reason, settings.donor_grace.as_secs_f64())
+            }
             Some(e) => e.verdict.reason.to_string(),
         }
     }
 
-    /// Who may be the writer: among eligible nodes; where there is none, among those that are the last resort.
+    /// Who may be the writer: among eligible nodes and the one that has the role and takes writers; where there is none, among
+    /// those that are the last resort.
     fn candidates(&self, except: Option<NodeId>) -> Vec<Candidate> {
         let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && e.may_write() && Some(**id) != except);
         let of = |kind: Kind| -> Vec<Candidate> {
             let candidate = |(id, e): (&NodeId, &Entry)| {
+                let donor_since = e.state.donor_since.filter(|_| self.is_donor_with_role(*id));
+                let since = e.serves_since.filter(|_| e.verdict.kind == kind).or(donor_since);
                 Some(Candidate {
                     id: *id,
                     backup: e.spec.backup,
                     order: e.spec.order,
                     priority: e.spec.priority,
-                    since: e.serves_since?,
+                    since: since?,
                 })
             };
-            open().filter(|(_, e)| e.verdict.kind == kind).filter_map(candidate).collect()
+            open().filter_map(candidate).collect()
         };
         let eligible = of(Kind::Eligible);
         if eligible.is_empty() { of(Kind::LastResort) } else { eligible }
@@ -183,8 +228,14 @@ impl Core {
         if !entry.is_open() || !entry.may_write() {
             return Holder::Lost;
         }
-        if entry.verdict.kind.serves() {
+        if self.takes_writers(id) {
             return Holder::Fit;
+        }
+        // Whatever it waits for, and however often it seems to come back. While nothing is heard of any node the fault may be
+        // ours.
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= settings.down_after;
+        if !self.blind && self.idle_since.is_some_and(is_over) {
+            return Holder::Lost;
         }
         let state = &entry.state;
         // It answers again, was not asked yet, or is contradicted by another node's first look: whether it keeps the role the
@@ -228,13 +279,16 @@ impl Core {
         let writer = self.writer.filter(|_| self.settled.is_some() && !settings.agreed)?;
         let entry = self.nodes.get(&writer)?;
         let candidates = self.candidates(None);
-        if entry.verdict.kind.serves() && entry.is_open() {
-            return failback_due(&candidates, writer, settings.failback);
+        if self.takes_writers(writer) && entry.is_open() {
+            return self.donor_until.into_iter().chain(failback_due(&candidates, writer, settings.failback)).min();
         }
-        // A silent one: when it has been silent for too long, if somebody can take over.
-        let hung = entry.is_open() && entry.state.contact == Contact::Silent && !entry.state.surely_down;
-        let since = entry.state.silent_since.filter(|_| hung && !self.blind && !candidates.is_empty())?;
-        Some(since + settings.down_after)
+        if self.blind || candidates.is_empty() {
+            return None;
+        }
+        // One that waits: when it has done so, or was silent, for too long, if another node can take over.
+        let hung = entry.state.contact == Contact::Silent && !entry.state.surely_down;
+        let since = self.idle_since.into_iter().chain(entry.state.silent_since.filter(|_| hung)).min();
+        since.filter(|_| entry.is_open()).map(|since| since + settings.down_after)
     }
 }
 

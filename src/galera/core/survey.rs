@@ -184,12 +184,15 @@ impl Core {
             self.served = chosen.nodes.iter().copied().collect();
         }
         self.fenced.retain(|id| !self.served.contains(id));
-        if settings.state_uuid.is_none()
-            && self.history.is_none()
-            && let Some(history) = &chosen.history
-        {
+        let Some(history) = chosen.history.clone().filter(|history| self.history.as_ref() != Some(history)) else {
+            return;
+        };
+        // One that the configuration names and that is served is the learned one as well: it stays when the name is taken out.
+        if settings.state_uuid.is_some() {
+            self.history = Some(history);
+        } else if self.history.is_none() {
             self.history = Some(history.clone());
-            outcome.effects.push(Effect::Learned(history.clone()));
+            outcome.effects.push(Effect::Learned(history));
         }
     }
 

@@ -3,15 +3,18 @@
 mod cluster;
 mod coming;
 mod configured;
+mod donor_grace;
 mod entrances;
 mod group;
 mod orders;
+mod planned;
 mod properties;
 mod role;
 mod rows;
 mod servers;
 mod settling;
 mod split;
+mod waiting;
 mod whole;
 
 use std::time::{Duration, Instant};
@@ -115,6 +118,7 @@ fn settings() -> Settings {
         refuse_split_brain: false,
         state_uuid: None,
         failback: Failback::Never,
+        donor_grace: Duration::ZERO,
         agreed: false,
         max_replication_lag: None,
     }

@@ -42,7 +42,8 @@ const AGREED: Settings<'static> = Settings {
     monitor: "interval = \"250ms\"",
     eligibility: "",
     writer: "agreement = \"cluster\"\nuser = \"galeway\"\npassword = \"galeway\"",
-    sessions: "",
+    // What an operator drains would go on for as long.
+    sessions: "drain_timeout = \"0s\"",
     roles: WRITER_AND_READER,
     service: "",
     reader: "",

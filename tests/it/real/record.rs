@@ -8,7 +8,7 @@ use crate::harness::node::DONOR;
 use crate::harness::process::Signal;
 use crate::harness::{Cluster, Galeway, Node, Settings, cluster, secs, until};
 
-const WRITER: &str = "agreement = \"cluster\"\nuser = \"galeway\"\npassword = \"galeway\"";
+const WRITER: &str = "donor_grace = \"0s\"\nagreement = \"cluster\"\nuser = \"galeway\"\npassword = \"galeway\"";
 
 const PACE: &str = "interval = \"100ms\"\nfast_interval = \"20ms\"";
 

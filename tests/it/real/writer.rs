@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Both, INTERVAL, ROUND, Reports, SLACK, assert_alive, roles, session_of};
-use crate::harness::{Cluster, Conn, Galeway, Settings, cluster, millis, secs};
+use crate::harness::node::{DONOR, Start};
+use crate::harness::{Cluster, Conn, Galeway, Settings, cluster, millis, secs, until};
 
 /// Who wrote from here on: a name each.
 fn writers_since(reports: &Reports, from: Instant) -> Vec<String> {
@@ -136,18 +137,71 @@ fn a_preferred_writer_comes_back_after_the_time_of_stability_that_failback_says(
 }
 
 #[test]
-fn the_writer_moves_from_a_donor_and_its_sessions_there_end_while_a_readers_stays() {
+fn the_writer_moves_from_a_donor_after_its_grace_and_its_sessions_there_end_while_a_readers_stays() {
     let cluster = cluster();
-    let settings = Settings { reader: "reader_includes_writer = \"always\"", ..roles() };
+    let settings =
+        Settings { reader: "reader_includes_writer = \"always\"", writer: "donor_grace = \"3s\"", ..roles() };
     let galeway = Galeway::before(&cluster, settings);
     galeway.wait_writer("n1", secs(5));
     let mut writes = session_of(galeway.service("writer"), "n1");
     let mut reads = session_of(galeway.service("reader"), "n1");
-    let began = Instant::now();
     cluster.nodes[0].desync();
-    galeway.wait_writer("n2", ROUND + SLACK);
-    assert_ends(&mut writes, began);
+    let told = "Donor/Desynced, keeps the writer role for up to 3 s (donor_grace)";
+    until(ROUND + SLACK, "the donor keeps the role", || (galeway.node("n1")["reason"] == told).then_some(()));
+    let began = Instant::now();
+    assert_eq!(galeway.node("n1")["verdict"], "excluded", "for readers");
+    assert_alive(&mut session_of(galeway.service("writer"), "n1"));
+    assert_alive(&mut writes);
+    galeway.wait_writer("n2", secs(3) + SLACK);
+    println!("the writer moved from the donor {:?} after its grace was seen to begin", began.elapsed());
+    assert_ends(&mut writes, Instant::now());
     assert_alive(&mut reads);
     cluster.nodes[0].resync();
     cluster.wait_whole();
+}
+
+/// Galera picks a donor for each node that rejoins, and it may be the writer.
+#[test]
+fn a_node_that_rejoins_by_an_incremental_transfer_from_the_writer_costs_no_session_of_it() {
+    let cluster = cluster();
+    Both::prepare(&cluster);
+    let galeway = Galeway::before(&cluster, roles());
+    galeway.wait_writer("n1", secs(5));
+    let mut writes = session_of(galeway.service("writer"), "n1");
+    let load = Both::start(&galeway);
+    for round in 1..=2 {
+        cluster.nodes[2].stop();
+        // What the node has to be sent.
+        load.wait_for(30);
+        let observer = cluster.nodes[0].observe(millis(2));
+        cluster.nodes[2].start_with(Start::Join, &["--wsrep-sst-donor=n1"]);
+        cluster.wait_whole();
+        let donor = observer.first(|s| s.local_state == DONOR);
+        assert!(donor.is_some(), "round {round}: n1 was no donor, this showed nothing");
+        assert_alive(&mut writes);
+        load.wait_for(10);
+    }
+    let reports = load.stop();
+    reports.assert_no_failed_connect();
+    let writers: Vec<_> = reports.writers.iterations.iter().filter_map(|i| i.outcome.as_ref().ok()).collect();
+    assert!(writers.iter().all(|node| *node == "n1"), "the writer moved");
+    assert_eq!(galeway.cluster()["writer"], "n1");
+    assert!(!galeway.log().contains("writer changed"), "{}", galeway.log());
+    Both::clear(&cluster);
+}
+
+#[test]
+fn a_drained_writer_gives_the_role_away_at_once_and_its_sessions_may_finish() {
+    let cluster = cluster();
+    let settings = Settings { sessions: "drain_timeout = \"3s\"", ..roles() };
+    let galeway = Galeway::before(&cluster, settings);
+    galeway.wait_writer("n1", secs(5));
+    let mut writes = session_of(galeway.service("writer"), "n1");
+    let drained = Instant::now();
+    galeway.set_node("n1", "drain");
+    galeway.wait_writer("n2", SLACK);
+    assert_alive(&mut session_of(galeway.service("writer"), "n2"));
+    assert_alive(&mut writes);
+    assert!(writes.ends_within(secs(3) + SLACK), "what is left ends after drain_timeout");
+    assert!(drained.elapsed() >= secs(3), "{:?}", drained.elapsed());
 }

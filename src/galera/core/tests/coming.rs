@@ -146,7 +146,7 @@ fn what_an_operator_took_out_for_work_is_out_when_it_is_found_again() {
     let mut world = World::healthy(settings());
     world.step(Event::Operator(NodeId(1), AdminState::Maintenance));
     world.step(Event::Removed(NodeId(1)));
-    assert!(world.core.memory(&world.settings).operator.contains_key("n1"), "a restart remembers it too");
+    assert!(world.core.memory().operator.contains_key("n1"), "a restart remembers it too");
     world.step(Event::Added(NodeId(7), Spec { name: "n1".into(), ..spec(7, 0) }));
     world.see(7, synced());
     assert_eq!(world.core.admin(NodeId(7)), AdminState::Maintenance);
@@ -218,11 +218,11 @@ fn a_restart_waits_for_the_writer_that_is_discovered_again() {
     before.step(Event::Operator(NodeId(0), AdminState::Drain));
     before.step(Event::Operator(NodeId(0), AdminState::Ready));
     assert_eq!(writer(&before), Some(1));
-    let memory = before.core.memory(&before.settings);
+    let memory = before.core.memory();
     let mut world = discovering(settings(), &memory);
     world.see(0, synced());
     found(&mut world, 1);
-    assert_eq!(world.core.memory(&world.settings).writer.as_deref(), Some("n1"), "and does not forget it meanwhile");
+    assert_eq!(world.core.memory().writer.as_deref(), Some("n1"), "and does not forget it meanwhile");
     found(&mut world, 2);
     world.step(Event::Discovered);
     world.see(2, synced());
@@ -235,10 +235,10 @@ fn a_remembered_writer_that_is_not_found_again_is_replaced() {
     let memory = Memory { writer: Some("n7".into()), ..Memory::default() };
     let mut world = discovering(settings(), &memory);
     world.see(0, synced());
-    assert_eq!(world.core.memory(&world.settings).writer.as_deref(), Some("n7"));
+    assert_eq!(world.core.memory().writer.as_deref(), Some("n7"));
     world.step(Event::Discovered);
     assert_eq!(writer(&world), Some(0));
-    assert_eq!(world.core.memory(&world.settings).writer.as_deref(), Some("n0"));
+    assert_eq!(world.core.memory().writer.as_deref(), Some("n0"));
     // One of that name that comes later is a node like any other.
     world.step(Event::Added(NodeId(1), Spec { name: "n7".into(), ..spec(1, 0) }));
     world.see(1, synced());
@@ -256,11 +256,11 @@ fn what_an_operator_wished_of_a_node_holds_whenever_it_is_found_again() {
     world.see(1, synced());
     assert!(world.core.is_settled());
     assert_eq!(world.core.admin(NodeId(1)), AdminState::Drain);
-    let kept = world.core.memory(&world.settings).operator;
+    let kept = world.core.memory().operator;
     assert_eq!(kept, memory.operator, "of one that is not found yet too");
     found(&mut world, 2);
     assert_eq!(world.core.admin(NodeId(2)), AdminState::Maintenance);
-    assert_eq!(world.core.memory(&world.settings).operator, memory.operator);
+    assert_eq!(world.core.memory().operator, memory.operator);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_restart_serves_the_side_that_was_served_whoever_is_found_first() {
     before.group.bootstrap(2);
     before.rounds(6);
     assert_eq!(before.serving(), [0, 1]);
-    let memory = before.world.core.memory(&before.world.settings);
+    let memory = before.world.core.memory();
     let mut again = Watched::new(0, Tell::Table, settings());
     (again.group, again.world) = (before.group, discovering(settings(), &memory));
     found(&mut again.world, 2);

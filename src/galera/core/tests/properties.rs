@@ -102,8 +102,10 @@ pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Happening)>> {
 pub(super) fn any_settings() -> impl Strategy<Value = Settings> {
     let donor = proptest::sample::select(vec![DonorRule::Never, DonorRule::LastResort, DonorRule::Always]);
     let down_after = proptest::sample::select(vec![0, 500, 6000_u64]);
-    (1..4_u32, 1..4_u32, down_after, donor, any::<bool>(), any::<bool>()).prop_map(
-        |(rise, fall, down_after, donor, kill_on_down, kill_on_donor)| Settings {
+    let donor_grace = proptest::sample::select(vec![0, 2000, 60_000_u64]);
+    (1..4_u32, 1..4_u32, down_after, donor, any::<bool>(), any::<bool>(), donor_grace).prop_map(
+        |(rise, fall, down_after, donor, kill_on_down, kill_on_donor, donor_grace)| Settings {
+            donor_grace: Duration::from_millis(donor_grace),
             rise,
             fall,
             down_after: Duration::from_millis(down_after),
@@ -165,9 +167,9 @@ impl World {
     }
 
     /// All that a snapshot is made of.
-    fn routing(&self) -> (Vec<Verdict>, Option<NodeId>, Option<String>, Vec<Vec<NodeId>>) {
+    fn routing(&self) -> (Vec<Verdict>, Option<NodeId>, Option<Instant>, Option<String>, Vec<Vec<NodeId>>) {
         let note = self.core.writer_note().map(str::to_owned);
-        (self.verdicts(), self.core.writer(), note, self.core.components())
+        (self.verdicts(), self.core.writer(), self.core.donor_until, note, self.core.components())
     }
 
     fn all_silent(&self) -> bool {
@@ -415,15 +417,17 @@ proptest! {
                 };
                 if at > early.now {
                     early.now = at - 1;
-                    prop_assert!(early.pass(0).effects.is_empty(), "before its deadline");
+                    let outcome = early.pass(0);
+                    prop_assert!(outcome.effects.is_empty() && !outcome.publish, "before its deadline");
                     early.now = at;
-                    prop_assert!(!early.pass(0).effects.is_empty(), "at its deadline");
+                    let outcome = early.pass(0);
+                    prop_assert!(!outcome.effects.is_empty() || outcome.publish, "at its deadline");
                 }
             }
             Ok(())
         })?;
         // It comes to an end: nobody spins.
-        for _ in 0..=NODES {
+        for _ in 0..=2 * NODES {
             let Some(at) = world.deadline() else { return Ok(()) };
             world.now = world.now.max(at);
             world.pass(0);

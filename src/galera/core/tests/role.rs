@@ -92,10 +92,10 @@ fn a_writer_that_is_gone_for_certain_is_replaced_at_once() {
 fn a_drained_writer_hands_over_and_what_is_left_drains() {
     let mut watched = watched(settings());
     let outcome = watched.world.step(Event::Operator(NodeId(0), AdminState::Drain));
-    assert_eq!(orders(&outcome), ["demote 0", "drain 0"]);
+    assert_eq!(orders(&outcome), ["drain 0"]);
     assert_eq!(writer(&watched), Some(1));
     let outcome = watched.world.step(Event::Operator(NodeId(0), AdminState::Ready));
-    assert_eq!(orders(&outcome), ["resume 0"]);
+    assert_eq!(orders(&outcome), ["resume 0", "demote 0"]);
     assert_eq!(writer(&watched), Some(1));
 }
 
@@ -149,7 +149,7 @@ fn a_preferred_node_that_flaps_is_not_stable() {
 fn a_restart_finds_the_writer_where_it_was() {
     let mut watched = watched(settings());
     watched.world.step(Event::Operator(NodeId(0), AdminState::Maintenance));
-    let memory = watched.world.core.memory(&watched.world.settings);
+    let memory = watched.world.core.memory();
     let mut again = self::watched(settings());
     again.world = World::new(3, settings());
     again.world.core.recall(&settings(), &memory);
@@ -336,7 +336,7 @@ fn a_shortage_of_ours_at_the_start_moves_no_role() {
     let mut watched = watched(settings());
     watched.world.step(Event::Operator(NodeId(0), AdminState::Drain));
     watched.world.step(Event::Operator(NodeId(0), AdminState::Ready));
-    let memory = watched.world.core.memory(&settings());
+    let memory = watched.world.core.memory();
     assert_eq!(memory.writer.as_deref(), Some("n1"));
     watched.world = World::new(3, settings());
     watched.world.core.recall(&settings(), &memory);

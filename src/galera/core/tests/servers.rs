@@ -240,7 +240,7 @@ fn a_restart_finds_the_writer_of_servers_where_it_was() {
     before.see(1, writable());
     before.see(0, read_only());
     assert_eq!(writer(&before), Some(1));
-    let memory = before.core.memory(&before.settings);
+    let memory = before.core.memory();
     for first in [0, 1] {
         let mut world = world(&[of(0, Sort::Server), of(1, Sort::Server)], settings());
         world.core.recall(&settings(), &memory);
@@ -311,7 +311,7 @@ fn a_drained_writer_of_servers_hands_over() {
     let mut world = pair(settings());
     world.see(1, writable());
     let outcome = world.step(Event::Operator(NodeId(0), AdminState::Drain));
-    assert_eq!((orders(&outcome), writer(&world)), (vec!["demote 0".to_owned(), "drain 0".to_owned()], Some(1)));
+    assert_eq!((orders(&outcome), writer(&world)), (vec!["drain 0".to_owned()], Some(1)));
 }
 
 // ---- ports

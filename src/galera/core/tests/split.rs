@@ -143,7 +143,7 @@ fn a_restart_in_the_middle_serves_the_same_side() {
         watched.rounds(4);
         watched.group.bootstrap(0);
         watched.rounds(4);
-        let memory = watched.world.core.memory(&watched.world.settings);
+        let memory = watched.world.core.memory();
         let served = watched.serving();
         for order in [[0, 1, 2, 3], [3, 2, 1, 0]] {
             let mut again = Watched::new(0, tell, settings());
@@ -279,7 +279,7 @@ fn another_history_is_never_served_until_an_operator_says_so() {
         assert_eq!(watched.world.core.cluster(&settings()), ClusterState::NoPrimary);
         watched.world.step(Event::AcceptHistory(NodeId(0)));
         assert_eq!(watched.serving(), [0], "{tell:?}");
-        let memory = watched.world.core.memory(&watched.world.settings);
+        let memory = watched.world.core.memory();
         assert_eq!(memory.history.as_deref(), Some("6c8a1b2e-0000-11ef-8000-000000000002"));
     }
 }
@@ -308,7 +308,7 @@ fn a_memory_of_another_history_than_the_configured_one_holds_nobody_up() {
     watched.group.settle();
     watched.rounds(2);
     watched.world.step(Event::Operator(NodeId(2), AdminState::Drain));
-    let memory = watched.world.core.memory(&settings());
+    let memory = watched.world.core.memory();
     let ours = Settings { state_uuid: Some("6c8a1b2e-0000-11ef-8000-000000000002".into()), ..settings() };
     watched.group.found(0);
     watched.world = World::new(3, ours.clone());
@@ -339,10 +339,7 @@ fn who_answers_first_at_a_cold_start_does_not_decide_the_history() {
     watched.world = World::new(3, settings());
     watched.rounds(3);
     assert_eq!(watched.serving(), [1, 2]);
-    assert_eq!(
-        watched.world.core.memory(&watched.world.settings).history.as_deref(),
-        Some("6c8a1b2e-0000-11ef-8000-000000000001")
-    );
+    assert_eq!(watched.world.core.memory().history.as_deref(), Some("6c8a1b2e-0000-11ef-8000-000000000001"));
 }
 
 #[test]

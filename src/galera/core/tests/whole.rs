@@ -101,11 +101,10 @@ fn any_tell() -> impl Strategy<Value = Tell> {
 }
 
 fn rules() -> impl Strategy<Value = Settings> {
-    (any::<bool>(), any::<bool>(), 1..3_u32).prop_map(|(refuse_split_brain, kill_on_demote, rise)| Settings {
-        refuse_split_brain,
-        kill_on_demote,
-        rise,
-        ..settings()
+    let grace = proptest::sample::select(vec![0, 10, 60]);
+    (any::<bool>(), any::<bool>(), 1..3_u32, grace).prop_map(|(refuse_split_brain, kill_on_demote, rise, grace)| {
+        let donor_grace = Duration::from_secs(grace);
+        Settings { refuse_split_brain, kill_on_demote, rise, donor_grace, ..settings() }
     })
 }
 
@@ -222,7 +221,7 @@ proptest! {
     #[test]
     fn who_serves_is_primary_and_of_the_one_history(tell in any_tell(), settings in rules(), life in life(anything())) {
         live(tell, settings, &life, |watched, notes, _, _| {
-            let known = watched.world.core.memory(&watched.world.settings).history;
+            let known = watched.world.core.memory().history;
             for id in watched.serving() {
                 let note = notes[id as usize].as_ref().expect("it was heard of");
                 prop_assert!(note.primary, "node {} is not Primary", id);
@@ -269,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn the_writer_serves_or_may_come_back(
+    fn while_another_node_is_fit_there_is_a_writer_that_serves(
         tell in any_tell(), settings in rules(), priorities in proptest::collection::vec(0..3_u32, NODES),
         failback in proptest::sample::select(vec![Failback::Never, Failback::Immediate, Failback::After(Duration::from_secs(3))]),
         life in life(anything())
@@ -281,11 +280,18 @@ proptest! {
             watched.world.step(Event::Added(NodeId(id), spec(id, priority)));
         }
         watched.round();
+        // Since when each node is fit to be the writer, and since when the writer takes no writers.
+        let mut fit_since = [None; NODES];
+        let mut idle_since = None;
         for happening in life {
             watched.effects.clear();
             watched.happen(happening);
             let core = &watched.world.core;
-            let open = |id: u32| watched.world.kind(id).serves() && core.admin(NodeId(id)) == AdminState::Ready;
+            let open = |id: u32| {
+                let verdict = core.shown_verdict(&settings, NodeId(id));
+                let takes = if core.writer() == Some(NodeId(id)) { verdict.serves_writers() } else { verdict.kind.serves() };
+                takes && core.admin(NodeId(id)) == AdminState::Ready
+            };
             let any = (0..id(NODES)).any(open);
             for effect in &watched.effects {
                 if let Effect::Writer { from, to: Some(to), .. } = effect
@@ -301,13 +307,45 @@ proptest! {
                 prop_assert!(!any, "nobody writes though somebody serves");
                 continue;
             };
-            if any && !open(writer.0) {
-                let state = &core.nodes[&writer].state;
-                let silent = state.contact == crate::galera::node_state::Contact::Silent;
-                let waits = silent || state.is_rising() || core.is_looking();
-                prop_assert!(core.admin(writer) == AdminState::Ready && waits, "{:?}", state);
+            let now = watched.world.now;
+            for (i, since) in (0..).zip(&mut fit_since) {
+                *since = open(i).then(|| since.unwrap_or(now));
             }
+            idle_since = (!open(writer.0)).then(|| idle_since.unwrap_or(now));
+            prop_assert!(idle_since.is_none() || !any || core.admin(writer) == AdminState::Ready, "it is drained");
+            let overdue = |since: Option<u64>| since.is_some_and(|since| now - since >= 6_000);
+            prop_assert!(!(overdue(idle_since) && fit_since.into_iter().any(overdue)), "{:?}", core.nodes[&writer].state);
         }
+    }
+
+    #[test]
+    fn a_writer_that_is_a_donor_keeps_its_role_for_the_grace(
+        tell in certain(), settings in rules(), life in life(moving())
+    ) {
+        // Since when each node was heard as a donor.
+        let mut donor_since = [None; NODES];
+        live(tell, settings, &life, |watched, notes, happening, effects| {
+            let core = &watched.world.core;
+            for (i, since) in donor_since.iter_mut().enumerate() {
+                // One good answer does not count yet.
+                if watched.world.kind(id(i)) == Kind::Eligible {
+                    *since = None;
+                } else if notes[i].as_ref().is_some_and(|m| m.state == 2) {
+                    since.get_or_insert(watched.world.now);
+                }
+            }
+            for effect in effects {
+                let Effect::Writer { from: Some(from), .. } = effect else { continue };
+                let Some(entry) = core.nodes.get(from).filter(|e| e.is_open()) else { continue };
+                let heard = entry.state.contact == crate::galera::node_state::Contact::Answers;
+                let donates = matches!(core.verdict(*from).reason, crate::galera::Reason::Donor { .. });
+                let since = donor_since[from.0 as usize].filter(|_| heard && donates && happening != Round);
+                let grace = watched.world.settings.donor_grace.as_millis();
+                let over = |since: u64| u128::from(watched.world.now - since) >= grace;
+                prop_assert!(since.is_none_or(over), "{:?}", effect);
+            }
+            Ok(())
+        })?;
     }
 
     #[test]
@@ -344,7 +382,7 @@ proptest! {
         watched.rounds(5);
         let served = watched.world.core.served().to_vec();
         prop_assume!(!served.is_empty());
-        let memory = watched.world.core.memory(&watched.world.settings);
+        let memory = watched.world.core.memory();
         let mut again = Watched::new(0, tell, settings());
         again.world = World::new(id(NODES), settings());
         for i in (0..id(NODES)).filter(|i| !watched.world.core.nodes.contains_key(&NodeId(*i))) {
