@@ -11,6 +11,14 @@ pub(super) const TAKEOVER_PAUSE: Duration = Duration::from_secs(30);
 /// A takeover that was begun and not heard of again is begun anew after this time.
 pub(super) const PROPOSAL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A node that lost the role is the last choice for this long: balancers of which each rules out the other's choice would
+/// throw the role to and fro although a third node suits both. Each takeover rules out one more node, so that a node that suits
+/// all is met after as many takeovers as there are nodes: twenty at most, 30 s apart.
+const LAST_CHOICE: Duration = Duration::from_secs(600);
+
+/// The most nodes that are remembered for that.
+const MOST_LAST_CHOICES: usize = 32;
+
 /// The row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -63,6 +71,8 @@ pub(super) struct Record {
     pub(super) unwritten: Option<String>,
     /// A proposal is under way since then.
     pub(super) proposed: Option<Instant>,
+    /// `wsrep_node_name`s of nodes that lost the role, and when that was read.
+    deposed: Vec<(Box<str>, Instant)>,
 }
 
 impl Record {
@@ -72,6 +82,13 @@ impl Record {
             Reading::Row(row) => {
                 if self.row.as_ref().is_none_or(|(known, _)| known.epoch != row.epoch) {
                     self.unwritten = None;
+                }
+                if let Some((known, _)) = self.row.take_if(|(known, _)| known.name != row.name) {
+                    self.deposed
+                        .retain(|(name, at)| *name != known.name && now.saturating_duration_since(*at) < LAST_CHOICE);
+                    if self.deposed.len() < MOST_LAST_CHOICES {
+                        self.deposed.push((known.name, now));
+                    }
                 }
                 let same = self.row.as_ref().filter(|(known, _)| known.epoch == row.epoch);
                 let written = same.map_or_else(|| now.checked_sub(row.age).unwrap_or(now), |(_, at)| *at);
@@ -85,6 +102,12 @@ impl Record {
             Reading::Unreadable(why) => self.trouble = Some(why),
             Reading::Unwritten(why) => self.unwritten = Some(why),
         }
+    }
+
+    /// Whether the node of this `wsrep_node_name` lost the role not long ago.
+    pub(super) fn is_last_choice(&self, name: Option<&str>, now: Instant) -> bool {
+        let is_recent = |at: &Instant| now.saturating_duration_since(*at) < LAST_CHOICE;
+        self.deposed.iter().any(|(deposed, at)| Some(&**deposed) == name && is_recent(at))
     }
 
     /// When the role may change hands.

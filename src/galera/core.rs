@@ -27,6 +27,7 @@ mod event;
 mod judge;
 mod memory;
 mod orders;
+mod recorded;
 mod role;
 mod survey;
 #[cfg(test)]
@@ -103,6 +104,11 @@ impl Entry {
         self.admin == AdminState::Ready && self.spec.takes_clients && self.leaving.is_none()
     }
 
+    /// The name by which an operator's wish is kept: that of the member, where its address is not its own for good.
+    fn member(&self) -> Option<&str> {
+        self.state.name.as_deref().filter(|_| self.spec.is_found)
+    }
+
     /// It is taken out on purpose, and its sessions may finish: by an operator, by the configuration, by the server's own word.
     fn drains_by_plan(&self) -> bool {
         let is_planned = self.admin != AdminState::Ready || self.leaving.is_some();
@@ -152,6 +158,8 @@ pub struct Core {
     /// The last one there was, which decides what is served where a split is found.
     incumbent: Option<NodeId>,
     record: Record,
+    /// `wsrep_gcomm_uuid` and `wsrep_node_name` of the last writer that is or was one of the nodes.
+    last_writer: Option<(Box<str>, Box<str>)>,
     /// Why there is no writer, where that is not seen from the nodes' reasons.
     writer_note: Option<String>,
 }
@@ -188,6 +196,7 @@ impl Core {
             donor_until: None,
             incumbent: None,
             record: Record::default(),
+            last_writer: None,
             writer_note: None,
         }
     }
@@ -209,8 +218,8 @@ impl Core {
                 outcome.publish = true;
                 let removed = self.nodes.remove(&id);
                 // Whoever took it out for work finds it so when it comes back.
-                if let Some(entry) = removed.filter(|e| e.admin != AdminState::Ready) {
-                    self.recalled.operator.insert(entry.spec.name, entry.admin);
+                if let Some(entry) = removed {
+                    self.remember_operator(entry);
                 }
                 self.served.remove(&id);
                 self.incumbent = self.incumbent.filter(|incumbent| *incumbent != id);
@@ -222,7 +231,9 @@ impl Core {
                     let since = *entry.asked_since.get_or_insert(now);
                     let lasting = now.saturating_duration_since(since) >= settings.down_after;
                     entry.asked |= lasting || !matches!(observation.check, Check::NotMade(_));
+                    let was = entry.state.name.clone();
                     entry.state.observe(settings, entry.spec.sort, entry.verdict.kind.serves(), observation);
+                    outcome.publish |= self.follow_member(id, was);
                 }
             }
             Event::NewConnection(id, seen) => self.new_connection(settings, id, seen, &mut outcome),
@@ -258,7 +269,7 @@ impl Core {
         if fresh && !self.discovering && !self.nodes.is_empty() && self.nodes.values().all(|e| e.asked) {
             self.settled = Some(now);
             // But for what an operator wished of a node that may come yet.
-            self.recalled = Memory { operator: std::mem::take(&mut self.recalled.operator), ..Memory::default() };
+            self.recalled = self.recalled.of_operators();
         }
         self.survey(settings, now, fresh, &mut outcome);
         self.judge(settings, now, &mut outcome);

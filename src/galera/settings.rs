@@ -76,4 +76,6 @@ pub struct Spec {
     pub backup: bool,
     /// What it is.
     pub sort: Sort,
+    /// It was discovered: its address, which is its name, may be another node's later.
+    pub is_found: bool,
 }

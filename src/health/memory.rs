@@ -232,8 +232,9 @@ impl Keeper {
                 return Memory::default();
             }
             Found::Memory(memory) => {
-                let operator: Vec<_> =
-                    memory.operator.iter().map(|(n, state)| format!("{n} {}", state.as_str())).collect();
+                let by_name = memory.operator.iter().map(|(n, state)| format!("{n} {}", state.as_str()));
+                let by_member = memory.members.iter().map(|(n, state)| format!("{n} {}", state.as_str()));
+                let operator: Vec<_> = by_name.chain(by_member).collect();
                 let served: Vec<&str> = memory.served.iter().map(|n| &**n).collect();
                 tracing::info!(cluster, file = %path.display(), writer = memory.writer.as_deref().unwrap_or_default(),
                     served = served.join(", "), history = memory.history.as_deref().unwrap_or_default(),

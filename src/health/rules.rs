@@ -105,7 +105,14 @@ pub fn spec(node: &config::NodeSpec, order: Order, monitor: &config::Monitor) ->
         takes_clients: node.weight > 0,
         backup: node.backup,
         sort: sort(monitor, node.kind),
+        is_found: false,
     }
+}
+
+/// The same of a node that may have been discovered.
+pub(super) fn spec_of(node: &config::NodeSpec, origin: &Origin, order: Order, monitor: &config::Monitor) -> Spec {
+    let is_found = matches!(origin, Origin::Dns(_) | Origin::Galera);
+    Spec { is_found, ..spec(node, order, monitor) }
 }
 
 /// What a node is to a cluster that is watched like this.

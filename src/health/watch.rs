@@ -15,7 +15,7 @@ use super::memory::Keeper;
 use super::picture::{next_step, snapshot};
 use super::probe::Probed;
 use super::roster::{Origin, Roster, WatchedNode};
-use super::rules::{Rules, spec};
+use super::rules::{Rules, spec, spec_of};
 use super::seen::{Seen, error_of, failure_label};
 use crate::config::{self, Discover, Endpoint, NodeSpec};
 use crate::galera::agreement::{Proposal, Reading};
@@ -180,7 +180,7 @@ impl ClusterWatch {
         let rules = self.rules();
         let now = Instant::now();
         let node = self.roster.add(node, origin, seed, &self.metrics);
-        let told = spec(&node.spec, node.order, &rules.config.monitor);
+        let told = spec_of(&node.spec, &node.origin, node.order, &rules.config.monitor);
         tracing::info!(cluster = &*self.name, node = %node.node.name(), address = %node.spec.address, "node discovered");
         state.seen.insert(node.node.id, Seen::new(&node.spec.address));
         let outcome = state.core.step(&rules.core, now, Event::Added(node.node.id, told));

@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use super::super::NodeId;
-use super::super::agreement::{PROPOSAL_PATIENCE, Proposal};
 use super::super::node_state::Contact;
 use super::super::reason::{Reason, plain};
-use super::super::settings::{Settings, Sort};
+use super::super::settings::Settings;
 use super::super::verdict::{AdminState, Kind, Verdict};
 use super::super::writer::{Candidate, Holder, elect, failback_due};
 use super::{Core, Effect, Entry, Outcome};
@@ -36,6 +35,7 @@ impl Core {
         self.resign(settings, outcome);
         self.donor_until = self.donor_until.filter(|_| self.writer.is_some());
         self.note_idleness(now);
+        self.note_writer();
         outcome.publish |= was_donor_until != self.donor_until;
         let note = note.map(|note| plain(&note, NOTE_MOST));
         if note != self.writer_note {
@@ -44,74 +44,15 @@ impl Core {
         }
     }
 
-    /// By the record. Returns why there is no writer, if that is the record's doing.
-    fn assign_as_recorded(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) -> Option<String> {
-        if !self.record.known {
-            let why = self.record.trouble.as_deref().unwrap_or("not read yet");
-            return Some(format!("no writer: the record galeway.writer cannot be read ({why})"));
-        }
-        let recorded = match self.recorded(settings, now) {
-            Recorded::Node(id) => Some(id),
-            Recorded::Free => None,
-            Recorded::Stranger(name) => {
-                self.retire(settings, &name, outcome);
-                return Some(format!("no writer: the record names {name}, a member that is not configured here"));
-            }
-            Recorded::Unknown(name) => {
-                // Others may write there.
-                self.retire(settings, &name, outcome);
-                let who = "one of the nodes that did not answer yet, or none of ours";
-                return Some(format!("no writer: the record names {name}, {who}"));
-            }
-        };
-        if let Some(id) = recorded {
-            self.appoint(settings, now, id, "as the record says", outcome);
-        }
-        // A record that names nobody who is there: whoever we have goes on, and is recorded.
-        let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
-        // A writer that is lost is no candidate for its own succession.
-        let lost = holder.filter(|(_, state)| *state == Holder::Lost).map(|(id, _)| id);
-        let mut candidates = self.candidates(lost);
-        // Of a failback only who was seen to return since the record was written is a reason: what one balancer alone sees of
-        // a node, or what an operator has told another one alone, must not send the role to and fro. Whom we met serving when
-        // we started did not return.
-        if let (Some((_, written)), Some((id, Holder::Fit)), Some(settled)) = (&self.record.row, holder, self.settled) {
-            let from = settled.max(*written);
-            candidates.retain(|c| c.id == id || c.since > from);
-        }
-        let elected = elect(&candidates, holder, settings.failback, now);
-        let wanted = elected.filter(|id| recorded != Some(*id) && lost != Some(*id));
-        if let Some(id) = wanted {
-            self.propose(id, now, outcome);
-        }
-        match (&self.record.trouble, &self.record.unwritten) {
-            (Some(why), _) => {
-                Some(format!("the writer cannot be changed: the record galeway.writer cannot be read ({why})"))
-            }
-            _ if wanted.is_none() => None,
-            (None, Some(why)) => Some(format!("the writer cannot be changed: the record cannot be written ({why})")),
-            (None, None) if self.record.takeover_from().is_some_and(|at| now < at) => {
-                Some("the writer was changed less than 30 s ago: it waits for that time".to_owned())
-            }
-            (None, None) => Some("the change of the writer is being recorded".to_owned()),
-        }
-    }
-
-    fn propose(&mut self, id: NodeId, now: Instant, outcome: &mut Outcome) {
-        let under_way = self.record.proposed.is_some_and(|at| now.saturating_duration_since(at) < PROPOSAL_PATIENCE);
-        let too_soon = self.record.takeover_from().is_some_and(|at| now < at);
-        if under_way || too_soon || self.record.trouble.is_some() {
-            return;
-        }
-        let Some(state) = self.nodes.get(&id).map(|e| &e.state) else { return };
-        let Some((uuid, name)) = state.uuid.clone().zip(state.name.clone()) else { return };
-        self.record.proposed = Some(now);
-        let epoch = self.record.row.as_ref().map(|(row, _)| row.epoch);
-        outcome.effects.push(Effect::Propose(Proposal { epoch, node: id, uuid, name }));
-    }
-
     /// `otherwise`: why, where the last one could go on.
-    fn appoint(&mut self, settings: &Settings, now: Instant, to: NodeId, otherwise: &str, outcome: &mut Outcome) {
+    pub(super) fn appoint(
+        &mut self,
+        settings: &Settings,
+        now: Instant,
+        to: NodeId,
+        otherwise: &str,
+        outcome: &mut Outcome,
+    ) {
         if self.writer == Some(to) {
             return;
         }
@@ -174,17 +115,6 @@ impl Core {
         }
     }
 
-    /// Another balancer knows a better one, which is not among our nodes.
-    fn retire(&mut self, settings: &Settings, stranger: &str, outcome: &mut Outcome) {
-        let Some(from) = self.writer.take() else { return };
-        outcome.publish = true;
-        let why = format!("the record names {stranger}");
-        outcome.effects.push(Effect::Writer { from: Some(from), to: None, why });
-        if settings.kill_on_demote {
-            outcome.effects.push(Effect::Demote(from, Reason::Demoted(stranger.into())));
-        }
-    }
-
     /// Why a node is not the writer any more.
     fn why_not(&self, settings: &Settings, id: NodeId, otherwise: &str) -> String {
         match self.nodes.get(&id) {
@@ -202,7 +132,7 @@ impl Core {
 
     /// Who may be the writer: among eligible nodes and the one that has the role and takes writers; where there is none, among
     /// those that are the last resort.
-    fn candidates(&self, except: Option<NodeId>) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, except: Option<NodeId>) -> Vec<Candidate> {
         let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && e.may_write() && Some(**id) != except);
         let of = |kind: Kind| -> Vec<Candidate> {
             let candidate = |(id, e): (&NodeId, &Entry)| {
@@ -223,7 +153,7 @@ impl Core {
     }
 
     /// What the node that has the role is good for.
-    fn holder(&self, settings: &Settings, now: Instant, id: NodeId) -> Holder {
+    pub(super) fn holder(&self, settings: &Settings, now: Instant, id: NodeId) -> Holder {
         let Some(entry) = self.nodes.get(&id) else { return Holder::Lost };
         if !entry.is_open() || !entry.may_write() {
             return Holder::Lost;
@@ -253,26 +183,6 @@ impl Core {
         Holder::Waiting
     }
 
-    /// Whom the record means: the node of that UUID, or of that name where it was restarted since.
-    fn recorded(&self, settings: &Settings, now: Instant) -> Recorded {
-        let Some((row, _)) = &self.record.row else { return Recorded::Free };
-        let of = |same: &dyn Fn(&Entry) -> bool| self.nodes.iter().find(|(_, e)| same(e)).map(|(id, _)| *id);
-        let found = of(&|e| e.state.uuid.as_ref() == Some(&row.uuid))
-            .or_else(|| of(&|e| e.state.name.as_ref() == Some(&row.name)));
-        if let Some(id) = found {
-            return Recorded::Node(id);
-        }
-        let listed = self.listed_by(self.served(), Some(&row.uuid), Some(&row.name));
-        // Only a member has a name there that may be learned yet.
-        let nameless = || self.nodes.values().filter(|e| e.spec.sort == Sort::Member && e.state.name.is_none());
-        match listed {
-            Some(false) => Recorded::Free,
-            Some(true) if nameless().next().is_none() => Recorded::Stranger(row.name.clone()),
-            None if nameless().all(|e| e.state.is_down(settings, now)) => Recorded::Free,
-            _ => Recorded::Unknown(row.name.clone()),
-        }
-    }
-
     /// When time alone may move the role.
     pub(super) fn role_deadline(&self, settings: &Settings) -> Option<Instant> {
         // The record is read all the time, and each reading is a step.
@@ -290,14 +200,4 @@ impl Core {
         let since = self.idle_since.into_iter().chain(entry.state.silent_since.filter(|_| hung)).min();
         since.filter(|_| entry.is_open()).map(|since| since + settings.down_after)
     }
-}
-
-enum Recorded {
-    Node(NodeId),
-    /// It names nobody who is a member.
-    Free,
-    /// A member that is not one of our nodes.
-    Stranger(Box<str>),
-    /// Perhaps one of our nodes that did not answer yet.
-    Unknown(Box<str>),
 }

@@ -9,6 +9,7 @@ mod group;
 mod orders;
 mod planned;
 mod properties;
+mod recorded;
 mod role;
 mod rows;
 mod servers;
@@ -137,6 +138,7 @@ fn spec(id: u32, priority: u32) -> Spec {
         order: (id, 0),
         backup: false,
         sort: Sort::Member,
+        is_found: false,
     }
 }
 

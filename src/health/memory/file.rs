@@ -24,8 +24,20 @@ struct Written {
     history: Option<String>,
     served: Vec<String>,
     writer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    writer_member: Option<WrittenMember>,
     /// Of each node that is not ready, what the operator wants of it.
     operator: BTreeMap<String, String>,
+    /// The same of discovered nodes, by their `wsrep_node_name`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    members: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMember {
+    uuid: String,
+    name: String,
 }
 
 /// Read by itself first: another version may have other fields.
@@ -93,17 +105,20 @@ fn parse(bytes: &[u8], cluster: &str) -> Result<Memory, String> {
     if written.cluster != cluster {
         return Err(format!("it is of another cluster, {:?}", written.cluster));
     }
-    let mut operator = BTreeMap::new();
-    for (node, word) in written.operator {
-        let state = AdminState::parse(&word).ok_or_else(|| format!("it is damaged: no node can be {word:?}"))?;
-        operator.insert(node.into(), state);
-    }
     Ok(Memory {
         history: written.history.map(|h| h.to_ascii_lowercase().into()),
         served: written.served.into_iter().map(Into::into).collect(),
         writer: written.writer.map(Into::into),
-        operator,
+        writer_member: written.writer_member.map(|m| (m.uuid.into(), m.name.into())),
+        operator: states(written.operator)?,
+        members: states(written.members)?,
     })
+}
+
+/// What operators wished, by some name.
+fn states<Name: From<String> + Ord>(written: BTreeMap<String, String>) -> Result<BTreeMap<Name, AdminState>, String> {
+    let state = |word: &str| AdminState::parse(word).ok_or_else(|| format!("it is damaged: no node can be {word:?}"));
+    written.into_iter().map(|(node, word)| Ok((node.into(), state(&word)?))).collect()
 }
 
 /// Replaces the file as a whole: whoever reads it, after a crash as well, finds the old or the new memory.
@@ -114,7 +129,12 @@ pub(super) fn write(dir: &Path, cluster: &str, memory: &Memory) -> io::Result<()
         history: memory.history.as_deref().map(str::to_owned),
         served: memory.served.iter().map(ToString::to_string).collect(),
         writer: memory.writer.as_deref().map(str::to_owned),
+        writer_member: memory
+            .writer_member
+            .as_ref()
+            .map(|(uuid, name)| WrittenMember { uuid: uuid.to_string(), name: name.to_string() }),
         operator: memory.operator.iter().map(|(n, state)| (n.to_string(), state.as_str().to_owned())).collect(),
+        members: memory.members.iter().map(|(n, state)| (n.to_string(), state.as_str().to_owned())).collect(),
     };
     let mut text = serde_json::to_vec_pretty(&written)?;
     text.push(b'\n');

@@ -57,7 +57,9 @@ fn memory(writer: &str) -> Memory {
         history: Some("11111111-1111-1111-1111-111111111111".into()),
         served: [Arc::from("db1"), Arc::from("db2")].into(),
         writer: Some(writer.into()),
+        writer_member: Some(("3a1b2e00-0000-11ef-8000-000000000001".into(), "node1".into())),
         operator: [(Arc::from("db3"), AdminState::Maintenance)].into(),
+        members: [("galera-2".into(), AdminState::Drain)].into(),
     }
 }
 
@@ -96,8 +98,9 @@ fn a_person_can_read_the_file() {
     file::write(&scratch.0, "c", &memory("db1")).unwrap();
     let text = std::fs::read_to_string(path_of(&scratch.0, "c")).unwrap();
     let wanted = "{\n  \"version\": 1,\n  \"cluster\": \"c\",\n  \"history\": \"11111111-1111-1111-1111-111111111111\",\n  \
-                  \"served\": [\n    \"db1\",\n    \"db2\"\n  ],\n  \"writer\": \"db1\",\n  \"operator\": {\n    \
-                  \"db3\": \"maintenance\"\n  }\n}\n";
+                  \"served\": [\n    \"db1\",\n    \"db2\"\n  ],\n  \"writer\": \"db1\",\n  \
+                  \"writer_member\": {\n    \"uuid\": \"3a1b2e00-0000-11ef-8000-000000000001\",\n    \"name\": \"node1\"\n  },\n  \
+                  \"operator\": {\n    \"db3\": \"maintenance\"\n  },\n  \"members\": {\n    \"galera-2\": \"drain\"\n  }\n}\n";
     assert_eq!(text, wanted);
 }
 

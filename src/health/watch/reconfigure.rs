@@ -13,7 +13,7 @@ use crate::config::{Cluster, Discover, NodeSpec, Place};
 use crate::galera::{Configured, Departure, Event, NodeId};
 use crate::health::discover::{self, has_drained};
 use crate::health::roster::{Origin, WatchedNode, order};
-use crate::health::rules::{Rules, spec};
+use crate::health::rules::{Rules, spec, spec_of};
 use crate::health::seen::Seen;
 
 /// How often it is looked whether a node that goes has drained.
@@ -95,7 +95,7 @@ impl ClusterWatch {
                     ..node.clone()
                 });
             }
-            told.changed.push((id, spec(new, order, &config.monitor)));
+            told.changed.push((id, spec_of(new, origin, order, &config.monitor)));
             if asks_anew {
                 // The kept connection is another account's, or goes to another port.
                 node.moved.store(true, Ordering::Relaxed);
@@ -144,7 +144,7 @@ impl ClusterWatch {
             if node.origin != Origin::Placeholder && taken(&node.spec.name, node.node.id) {
                 let name = format!("{}@{}", node.spec.name, node.spec.address).into();
                 let renamed = Arc::new(NodeSpec { name, ..NodeSpec::clone(&node.spec) });
-                told.changed.push((node.node.id, spec(&renamed, node.order, &config.monitor)));
+                told.changed.push((node.node.id, spec_of(&renamed, &node.origin, node.order, &config.monitor)));
                 replaced.push(WatchedNode { spec: renamed, ..node.clone() });
             }
         }

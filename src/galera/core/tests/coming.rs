@@ -284,3 +284,60 @@ fn a_restart_serves_the_side_that_was_served_whoever_is_found_first() {
     again.rounds(6);
     assert_eq!(again.serving(), [0, 1]);
 }
+
+// ---- what operators set, where addresses pass from one node to another
+
+/// A node of this number is found, and says that it is a member of this name.
+fn found_as(world: &mut World, id: u32, member: &str) {
+    world.step(Event::Added(NodeId(id), Spec { name: "10.0.0.9:3306".into(), is_found: true, ..spec(id, 0) }));
+    says(world, id, member);
+}
+
+fn says(world: &mut World, id: u32, member: &str) {
+    world.see(
+        id,
+        answer(&[("wsrep_node_name", member), ("wsrep_gcomm_uuid", &format!("{id:08x}-0000-11ef-8000-000000000000"))]),
+    );
+}
+
+#[test]
+fn a_drain_goes_with_the_member_and_never_with_the_address() {
+    let mut world = World::healthy(settings());
+    found_as(&mut world, 7, "galera-2");
+    world.step(Event::Operator(NodeId(7), AdminState::Drain));
+    world.step(Event::Removed(NodeId(7)));
+    let memory = world.core.memory();
+    assert!(memory.operator.is_empty() && memory.members.contains_key("galera-2"), "{memory:?}");
+    // The address is another pod's now, and the member has another address.
+    found_as(&mut world, 8, "galera-5");
+    assert_eq!((world.core.admin(NodeId(8)), world.kind(8)), (AdminState::Ready, Kind::Eligible));
+    found_as(&mut world, 9, "galera-2");
+    assert_eq!(world.core.admin(NodeId(9)), AdminState::Drain);
+    // And after a restart.
+    let mut again = discovering(settings(), &world.core.memory());
+    found_as(&mut again, 9, "galera-5");
+    found_as(&mut again, 10, "galera-2");
+    assert_eq!([9, 10].map(|id| again.core.admin(NodeId(id))), [AdminState::Ready, AdminState::Drain]);
+}
+
+#[test]
+fn an_address_that_becomes_another_members_without_being_missed_is_not_drained() {
+    let mut world = World::healthy(settings());
+    found_as(&mut world, 7, "galera-2");
+    world.step(Event::Operator(NodeId(7), AdminState::Maintenance));
+    says(&mut world, 7, "galera-5");
+    assert_eq!(world.core.admin(NodeId(7)), AdminState::Ready);
+    says(&mut world, 7, "galera-2");
+    assert_eq!(world.core.admin(NodeId(7)), AdminState::Maintenance);
+}
+
+#[test]
+fn a_discovered_node_that_never_said_who_it_is_is_not_remembered_once_it_is_gone() {
+    let mut world = World::healthy(settings());
+    world.step(Event::Added(NodeId(7), Spec { is_found: true, ..spec(7, 0) }));
+    world.step(Event::Operator(NodeId(7), AdminState::Drain));
+    world.step(Event::Removed(NodeId(7)));
+    found_as(&mut world, 8, "galera-5");
+    assert_eq!(world.core.admin(NodeId(8)), AdminState::Ready);
+    assert!(world.core.memory().operator.is_empty());
+}

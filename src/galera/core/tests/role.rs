@@ -295,7 +295,10 @@ fn a_recorded_writer_that_is_not_configured_here_leaves_this_balancer_without_on
     assert_eq!((writer(&watched), watched.orders()), (None, vec!["writer none".to_owned(), "demote 0".to_owned()]));
     assert_eq!(
         watched.world.core.writer_note(),
-        Some("no writer: the record names n3, a member that is not configured here")
+        Some(
+            "no writer: the record names n3, a member that is not configured here: add it to `nodes`, or move the writer by \
+             hand (docs/agreement.md)"
+        )
     );
 }
 
