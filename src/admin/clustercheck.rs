@@ -11,7 +11,7 @@ use hyper::{Method, StatusCode};
 use super::reply::{Reply, only, text};
 use super::routes::percent_decoded;
 use super::view::{ClusterView, View};
-use crate::pool::{AdminState, Member};
+use crate::pool::{AdminState, Member, Scope};
 
 /// What a path that is ours begins with.
 const PREFIX: &str = "/clustercheck/";
@@ -83,7 +83,7 @@ fn encoded(name: &str) -> String {
 fn answer(member: &Member) -> Reply {
     let barred = member.barred();
     let words = match barred {
-        None if member.reads_only => "read-only",
+        None if member.verdict.scope == Scope::Readers => "read-only",
         None => "synced",
         Some(_) if member.admin != AdminState::Ready => "manually disabled",
         Some(_) if member.verdict.kind.serves() && member.weight == 0 => "manually disabled",
@@ -96,9 +96,9 @@ fn answer(member: &Member) -> Reply {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     // Also to a client of HTTP/1.0, where it goes without saying: the script says it.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let why = barred.unwrap_or_else(|| match member.reads_only {
-        true => format!("{}, for readers only", member.verdict.reason),
-        false => member.verdict.reason.to_string(),
+    let why = barred.unwrap_or_else(|| match member.verdict.scope {
+        Scope::Readers => format!("{}, for readers only", member.verdict.reason),
+        Scope::All | Scope::Writers => member.verdict.reason.to_string(),
     });
     // A server's own words may hold what no header can: then the status alone tells them.
     if let Ok(why) = HeaderValue::from_str(&why) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::client::secret_file;
-use crate::config::{HostPort, Monitor, MonitorTls, NodeSpec, Place, Secret, TlsMode};
-use crate::galera::Sort;
+use crate::config::{HostPort, Monitor, MonitorTls, NodeKind, NodeSpec, Place, Secret, TlsMode};
+use crate::health;
 use crate::health::Lookup;
 use crate::health::probe::{Probed, Prober};
 
@@ -57,15 +57,16 @@ impl CheckFlags {
         Ok(Monitor { tls, timeout, ..Monitor::new(user.to_owned(), Secret::new(password)) })
     }
 
-    /// Checks each node once, all at the same time; the answers are in the order of `nodes`.
-    pub(super) fn check(&self, nodes: &[HostPort], user: &str) -> Result<Vec<Probed>, String> {
-        let monitor = self.monitor(user)?;
+    /// Checks each node once as one of this kind, all at the same time; the answers are in the order of `nodes`.
+    pub(super) fn check(&self, nodes: &[HostPort], user: &str, kind: NodeKind) -> Result<Vec<Probed>, String> {
+        let monitor = Monitor { kind, ..self.monitor(user)? };
         let tls = Prober::tls(&monitor).map_err(|e| e.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
         let lookup = Lookup::system();
         let place = |n: &HostPort| Place::Host(n.clone());
-        let prober = |n: &HostPort| Prober::new(&place(n), Sort::Member, &monitor, tls.clone(), &lookup);
+        let sort = health::sort(&monitor, kind);
+        let prober = |n: &HostPort| Prober::new(&place(n), sort, &monitor, tls.clone(), &lookup);
         let probers: Vec<_> = nodes.iter().map(|n| Arc::new(prober(n))).collect();
         let probed = runtime.block_on(async {
             let tasks: Vec<_> =

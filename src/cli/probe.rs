@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::nodes::CheckFlags;
 use super::{NO, say, wrong};
-use crate::config::{Cluster, HostPort, Monitor, NodeSpec, Place, Secret};
+use crate::config::{Cluster, HostPort, Monitor, NodeKind, NodeSpec, Place, Secret};
 use crate::galera::status::Rows;
 use crate::galera::{Check, Core, Event, NodeId, Verdict};
 use crate::health;
@@ -21,6 +21,7 @@ running galeway would on its first look.
 Examples:
   galeway probe db1 db2 db3 --user monitor --password-file monitor.password
   galeway probe db1:3307 --user monitor --password-file pw --tls verify-identity --ca ca.pem
+  galeway probe source replica --kind mysql --user monitor --password-file monitor.password
 
 Exit codes: 0 every node may serve; 1 one may not; 2 usage, or a file that cannot be read.";
 
@@ -30,6 +31,9 @@ pub(super) struct ProbeArgs {
     /// The nodes
     #[arg(required = true, value_name = "HOST[:PORT]")]
     nodes: Vec<HostPort>,
+    /// What they are: members of a Galera cluster, or servers by themselves (with or without replication)
+    #[arg(long, value_enum, value_name = "KIND", default_value = "galera")]
+    kind: Kind,
     /// The account to check with; SELECT on mysql.wsrep_cluster_members lets it tell components apart
     #[arg(long)]
     user: String,
@@ -38,6 +42,13 @@ pub(super) struct ProbeArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A connection that is merely taken needs no command to try it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Galera,
+    Mysql,
 }
 
 /// One node's check and verdict.
@@ -50,20 +61,25 @@ struct Answer {
 }
 
 pub(super) fn run(args: &ProbeArgs) -> ExitCode {
-    let probed = match args.check.check(&args.nodes, &args.user) {
+    let kind = match args.kind {
+        Kind::Galera => NodeKind::Galera,
+        Kind::Mysql => NodeKind::Mysql,
+    };
+    let probed = match args.check.check(&args.nodes, &args.user, kind) {
         Ok(probed) => probed,
         Err(message) => return wrong(message),
     };
-    let answers = judge(&args.nodes, probed);
+    let answers = judge(&args.nodes, kind, probed);
     let answer = if args.json { json_of(&answers) } else { answers.iter().map(text_of).collect() };
     say(&answer);
     if answers.iter().all(|a| a.verdict.kind.serves()) { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
 
 /// Judges all nodes as one cluster, by the defaults: a donor is a last resort only where no node is Synced.
-fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
-    let monitor = Monitor::new(String::new(), Secret::default());
-    let specs = addresses.iter().map(|address| NodeSpec::new(Place::Host(address.clone()))).collect();
+fn judge(addresses: &[HostPort], kind: NodeKind, probed: Vec<Probed>) -> Vec<Answer> {
+    let monitor = Monitor { kind, ..Monitor::new(String::new(), Secret::default()) };
+    let spec = |address: &HostPort| NodeSpec { kind, ..NodeSpec::new(Place::Host(address.clone())) };
+    let specs = addresses.iter().map(spec).collect();
     let cluster = Cluster::new("probe", specs, monitor);
     let settings = health::settings(&cluster);
     let mut core = Core::new();
@@ -76,6 +92,7 @@ fn judge(addresses: &[HostPort], probed: Vec<Probed>) -> Vec<Answer> {
     for ((id, node), p) in ids().zip(&cluster.nodes).zip(probed) {
         let rows = match &p.observation.check {
             Check::Answered(status) => status.rows.clone(),
+            Check::Server(status) => status.rows.clone(),
             Check::Unreadable(_, rows) => rows.clone(),
             _ => Rows::new(),
         };

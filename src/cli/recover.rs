@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::nodes::{self, CheckFlags};
 use super::{NO, say, wrong};
-use crate::config::{DEFAULT_PORT, HostPort};
+use crate::config::{DEFAULT_PORT, HostPort, NodeKind};
 use crate::galera::advice::{self, Advice, Evidence, Live, Verdict};
 
 /// Nodes that seem to be in two components are looked at again: a view may have changed between two checks, and a node
@@ -102,7 +102,7 @@ fn advice(args: &RecoverArgs) -> Result<Advice, String> {
     let user = args.user.as_deref().unwrap_or_default();
     for look in 0..=SECOND_LOOKS {
         if !args.nodes.is_empty() {
-            let probed = args.check.check(&args.nodes, user)?;
+            let probed = args.check.check(&args.nodes, user, NodeKind::Galera)?;
             // Those that are checked stand first, in their order.
             for ((entry, address), probed) in evidence.iter_mut().zip(&args.nodes).zip(probed) {
                 entry.live = Some(Live::from_check(&probed.observation.check, &client_options(address)));

@@ -28,6 +28,7 @@ mod judge;
 mod memory;
 mod orders;
 mod recorded;
+mod rivals;
 mod role;
 mod survey;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use super::view::{Components, Membership};
 pub use entrances::EntranceState;
 pub use event::{Configured, Effect, Event, Outcome, Split};
 pub use memory::Memory;
+use rivals::Rivalry;
 
 /// What has been ordered about a node's established sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +117,13 @@ impl Entry {
         is_planned || matches!(self.verdict.reason, Reason::Maintenance(_))
     }
 
+    /// A server that answers and takes writes, and that what it replicates alone keeps from serving.
+    fn writes_whatever_it_replicates(&self) -> bool {
+        let state = &self.state;
+        let is_open = self.spec.sort == Sort::Server && state.writable == Some(true);
+        is_open && state.contact == Contact::Answers && state.reason.is_of_replication()
+    }
+
     /// What it is, and says of itself, does not keep it from being the writer.
     fn may_write(&self) -> bool {
         match self.spec.sort {
@@ -160,6 +169,7 @@ pub struct Core {
     record: Record,
     /// `wsrep_gcomm_uuid` and `wsrep_node_name` of the last writer that is or was one of the nodes.
     last_writer: Option<(Box<str>, Box<str>)>,
+    rivalry: Rivalry,
     /// Why there is no writer, where that is not seen from the nodes' reasons.
     writer_note: Option<String>,
 }
@@ -197,6 +207,7 @@ impl Core {
             incumbent: None,
             record: Record::default(),
             last_writer: None,
+            rivalry: Rivalry::default(),
             writer_note: None,
         }
     }
@@ -273,7 +284,12 @@ impl Core {
         }
         self.survey(settings, now, fresh, &mut outcome);
         self.judge(settings, now, &mut outcome);
+        let writer = self.writer;
         self.assign(settings, now, &mut outcome);
+        if self.writer != writer {
+            // What a server that takes writes may do depends on which of them is the writer.
+            self.judge(settings, now, &mut outcome);
+        }
         self.order(settings, now, &mut outcome);
         // Whose sessions all end is not told of some of them.
         let killed = outcome.effects.iter().filter_map(|e| if let Effect::Kill(id, _) = e { Some(*id) } else { None });

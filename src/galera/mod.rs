@@ -40,7 +40,7 @@ pub use reason::{Departure, Reason};
 pub use server::ServerStatus;
 pub use settings::{Order, Settings, Sort, Spec};
 pub use status::{Listed, Members, NodeStatus};
-pub use verdict::{AdminState, Change, ClusterState, Kind, Slow, Verdict};
+pub use verdict::{AdminState, Change, ClusterState, Kind, Scope, Slow, Verdict};
 pub use view::Membership;
 pub use writer::Failback;
 

@@ -6,7 +6,7 @@ use super::entrance::Entrance;
 use super::fitness::{Fitness, judge, judge_unreadable};
 use super::observation::{Check, ConnectFailure, LoginFailure, NewConnection, Observation, Unreachable};
 use super::reason::Reason;
-use super::server::ServerStatus;
+use super::server::{Links, ServerStatus, Takeover};
 use super::settings::{Settings, Sort};
 use super::status::NodeStatus;
 use super::verdict::Slow;
@@ -74,6 +74,11 @@ pub(super) struct NodeState {
     pub(super) writable: Option<bool>,
     /// When it became a donor, as far as is known; silence does not end that, an answer does.
     pub(super) donor_since: Option<Instant>,
+    /// It was seen to turn from one that does not into one that does, while it answered: somebody wanted that.
+    pub(super) was_opened: bool,
+    /// Whether it may be made the writer, and whose transactions it gets, as of its last answer.
+    pub(super) takeover: Takeover,
+    pub(super) links: Links,
     /// When a replica last knew how far behind it was, and how far.
     reached: Option<(Instant, u64)>,
     /// Better checks in a row than `fitness`, and the least of them.
@@ -104,6 +109,9 @@ impl NodeState {
             flow: None,
             writable: None,
             donor_since: None,
+            was_opened: false,
+            takeover: Takeover::Alone,
+            links: Links::default(),
             reached: None,
             rising: None,
             failures: 0,
@@ -161,7 +169,15 @@ impl NodeState {
         }
         let (fitness, reason) = status.judge(sort, settings.max_replication_lag, self.reached, at);
         self.room = has_room(status.connections, settings.connection_margin);
-        self.writable = (sort == Sort::Server).then(|| status.is_writable());
+        if sort == Sort::Server {
+            let is_writable = status.is_writable();
+            let is_new = self.writable == Some(false);
+            self.was_opened = self.contact == Contact::Answers && is_writable && (is_new || self.was_opened);
+            self.writable = Some(is_writable);
+            self.takeover = status.takeover();
+            let before = std::mem::replace(&mut self.links, status.links().clone());
+            self.links.remember(&before);
+        }
         self.answered(settings, serves, fitness, reason);
     }
 

@@ -64,6 +64,18 @@ pub enum Reason {
     Writable,
     /// One that does not, and replicates nothing.
     OnlyRead,
+    /// One that takes writes, although it replicates.
+    WritableReplica,
+    /// The writer, which nobody is sent to who only reads; why.
+    WritesOnly(Box<Reason>),
+    /// It takes writes beside these servers, and lacks what is written there.
+    Apart(Arc<str>),
+    /// A member of a replication group that is not ONLINE; its state.
+    GroupState(String),
+    /// One that reaches no majority of its group: how many members reach each other, and how many there are.
+    GroupMinority(usize, usize),
+    /// The group's members cannot be seen; the server's words.
+    GroupUnreadable(String),
     /// A replica that replicates.
     Replicates,
     /// A replica that cannot reach its source, or does not know how far behind it is.
@@ -164,6 +176,12 @@ impl Reason {
             Self::ReadOnly(_) => "read_only",
             Self::Writable => "read_write",
             Self::OnlyRead => "only_read",
+            Self::WritableReplica => "writable_replica",
+            Self::WritesOnly(why) => why.label(),
+            Self::Apart(_) => "apart",
+            Self::GroupState(_) => "group_state",
+            Self::GroupMinority(..) => "group_minority",
+            Self::GroupUnreadable(_) => "group_unreadable",
             Self::Replicates => "replicates",
             Self::SourceLost | Self::SourceLostTooLong | Self::SourceLostLastResort => "source_lost",
             Self::Lagging(..) => "replication_lag",
@@ -192,6 +210,14 @@ impl Reason {
         }
     }
 
+    /// It is about how old a server's data may be, which is no hindrance to writing there.
+    pub(super) fn is_of_replication(&self) -> bool {
+        matches!(
+            self,
+            Self::ReplicationStopped(_) | Self::ReplicationUnreadable(_) | Self::Lagging(..) | Self::SourceLostTooLong
+        )
+    }
+
     /// What the reason means for sessions that are already there.
     pub fn consequence(&self) -> Consequence {
         match self {
@@ -206,6 +232,8 @@ impl Reason {
             | Self::Fenced(_)
             | Self::Undecided
             | Self::Refused
+            | Self::GroupState(_)
+            | Self::GroupMinority(..)
             | Self::Unreachable(_) => Consequence::Down,
             Self::RejectsQueries(_)
             | Self::Maintenance(_)
@@ -216,12 +244,16 @@ impl Reason {
             | Self::ReplicationStopped(_)
             | Self::NoReplica
             | Self::SourceLostTooLong
+            | Self::Apart(_)
             | Self::Left(_) => Consequence::Veto,
             Self::Donor { .. } | Self::DonorWriter { .. } | Self::DonorLastResort { .. } => Consequence::Donor,
             Self::NotChecked
             | Self::Synced
             | Self::Writable
             | Self::OnlyRead
+            | Self::WritableReplica
+            | Self::WritesOnly(_)
+            | Self::GroupUnreadable(_)
             | Self::Replicates
             | Self::SourceLost
             | Self::SourceLostLastResort
@@ -287,6 +319,20 @@ impl fmt::Display for Reason {
             Self::ReadOnly(value) => write!(f, "read_only={}", short(value)),
             Self::Writable => f.write_str("takes writes (read_only=OFF)"),
             Self::OnlyRead => f.write_str("read-only"),
+            Self::WritableReplica => f.write_str("takes writes and replicates (read_only=OFF)"),
+            Self::WritesOnly(why) => write!(f, "takes writes; not for readers: {why}"),
+            Self::Apart(others) => write!(f, "takes writes beside {others}, and lacks what is written there"),
+            Self::GroupState(state) => write!(f, "Group Replication: {}", short(state)),
+            Self::GroupMinority(reachable, total) => {
+                write!(f, "Group Replication: no majority ({reachable} of {total} members reach each other)")
+            }
+            // ER_TABLEACCESS_DENIED_ERROR.
+            Self::GroupUnreadable(said) if said.starts_with("error 1142") => write!(
+                f,
+                "Group Replication unreadable (it needs GRANT SELECT ON performance_schema.replication_group_members; {})",
+                told(said)
+            ),
+            Self::GroupUnreadable(said) => write!(f, "Group Replication unreadable ({})", told(said)),
             Self::Replicates => f.write_str("replicates"),
             Self::SourceLost => f.write_str("replication cannot reach its source"),
             Self::SourceLostTooLong => {

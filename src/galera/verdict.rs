@@ -52,6 +52,17 @@ impl Slow {
     }
 }
 
+/// Which roles a node may have, beside that of the writer, which one node has at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Any.
+    All,
+    /// It is for those who only read.
+    Readers,
+    /// It is for those who write, while it is the writer.
+    Writers,
+}
+
 /// A decision and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -59,6 +70,8 @@ pub struct Verdict {
     pub kind: Kind,
     /// Its reason.
     pub reason: Reason,
+    /// For whom.
+    pub scope: Scope,
     /// There is room for new sessions.
     pub room: bool,
     /// It lags behind.
@@ -68,7 +81,7 @@ pub struct Verdict {
 impl Verdict {
     /// Of a node that was not checked yet.
     pub fn unknown() -> Self {
-        Self { kind: Kind::Unknown, reason: Reason::NotChecked, room: true, slow: None }
+        Self { kind: Kind::Unknown, reason: Reason::NotChecked, scope: Scope::All, room: true, slow: None }
     }
 
     /// New sessions of writer services may be sent there, if it is the writer.

@@ -16,7 +16,7 @@ use super::names::AGAIN;
 use super::resolve::{literal, resolve};
 use crate::config::{Endpoint, NodeSpec, Place, Service};
 use crate::galera::observation::Check;
-use crate::galera::{AdminState, Departure, Kind, NodeId, Reason, Verdict};
+use crate::galera::{AdminState, Departure, Kind, NodeId, Reason, Scope, Verdict};
 use crate::pool::{Cause, Member, Node, Pool, PoolCell, Standing, Vacancies};
 use crate::telemetry::Seldom;
 
@@ -253,10 +253,9 @@ fn snapshot(service: &Arc<str>, nodes: &[(Arc<Node>, NodeSpec)], places: &[Where
         priority: spec.priority,
         zone: Arc::clone(&spec.zone),
         backup: false,
-        reads_only: false,
         max_connections: None,
         admin: AdminState::Ready,
-        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Given, room: true, slow: None },
+        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Given, scope: Scope::All, room: true, slow: None },
     };
     Pool::new(
         Arc::clone(service),

@@ -42,7 +42,7 @@ pub use fixed::{Fixed, Targets};
 pub use lookup::{Lookup, LookupError};
 pub use memory::{Keepers, Store};
 use roster::Origin;
-pub use rules::{Fresh, settings, spec};
+pub use rules::{Fresh, settings, sort, spec};
 pub use watch::{ClusterWatch, Reconfigured};
 
 /// One cluster's monitors. Dropping it ends them.

@@ -173,6 +173,17 @@ fn log_change(cluster: &str, node: &str, from: &Verdict, to: &Verdict, worked_on
             tracing::warn!(cluster, node, was, verdict = is, %reason, raise, "verdict: the server answers late; if it looks \
                 up its clients' names, set skip_name_resolve on it");
         }
+        Reason::Apart(_) => {
+            tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict: two servers take writes and this one does \
+                not replicate what the other is sent; set read_only on one of them, or let it replicate");
+        }
+        Reason::WritableReplica => {
+            tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict: a replica that takes writes may become the \
+                writer when its source is gone; unless it is meant to, set read_only there");
+        }
+        Reason::WritesOnly(_) => {
+            tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");
+        }
         _ if !worked_on && (from.kind.serves() && !to.kind.serves() || to.kind == Kind::LastResort) => {
             tracing::warn!(cluster, node, was, verdict = is, %reason, "verdict");
         }

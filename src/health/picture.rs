@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::roster::WatchedNode;
 use super::rules::Rules;
 use super::seen::Seen;
-use crate::config::NodeKind;
 use crate::galera::{Core, NodeId};
 use crate::pool::{Member, Pool, Standing};
 
@@ -33,7 +32,6 @@ pub(super) fn snapshot(
             priority: spec.priority,
             zone: Arc::clone(&spec.zone),
             backup: spec.backup,
-            reads_only: config.monitor.kind == NodeKind::Galera && spec.kind == NodeKind::Mysql,
             max_connections: spec.max_connections,
             admin: core.admin(id),
             verdict: core.shown_verdict(&rules.core, id),

@@ -21,7 +21,8 @@ use crate::galera::Sort;
 use crate::galera::observation::{Check, Observation, Unreachable};
 use crate::galera::rows::{STATUS_QUERY, VARIABLES_QUERY};
 use crate::galera::server::{
-    NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus, replication_queries,
+    Channel, GROUP_QUERIES, NO_SUCH_COLUMN, NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus,
+    is_in_group, replication_queries,
 };
 use crate::galera::status::Rows;
 use crate::mysql::{self, Connection, Credentials, Greeted};
@@ -177,7 +178,7 @@ impl Prober {
 
     /// What this check misses may be there after another login: a session has the rights that its account had at its own.
     pub(super) fn misses_a_right(&self, check: &Check) -> bool {
-        matches!(check, Check::Server(status) if status.lacks_right(self.sort))
+        matches!(check, Check::Server(status) if status.lacks_right())
     }
 
     /// A login and nothing else: it clears the server's count of handshakes broken off from our address.
@@ -368,23 +369,33 @@ async fn ask_member(on: &mut Kept, relist: bool) -> Result<Check, mysql::Error> 
 async fn ask_server(connection: &mut Connection) -> Result<Check, mysql::Error> {
     let rows = ask(connection, [SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY]).await?;
     let version = rows.get("version").map_or("", String::as_str);
-    let mut channels = Err(String::new());
-    for query in replication_queries(version) {
+    let channels = ask_in_turn(connection, replication_queries(version), NOT_UNDERSTOOD).await?;
+    let members = match is_in_group(&rows) {
+        true => Some(ask_in_turn(connection, &GROUP_QUERIES, NO_SUCH_COLUMN).await?),
+        false => None,
+    };
+    Ok(Check::Server(Box::new(ServerStatus::new(rows, channels, members))))
+}
+
+/// The rows of the first of these queries that the server does not answer with `unknown`, or its error: of rights, say; the
+/// node answers, and that is what it says.
+async fn ask_in_turn(
+    connection: &mut Connection,
+    queries: &[&str],
+    unknown: u16,
+) -> Result<Result<Vec<Channel>, String>, mysql::Error> {
+    let mut said = String::new();
+    for query in queries {
         match connection.query(query).await {
-            Ok(answer) => channels = Ok(answer.named().collect()),
-            Err(e) => match e.server_error() {
-                Some(said) if said.code == NOT_UNDERSTOOD && connection.is_usable() => {
-                    channels = Err(said.to_string());
-                    continue;
-                }
-                // Of rights: the node answers, and this is what it says.
-                Some(said) if connection.is_usable() => channels = Err(said.to_string()),
-                _ => return Err(e),
+            Ok(answer) => return Ok(Ok(answer.named().collect())),
+            Err(e) => match e.server_error().filter(|_| connection.is_usable()) {
+                Some(error) if error.code == unknown => said = error.to_string(),
+                Some(error) => return Ok(Err(error.to_string())),
+                None => return Err(e),
             },
         }
-        break;
     }
-    Ok(Check::Server(Box::new(ServerStatus::new(rows, channels))))
+    Ok(Err(said))
 }
 
 /// The first address that takes a connection, which is put first. One that is silent takes only its share of the check's

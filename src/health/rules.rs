@@ -116,7 +116,7 @@ pub(super) fn spec_of(node: &config::NodeSpec, origin: &Origin, order: Order, mo
 }
 
 /// What a node is to a cluster that is watched like this.
-fn sort(monitor: &config::Monitor, node: NodeKind) -> Sort {
+pub fn sort(monitor: &config::Monitor, node: NodeKind) -> Sort {
     match (monitor.kind, node) {
         (NodeKind::Galera, NodeKind::Galera) => Sort::Member,
         (NodeKind::Galera, NodeKind::Mysql) => Sort::Replica,

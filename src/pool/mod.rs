@@ -12,7 +12,7 @@ mod snapshot;
 mod switch;
 
 // They name a node and a cluster's state in a snapshot; the data plane knows nothing else of the galera room.
-pub use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
+pub use crate::galera::{AdminState, ClusterState, Membership, NodeId, Scope, Verdict};
 pub use attempts::{AttemptLedger, SourceAddress};
 pub use balance::{Ask, Tried, pick, source_key};
 pub use command::{Answer, Command, CommandQueue, Commands, Refusal};

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::balance::schedule;
 use super::node::Node;
 use crate::config::{Endpoint, ReaderRule, Role, Target};
-use crate::galera::{AdminState, ClusterState, Membership, NodeId, Verdict};
+use crate::galera::{AdminState, ClusterState, Membership, NodeId, Scope, Verdict};
 
 /// One node within a snapshot.
 #[derive(Debug, Clone)]
@@ -27,8 +27,6 @@ pub struct Member {
     pub zone: Arc<str>,
     /// It gets clients only while no other node serves.
     pub backup: bool,
-    /// A replica: of services for readers only.
-    pub reads_only: bool,
     /// Sessions at once; `None` = as many as come.
     pub max_connections: Option<u32>,
     /// What the operator wants of it.
@@ -151,9 +149,10 @@ impl Pool {
     pub(super) fn suits(&self, index: usize, member: &Member, wanted: Wanted) -> bool {
         let is_writer = self.writer == Some(index);
         let has_role = match (wanted.role, wanted.includes_writer) {
-            // Whoever does not say that he only reads may write.
-            (Role::Any, _) => !member.reads_only,
+            // A client that does not say that it only reads may write, and may read.
+            (Role::Any, _) => is_writer || member.verdict.scope == Scope::All,
             (Role::Writer, _) => is_writer,
+            (Role::Reader, _) if member.verdict.scope == Scope::Writers => false,
             (Role::Reader, ReaderRule::Never) => !is_writer,
             // As a last resort it fits as well: after all others.
             (Role::Reader, ReaderRule::LastResort | ReaderRule::Always) => true,
@@ -183,6 +182,8 @@ impl Pool {
                     otherwise(&m.node).unwrap_or_else(|| format!("{}, not tried", m.verdict.reason))
                 }
                 None if wanted.role == Role::Any => format!("{}, for readers only", m.verdict.reason),
+                // Its reason says so.
+                None if m.verdict.scope == Scope::Writers => m.verdict.reason.to_string(),
                 None if wanted.role == Role::Reader => format!("{}, the writer", m.verdict.reason),
                 None => format!("{}, not the writer", m.verdict.reason),
             };

@@ -212,7 +212,6 @@ mod tests {
             priority: 0,
             zone: "".into(),
             backup: false,
-            reads_only: false,
             max_connections: None,
             admin: crate::pool::AdminState::Ready,
             verdict: Verdict::unknown(),

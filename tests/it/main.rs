@@ -46,6 +46,7 @@ mod queue;
 mod real;
 mod relaying;
 mod reload;
+mod replicas;
 mod rooms;
 mod server_errors;
 mod sessions;

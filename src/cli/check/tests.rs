@@ -8,8 +8,8 @@ use super::facts::Facts;
 use super::policy::sentence;
 use super::warnings::{Remark, of_others, of_service};
 use crate::config::{
-    Admin, Balance, CaStore, ClientAuth, Cluster, Config, CrlScope, Dialect, Identity, Monitor, NodeSpec, PeerRules,
-    Pin, Place, Process, Role, Secret, Service, Target, TlsAccept, TlsConnect, TlsVersion,
+    Admin, Balance, CaStore, ClientAuth, Cluster, Config, CrlScope, Dialect, Identity, Monitor, NodeKind, NodeSpec,
+    PeerRules, Pin, Place, Process, Role, Secret, Service, Target, TlsAccept, TlsConnect, TlsVersion,
 };
 use crate::net::tls::{Dated, Policy, Skipped, Trust};
 
@@ -309,6 +309,25 @@ fn a_far_end_that_follows_a_cluster_is_told_of_gtid() {
         *role = Role::Writer;
     }
     assert_eq!(said(&end, &one, Dialect::Toml)[1], begins);
+}
+
+#[test]
+fn any_server_of_a_cluster_of_kind_mysql_is_asked_for_a_role() {
+    let mut of_servers = Service::new("sql", service("127.0.0.1:3307", &[]).accept, Target::cluster("main"));
+    let mut found = |kind: NodeKind, wanted: Role| {
+        if let Target::Cluster { role, .. } = &mut of_servers.target {
+            *role = wanted;
+        }
+        let mut config = config(&of_servers, &["10.0.0.1:3306"]);
+        let monitor = Monitor { kind, ..Monitor::new("m", Secret::default()) };
+        config.clusters =
+            vec![Arc::new(Cluster::new("main", places(&["db1"]).into_iter().map(NodeSpec::new).collect(), monitor))];
+        of_service(&config, &of_servers, &Facts::default(), Dialect::Toml, NOW)
+    };
+    let said = found(NodeKind::Mysql, Role::Any);
+    assert!(said.len() == 1 && said[0].to_string().contains("role = \"writer\""), "{said:?}");
+    assert!(found(NodeKind::Galera, Role::Any).is_empty());
+    assert!(found(NodeKind::Mysql, Role::Writer).is_empty() && found(NodeKind::Mysql, Role::Reader).is_empty());
 }
 
 #[test]

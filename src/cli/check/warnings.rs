@@ -2,13 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use x509_parser::time::ASN1Time;
 
 use super::facts::Facts;
 use super::policy::{addresses, list, nothing, store};
 use crate::config::{
-    Balance, CaStore, ClientAuth, Config, Dialect, Listen, PeerRules, Place, Role, Service, Target, TlsAccept,
+    Balance, CaStore, ClientAuth, Cluster, Config, Dialect, Listen, NodeKind, PeerRules, Place, Role, Service, Target,
+    TlsAccept,
 };
 use crate::net::tls::{Dated, Policy, Trust};
 
@@ -41,6 +43,7 @@ impl std::fmt::Display for Remark {
 pub(super) fn of_service(config: &Config, service: &Service, facts: &Facts, dialect: Dialect, now: i64) -> Vec<Remark> {
     let mut said = Vec::new();
     let of_it = |text: String| Remark::Warning(format!("service {}: {text}", service.name));
+    said.extend(any_of_servers(config, service).map(of_it));
     said.extend(unasked(service, dialect).map(of_it));
     said.extend(chain_only(service, facts, dialect).map(of_it));
     said.extend(plain_hops(config, service, dialect).map(of_it));
@@ -73,6 +76,17 @@ pub(super) fn of_others(config: &Config, admin: Option<&Policy>, now: i64) -> Ve
         config.clusters.iter().filter_map(|cluster| Some(cluster.monitor.tls.identity.as_ref()?.1.as_path()));
     said.extend(of_admin.into_iter().chain(of_checks).filter_map(exposed).map(Remark::Warning));
     said
+}
+
+/// A role that leaves out what most servers of such a cluster are.
+fn any_of_servers(config: &Config, service: &Service) -> Option<String> {
+    let Target::Cluster { cluster, role: Role::Any, .. } = &service.target else { return None };
+    let is_of_servers = |one: &&Arc<Cluster>| one.name == *cluster && one.monitor.kind == NodeKind::Mysql;
+    config.clusters.iter().find(is_of_servers).map(|_| {
+        "in a cluster of kind mysql role any leaves out servers that take no writes: write role = \"writer\", and another \
+         service with role = \"reader\" for those who only read"
+            .to_owned()
+    })
 }
 
 /// A server end that anybody may use.

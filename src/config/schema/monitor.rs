@@ -75,7 +75,10 @@ pub(super) fn read(cluster: &str, above: &Table<'_>) -> Watched {
 /// The account of a check that logs in.
 fn user(table: &Table<'_>, kind: Read<NodeKind>) -> String {
     let (what, grant) = match kind.value {
-        NodeKind::Mysql => ("MySQL", "USAGE is all the account needs; on replicas SLAVE MONITOR or REPLICATION CLIENT"),
+        NodeKind::Mysql => (
+            "MySQL",
+            "SLAVE MONITOR or REPLICATION CLIENT is all the account needs, and in a replication group a SELECT",
+        ),
         _ => ("Galera", "SELECT on mysql.wsrep_cluster_members is all the account needs"),
     };
     let Some(value) = table.get("user") else {

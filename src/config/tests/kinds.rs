@@ -66,7 +66,11 @@ fn a_node_that_its_monitor_cannot_judge_is_refused() {
 fn a_check_that_logs_in_needs_a_user() {
     for (kind, what, grant) in [
         ("galera", "Galera", "SELECT on mysql.wsrep_cluster_members is all the account needs"),
-        ("mysql", "MySQL", "USAGE is all the account needs; on replicas SLAVE MONITOR or REPLICATION CLIENT"),
+        (
+            "mysql",
+            "MySQL",
+            "SLAVE MONITOR or REPLICATION CLIENT is all the account needs, and in a replication group a SELECT",
+        ),
     ] {
         let text = of_kind(kind, "", "");
         let said = marked(&text.replace("user = \"m\"\n", ""));

@@ -7,12 +7,13 @@ use super::super::fitness::Fitness;
 use super::super::node_state::Contact;
 use super::super::reason::{Consequence, Reason};
 use super::super::settings::{Settings, Sort};
-use super::super::verdict::{Change, Kind, Verdict};
+use super::super::verdict::{Change, Kind, Scope, Verdict};
 use super::{Core, Effect, Entry, Outcome};
 
 impl Core {
     /// Verdicts from all nodes' states together.
     pub(super) fn judge(&mut self, settings: &Settings, now: Instant, outcome: &mut Outcome) {
+        self.compare_servers();
         let (mut placed, mut best) = self.placed(settings);
         // Where only last resorts are left, one that said Synced is none any more, and beside it no donor serves.
         let spare = |id: &NodeId| placed.iter().any(|(other, fitness, _)| other == id && *fitness == Fitness::Spare);
@@ -28,7 +29,9 @@ impl Core {
             .filter_map(|(id, fitness, reason)| {
                 let entry = self.nodes.get(&id)?;
                 let (kind, reason) = self.rule(entry, fitness, reason, best);
-                Some((id, Verdict { kind, reason, room: entry.state.room, slow: entry.state.slow }))
+                let (kind, reason) = self.writes_on(id, entry, kind, reason);
+                let scope = self.scope(id, entry, &reason);
+                Some((id, Verdict { kind, reason, scope, room: entry.state.room, slow: entry.state.slow }))
             })
             .collect();
         for (node, verdict) in verdicts {
@@ -76,6 +79,9 @@ impl Core {
         if let Some(departure) = entry.leaving.filter(|_| !is_down) {
             return unfit(Reason::Left(departure));
         }
+        if let Some(others) = self.apart_from(id).filter(|_| !is_down) {
+            return unfit(Reason::Apart(self.names(others)));
+        }
         let Some(view) = entry.state.view.as_ref().filter(|_| !is_down) else { return own };
         let twin = |(other, e): (&NodeId, &Entry)| {
             let same = view.uuid.is_some() && e.state.view.as_ref().is_some_and(|v| v.uuid == view.uuid);
@@ -120,7 +126,7 @@ impl Core {
             (_, Fitness::Full) => (Kind::Eligible, reason),
             (_, Fitness::Spare) if best.leaves_room(entry.spec.sort) => (Kind::LastResort, last_resort(&reason)),
             // Whatever it refuses: it is the name that does not lead there.
-            (_, Fitness::None) if matches!(reason, Reason::Left(_)) => (Kind::Excluded, reason),
+            (_, Fitness::None) if matches!(reason, Reason::Left(_) | Reason::Apart(_)) => (Kind::Excluded, reason),
             // Where all are so the fault may be on our side, and some clients may get through.
             (_, Fitness::None)
                 if matches!(reason, Reason::NoNewConnections(_))
@@ -140,6 +146,27 @@ impl Core {
                 (_, reason) => (Kind::Excluded, reason),
             },
             _ => (Kind::Excluded, reason),
+        }
+    }
+
+    /// A writer whose own replication fails goes on writing: nobody else has what was written there.
+    fn writes_on(&self, id: NodeId, entry: &Entry, kind: Kind, reason: Reason) -> (Kind, Reason) {
+        let writes = self.writer == Some(id) && entry.writes_whatever_it_replicates();
+        match kind {
+            Kind::Excluded if writes && reason.is_of_replication() => {
+                (Kind::Eligible, Reason::WritesOnly(Box::new(reason)))
+            }
+            _ => (kind, reason),
+        }
+    }
+
+    fn scope(&self, id: NodeId, entry: &Entry, reason: &Reason) -> Scope {
+        match (entry.spec.sort, reason) {
+            (Sort::Server, Reason::WritesOnly(_)) => Scope::Writers,
+            // What is written on one that is no head some others never get.
+            (Sort::Server, _) if !self.is_head(id) => Scope::Readers,
+            (Sort::Replica, _) => Scope::Readers,
+            (Sort::Member | Sort::Server | Sort::Port, _) => Scope::All,
         }
     }
 

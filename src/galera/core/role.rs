@@ -30,7 +30,7 @@ impl Core {
             if let Some(elected) = elect(&self.candidates(None), holder, settings.failback, now) {
                 self.appoint(settings, now, elected, "another node is preferred", outcome);
             }
-            None
+            self.rivalry_note()
         };
         self.resign(settings, outcome);
         self.donor_until = self.donor_until.filter(|_| self.writer.is_some());
@@ -131,25 +131,32 @@ impl Core {
     }
 
     /// Who may be the writer: among eligible nodes and the one that has the role and takes writers; where there is none, among
-    /// those that are the last resort.
+    /// those that are the last resort, and then among servers that are only too far behind to be read. Of servers those come
+    /// first whose writes all the others get.
     pub(super) fn candidates(&self, except: Option<NodeId>) -> Vec<Candidate> {
-        let open = || self.nodes.iter().filter(|(id, e)| e.is_open() && e.may_write() && Some(**id) != except);
-        let of = |kind: Kind| -> Vec<Candidate> {
+        let may =
+            |id: NodeId, e: &Entry| e.is_open() && e.may_write() && self.may_take_over(id, e) && Some(id) != except;
+        let open = || self.nodes.iter().filter(|(id, e)| may(**id, e));
+        let of = |fits: &dyn Fn(NodeId, &Entry) -> bool| -> Vec<Candidate> {
             let candidate = |(id, e): (&NodeId, &Entry)| {
                 let donor_since = e.state.donor_since.filter(|_| self.is_donor_with_role(*id));
-                let since = e.serves_since.filter(|_| e.verdict.kind == kind).or(donor_since);
                 Some(Candidate {
                     id: *id,
                     backup: e.spec.backup,
                     order: e.spec.order,
                     priority: e.spec.priority,
-                    since: since?,
+                    since: e.serves_since.or(donor_since).or(e.asked_since)?,
                 })
             };
-            open().filter_map(candidate).collect()
+            let all: Vec<Candidate> = open().filter(|(id, e)| fits(**id, e)).filter_map(candidate).collect();
+            let heads = self.heads(&all.iter().map(|c| c.id).collect::<Vec<_>>());
+            let heads: Vec<Candidate> = all.iter().copied().filter(|c| heads.contains(&c.id)).collect();
+            if heads.is_empty() { all } else { heads }
         };
-        let eligible = of(Kind::Eligible);
-        if eligible.is_empty() { of(Kind::LastResort) } else { eligible }
+        let serves_as = |kind: Kind| move |id: NodeId, e: &Entry| e.verdict.kind == kind || self.is_donor_with_role(id);
+        let classes: [&dyn Fn(NodeId, &Entry) -> bool; 3] =
+            [&serves_as(Kind::Eligible), &serves_as(Kind::LastResort), &|_, e| e.writes_whatever_it_replicates()];
+        classes.into_iter().map(of).find(|class| !class.is_empty()).unwrap_or_default()
     }
 
     /// What the node that has the role is good for.

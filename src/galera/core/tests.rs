@@ -10,6 +10,7 @@ mod orders;
 mod planned;
 mod properties;
 mod recorded;
+mod rivals;
 mod role;
 mod rows;
 mod servers;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Endpoint, Place, ReaderRule, Role};
-use crate::galera::{AdminState, Kind, LoginFailure, NodeId, Reason, Slow, Verdict};
+use crate::galera::{AdminState, Kind, LoginFailure, NodeId, Reason, Scope, Slow, Verdict};
 use crate::pool::{ActiveSession, Node, Standing};
 
 /// All of them.
@@ -23,10 +23,9 @@ fn member(id: u32, weight: u16) -> Member {
         priority: 0,
         zone: "".into(),
         backup: false,
-        reads_only: false,
         max_connections: None,
         admin: AdminState::Ready,
-        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, room: true, slow: None },
+        verdict: Verdict { kind: Kind::Eligible, reason: Reason::Synced, scope: Scope::All, room: true, slow: None },
     }
 }
 
@@ -68,7 +67,8 @@ fn pool(weights: &[u16]) -> Pool {
 }
 
 fn excluded(mut member: Member) -> Member {
-    member.verdict = Verdict { kind: Kind::Excluded, reason: Reason::NotReady, room: true, slow: None };
+    member.verdict =
+        Verdict { kind: Kind::Excluded, reason: Reason::NotReady, scope: Scope::All, room: true, slow: None };
     member
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Facts {
     logins_from: Vec<IpAddr>,
     /// What the next query is answered with.
     err_once: Option<(u16, String)>,
+    /// What is answered to a statement that begins so, before all else.
+    answers: Vec<(String, Answer)>,
 }
 
 #[derive(Debug, Default)]
@@ -197,6 +199,22 @@ impl FakeNode {
     /// The rows of `mysql.wsrep_cluster_members`; `None`: the right to read it is missing.
     pub(crate) fn set_members(&self, members: Option<Vec<[String; 4]>>) {
         self.shared.facts.lock().unwrap().members = members;
+    }
+
+    /// What it answers to statements that begin so: columns, and rows of them.
+    pub(crate) fn set_answer(&self, start: &str, columns: &[&str], rows: Vec<Vec<Option<String>>>) {
+        self.answer_with(start, Answer::Rows(columns.iter().map(|c| (*c).to_owned()).collect(), rows));
+    }
+
+    /// The error that it answers to statements that begin so.
+    pub(crate) fn set_error(&self, start: &str, code: u16, text: &str) {
+        self.answer_with(start, Answer::Err(code, text.to_owned()));
+    }
+
+    fn answer_with(&self, start: &str, answer: Answer) {
+        let answers = &mut self.shared.facts.lock().unwrap().answers;
+        answers.retain(|(of, _)| of != start);
+        answers.push((start.to_owned(), answer));
     }
 
     /// Hangs up on every connection, as a crash or a KILL does.
@@ -346,6 +364,7 @@ async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
     }
 }
 
+#[derive(Debug, Clone)]
 enum Answer {
     Ok,
     Err(u16, String),
@@ -355,7 +374,9 @@ enum Answer {
 fn answer(sql: &str, facts: &Facts) -> Answer {
     let upper = sql.to_ascii_uppercase();
     let text = |s: &str| Some(s.to_owned());
-    if upper.starts_with("SHOW GLOBAL STATUS") || upper.starts_with("SHOW STATUS") {
+    if let Some((_, answer)) = facts.answers.iter().find(|(start, _)| sql.starts_with(start)) {
+        answer.clone()
+    } else if upper.starts_with("SHOW GLOBAL STATUS") || upper.starts_with("SHOW STATUS") {
         show(&facts.status, sql)
     } else if upper.starts_with("SHOW GLOBAL VARIABLES") || upper.starts_with("SHOW VARIABLES") {
         show(&facts.variables, sql)

@@ -84,13 +84,16 @@ fn the_writer_is_the_server_that_takes_writes_and_moves_with_read_only() {
 }
 
 #[test]
-fn a_writer_that_is_killed_is_replaced_where_the_other_one_takes_writes_too() {
+fn a_writer_that_is_killed_is_replaced_by_the_server_that_was_opened_for_writing() {
     let _turn = cluster();
-    let servers = [server("s1", &["--read-only=OFF"]), server("s2", &["--read-only=OFF"])];
+    let servers = pair();
     let galeway = before(&servers, "interval = \"100ms\"", "");
     galeway.wait_writer("s1", secs(5));
     let load = Load::with(galeway.service("writer"), Manner::FEW);
     load.wait_for(10);
+    servers[1].sql("SET GLOBAL read_only = OFF");
+    let apart = galeway.wait_verdict("s2", "excluded", secs(5));
+    assert_eq!(apart["reason"], "takes writes beside s1, and lacks what is written there");
     servers[0].kill();
     galeway.wait_writer("s2", ROUND + SLACK);
     load.wait_for(20);

@@ -1,0 +1,167 @@
+//! Servers by themselves that take writes: which of them lacks what another one was sent.
+//!
+//! What is written on one server is on another one only if that replicates from it, directly or through others; which one
+//! that is its channels say ([`Links`](super::super::server::Links)). Of two that were seen to take writes at one time, the
+//! one that does not replicate from the writer gets nobody, and is not made the writer when the other dies, since it lacks
+//! rows that clients were promised. Who decides is an operator: by `read_only` on the servers, or by taking one of them out
+//! (drain, maintenance). A server that was seen to be opened for writing, by whoever moves the role of source there, was
+//! chosen by them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::NodeId;
+use super::super::node_state::Contact;
+use super::super::server::{Links, Takeover};
+use super::super::settings::Sort;
+use super::{Core, Entry};
+
+/// What the servers that take writes are to each other.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rivalry {
+    /// Two that were seen to take writes at one time, the smaller first.
+    beside: BTreeSet<(NodeId, NodeId)>,
+    /// Those that lack what is written on others, and on which.
+    apart: BTreeMap<NodeId, Vec<NodeId>>,
+    /// Those whose writes all the others get, but for those apart.
+    heads: BTreeSet<NodeId>,
+    /// The sources of each server among the others.
+    sources: BTreeMap<NodeId, Vec<NodeId>>,
+}
+
+impl Core {
+    /// Compares the servers that take writes, as of their last answers.
+    pub(super) fn compare_servers(&mut self) {
+        let takes =
+            |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.writable == Some(true);
+        let takers: Vec<NodeId> = self.nodes.iter().filter(takes).map(|(id, _)| *id).collect();
+        let beside = &mut self.rivalry.beside;
+        beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
+        if takers.len() < 2 {
+            (self.rivalry.apart, self.rivalry.heads) = (BTreeMap::new(), takers.into_iter().collect());
+            return;
+        }
+        let answers = |id: &&NodeId| self.nodes.get(id).is_some_and(|e| e.state.contact == Contact::Answers);
+        let answering: Vec<NodeId> = takers.iter().filter(answers).copied().collect();
+        for (nth, a) in answering.iter().enumerate() {
+            beside.extend(answering.iter().skip(nth + 1).map(|b| (*a, *b)));
+        }
+        self.rivalry.sources = self.sources();
+        self.rivalry.apart = self.find_apart(&takers);
+        let rest: Vec<NodeId> = takers.into_iter().filter(|id| !self.rivalry.apart.contains_key(id)).collect();
+        self.rivalry.heads = self.heads(&rest);
+    }
+
+    /// Those of these whose writes all the others of them get.
+    pub(super) fn heads(&self, among: &[NodeId]) -> BTreeSet<NodeId> {
+        among.iter().copied().filter(|head| among.iter().all(|id| !self.lacks(*id, *head))).collect()
+    }
+
+    /// What is written on the one does not reach the other.
+    fn lacks(&self, id: NodeId, of: NodeId) -> bool {
+        id != of && self.are_rivals(id, of) && !follows(&self.rivalry.sources, id, of)
+    }
+
+    /// Those that lack what is written on the writer; where none is known, all, unless there is one that the others follow or
+    /// that alone was opened by somebody's wish.
+    fn find_apart(&self, takers: &[NodeId]) -> BTreeMap<NodeId, Vec<NodeId>> {
+        let of = |writer: NodeId| {
+            takers.iter().filter(|id| self.lacks(**id, writer)).map(|id| (*id, vec![writer])).collect()
+        };
+        if let Some(writer) = self.writer.or(self.incumbent).filter(|id| takers.contains(id)) {
+            return of(writer);
+        }
+        if !self.heads(takers).is_empty() {
+            return BTreeMap::new();
+        }
+        let mut opened = takers.iter().filter(|id| self.nodes.get(id).is_some_and(|e| e.state.was_opened));
+        if let (Some(chosen), None) = (opened.next(), opened.next()) {
+            return of(*chosen);
+        }
+        let others = |id: &NodeId| takers.iter().copied().filter(|other| other != id).collect();
+        takers.iter().map(|id| (*id, others(id))).collect()
+    }
+
+    /// Both were seen to take writes at one time; and not the one since the other fell silent, by somebody's wish.
+    fn are_rivals(&self, a: NodeId, b: NodeId) -> bool {
+        let succeeds = |one: NodeId, other: NodeId| {
+            let state = |id| self.nodes.get(&id).map(|e| &e.state);
+            state(one).is_some_and(|s| s.was_opened) && state(other).is_some_and(|s| s.contact != Contact::Answers)
+        };
+        self.rivalry.beside.contains(&(a.min(b), a.max(b))) && !succeeds(a, b) && !succeeds(b, a)
+    }
+
+    /// The sources of each server among the others.
+    fn sources(&self) -> BTreeMap<NodeId, Vec<NodeId>> {
+        let servers =
+            || self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server).map(|(id, e)| (*id, &e.state.links));
+        let is_own = |links: &Links| servers().filter(|(_, other)| other.id() == links.id()).count() == 1;
+        let of = |links: &Links| -> Vec<NodeId> {
+            servers().filter(|(_, source)| links.names(source, is_own(source))).map(|(id, _)| id).collect()
+        };
+        servers().map(|(id, links)| (id, of(links))).collect()
+    }
+
+    /// The servers whose writes this one lacks.
+    pub(super) fn apart_from(&self, id: NodeId) -> Option<&[NodeId]> {
+        self.rivalry.apart.get(&id).map(Vec::as_slice)
+    }
+
+    /// All other servers that take writes get what is written on this one.
+    pub(super) fn is_head(&self, id: NodeId) -> bool {
+        self.rivalry.heads.contains(&id)
+    }
+
+    /// Whether a server may be made the writer, by what it holds.
+    pub(super) fn may_take_over(&self, id: NodeId, entry: &Entry) -> bool {
+        if entry.spec.sort != Sort::Server || self.writer == Some(id) {
+            return true;
+        }
+        let is_alone = || !self.nodes.keys().any(|other| *other != id && self.are_rivals(id, *other));
+        self.apart_from(id).is_none()
+            && match entry.state.takeover {
+                Takeover::Ready => true,
+                Takeover::Alone => is_alone(),
+                Takeover::Never => false,
+            }
+    }
+
+    /// Why the role waits for an operator, if it does.
+    pub(super) fn rivalry_note(&self) -> Option<String> {
+        let apart: Vec<NodeId> = self.rivalry.apart.keys().copied().collect();
+        if apart.is_empty() {
+            return None;
+        }
+        let names = self.names(&apart);
+        match self.writer {
+            None => Some(format!(
+                "no writer: {names} take writes and do not replicate from each other; an operator decides, by read_only=ON \
+                 on all but one of them or by galeway node NAME drain"
+            )),
+            Some(writer) if !self.nodes.get(&writer).is_some_and(|e| e.verdict.kind.serves()) => {
+                let writer = self.name(writer);
+                Some(format!(
+                    "{names} would take writes, but lacks what was written on {writer}; to write there all the same: galeway \
+                     node {writer} drain"
+                ))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// Whether what is written on `of` reaches this server.
+fn follows(sources: &BTreeMap<NodeId, Vec<NodeId>>, id: NodeId, of: NodeId) -> bool {
+    let mut met = BTreeSet::from([id]);
+    let mut next = vec![id];
+    while let Some(at) = next.pop() {
+        for source in sources.get(&at).into_iter().flatten() {
+            if *source == of {
+                return true;
+            }
+            if met.insert(*source) {
+                next.push(*source);
+            }
+        }
+    }
+    false
+}

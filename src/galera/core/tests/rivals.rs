@@ -1,0 +1,521 @@
+//! Servers by themselves that take writes beside each other, or replicate and take writes.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::galera::server::Channel;
+use crate::galera::{AdminState, Reason, Scope, ServerStatus};
+
+/// What a MySQL 8.4 or 9 server answers, as far as it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Server {
+    pub(super) id: u32,
+    pub(super) read_only: &'static str,
+    /// Its channel: of whom, its threads, the numbers of their errors, the lag.
+    pub(super) source: Option<u32>,
+    pub(super) io: (&'static str, u32),
+    pub(super) sql: (&'static str, u32),
+    pub(super) lag: Option<u64>,
+}
+
+impl Server {
+    /// One that takes writes and replicates nothing.
+    pub(super) fn alone(id: u32) -> Self {
+        Self { id, read_only: "OFF", source: None, io: ("Yes", 0), sql: ("Yes", 0), lag: Some(0) }
+    }
+
+    /// One that does not, and replicates.
+    pub(super) fn replica(id: u32, source: u32) -> Self {
+        Self { read_only: "ON", source: Some(source), ..Self::alone(id) }
+    }
+
+    /// One that does both.
+    fn writable_replica(id: u32, source: u32) -> Self {
+        Self { read_only: "OFF", ..Self::replica(id, source) }
+    }
+
+    fn cut(self) -> Self {
+        Self { io: ("Connecting", 2003), lag: None, ..self }
+    }
+
+    fn failed(self) -> Self {
+        Self { sql: ("No", 1062), lag: None, ..self }
+    }
+
+    fn stopped(self) -> Self {
+        Self { io: ("No", 0), sql: ("No", 0), lag: None, ..self }
+    }
+
+    fn status(self) -> ServerStatus {
+        let uuid = |id: u32| format!("3e11fa47-71ca-11e1-9e33-c80aa942956{id}");
+        let named = |pairs: &[(&str, &str)]| -> Channel {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let rows = named(&[
+            ("read_only", self.read_only),
+            ("server_id", &(self.id + 1).to_string()),
+            ("server_uuid", &uuid(self.id)),
+        ]);
+        let channel = |source: u32| {
+            let mut row = named(&[
+                ("source_host", "10.0.0.9"),
+                ("source_port", "3306"),
+                ("source_server_id", &(source + 1).to_string()),
+                ("source_uuid", &uuid(source)),
+                ("channel_name", ""),
+                ("replica_io_running", self.io.0),
+                ("replica_sql_running", self.sql.0),
+                ("last_io_errno", &self.io.1.to_string()),
+                ("last_sql_errno", &self.sql.1.to_string()),
+            ]);
+            row.extend(self.lag.map(|lag| ("seconds_behind_source".to_owned(), lag.to_string())));
+            row
+        };
+        ServerStatus::new(rows, Ok(self.source.map(channel).into_iter().collect()), None)
+    }
+
+    pub(super) fn check(self) -> Check {
+        Check::Server(Box::new(self.status()))
+    }
+}
+
+fn servers(count: u32, settings: Settings) -> World {
+    let mut world = World::new(0, settings);
+    for id in 0..count {
+        world.step(Event::Added(NodeId(id), Spec { sort: Sort::Server, ..spec(id, 0) }));
+    }
+    world
+}
+
+/// These servers, seen once in their order.
+fn of(all: &[Server], settings: Settings) -> World {
+    let mut world = servers(id(all.len()), settings);
+    for server in all {
+        world.see(server.id, server.check());
+    }
+    world
+}
+
+fn writer(world: &World) -> Option<u32> {
+    world.core.writer().map(|id| id.0)
+}
+
+fn scope(world: &World, id: u32) -> Option<Scope> {
+    let verdict = world.core.verdict(NodeId(id));
+    verdict.kind.serves().then_some(verdict.scope)
+}
+
+/// Circular replication of two.
+fn circle() -> [Server; 2] {
+    [Server::writable_replica(0, 1), Server::writable_replica(1, 0)]
+}
+
+// ---- a server that takes writes and replicates
+
+#[test]
+fn a_writable_replica_is_judged_by_its_replication_and_warned_of() {
+    let replica = Server::writable_replica(1, 0);
+    let mut world = of(&[Server::alone(0), replica], settings());
+    assert_eq!((writer(&world), scope(&world, 0), scope(&world, 1)), (Some(0), Some(Scope::All), Some(Scope::Readers)));
+    assert_eq!(world.reason(1), "takes writes and replicates (read_only=OFF)");
+    world.see(1, replica.failed().check());
+    assert_eq!(world.reason(1), "replication stopped (SQL_Running=No, error 1062)");
+    assert_eq!(world.kind(1), Kind::Excluded);
+    // The source dies: what it lacks nobody knows.
+    world.see(0, gone());
+    world.pass(60_000);
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![]));
+    // Mended, and its source is dead still.
+    world.see_often(1, &replica.cut().check(), 2);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![1]));
+}
+
+#[test]
+fn a_failed_applier_is_never_promoted_and_one_stopped_by_hand_only_where_nothing_else_takes_writes() {
+    let replica = Server::writable_replica(1, 0);
+    for (replica, expected) in [(replica.failed(), None), (replica.stopped(), Some(1)), (replica.cut(), Some(1))] {
+        // A cold start while the other is down.
+        let mut world = servers(2, settings());
+        world.see(0, gone());
+        world.see(1, replica.check());
+        assert_eq!(writer(&world), expected, "{replica:?}");
+        // Its source was seen to take writes that it may lack.
+        let mut world = of(&[Server::alone(0), replica], settings());
+        world.see(0, gone());
+        let expected = if replica.io.0 == "Connecting" { 1 } else { 0 };
+        assert_eq!(writer(&world), Some(expected), "{replica:?}");
+        assert_eq!(world.kind(1).serves(), expected == 1);
+    }
+}
+
+#[test]
+fn who_stops_replication_and_opens_a_server_for_writing_has_decided() {
+    // As it is done by hand, and by programs that move the source: the channel may stay, or be reset.
+    for promoted in [Server::alone(1), Server::writable_replica(1, 0).stopped()] {
+        let mut world = of(&[Server::alone(0), Server::replica(1, 0)], settings());
+        world.see(0, gone());
+        world.see_often(1, &promoted.check(), 2);
+        assert_eq!(writer(&world), Some(1));
+        // While the old one lives for a moment still.
+        let mut world = of(&[Server::alone(0), Server::replica(1, 0)], settings());
+        world.see_often(1, &promoted.check(), 2);
+        assert_eq!(writer(&world), Some(0));
+        world.see(0, gone());
+        assert_eq!(writer(&world), Some(1), "{promoted:?}");
+    }
+}
+
+#[test]
+fn a_writer_whose_own_replication_fails_goes_on_writing_and_is_not_read() {
+    let [first, second] = circle();
+    for bad in [first.failed(), first.stopped()] {
+        let mut world = of(&circle(), Settings { failback: Failback::Immediate, ..settings() });
+        assert_eq!((writer(&world), scope(&world, 0), scope(&world, 1)), (Some(0), Some(Scope::All), Some(Scope::All)));
+        let outcome = world.see(0, bad.check());
+        assert_eq!(orders(&outcome), Vec::<String>::new(), "its sessions stay");
+        assert_eq!((writer(&world), scope(&world, 0)), (Some(0), Some(Scope::Writers)));
+        assert!(
+            world.reason(0).starts_with("takes writes; not for readers: replication stopped ("),
+            "{}",
+            world.reason(0)
+        );
+        // It dies, and the other one, which had everything, takes over.
+        world.see(0, gone());
+        world.see(1, second.cut().check());
+        assert_eq!((writer(&world), scope(&world, 1)), (Some(1), Some(Scope::All)));
+        // It comes back as it was.
+        world.see_often(0, &bad.check(), 3);
+        world.see_often(1, &second.check(), 3);
+        assert_eq!((writer(&world), world.kind(0)), (Some(1), Kind::Excluded));
+        // And mended.
+        world.see_often(0, &first.check(), 3);
+        assert_eq!((writer(&world), scope(&world, 0)), (Some(0), Some(Scope::All)));
+    }
+}
+
+#[test]
+fn a_writer_that_is_too_far_behind_for_readers_is_promoted_all_the_same() {
+    let settings = || Settings { max_replication_lag: Some(Duration::from_secs(60)), ..settings() };
+    let behind = Server { lag: Some(100), ..Server::writable_replica(1, 0) };
+    let mut world = of(&[circle()[0], behind, Server::replica(2, 0)], settings());
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 2]));
+    world.see(0, gone());
+    assert_eq!((writer(&world), scope(&world, 1)), (Some(1), Some(Scope::Writers)));
+    assert!(world.reason(1).ends_with("not for readers: 100 s behind its source (max_replication_lag = 60 s)"));
+}
+
+#[test]
+fn circular_replication_of_three_hands_the_role_on_as_long_as_anybody_lives() {
+    let all = [0, 1, 2].map(|id| Server::writable_replica(id, (id + 2) % 3));
+    let mut world = of(&all, settings());
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1, 2]));
+    assert!((0..3).all(|id| scope(&world, id) == Some(Scope::All)));
+    world.see(0, gone());
+    world.see(1, all[1].cut().check());
+    assert_eq!(writer(&world), Some(1));
+    world.see(1, gone());
+    world.see(2, all[2].cut().check());
+    assert_eq!(writer(&world), Some(2));
+}
+
+#[test]
+fn of_a_chain_the_head_writes_and_the_next_one_takes_over() {
+    // The head is not the first in the order.
+    let all = [Server::writable_replica(0, 1), Server::writable_replica(1, 2), Server::alone(2)];
+    let mut world = of(&all, settings());
+    assert_eq!(writer(&world), Some(2));
+    assert_eq!([0, 1, 2].map(|id| scope(&world, id)), [Some(Scope::Readers), Some(Scope::Readers), Some(Scope::All)]);
+    world.see(2, gone());
+    assert_eq!(writer(&world), Some(1), "what is written there the first one gets");
+    // The old head lacks what was written since.
+    world.see_often(2, &all[2].check(), 3);
+    assert_eq!((writer(&world), world.kind(2)), (Some(1), Kind::Excluded));
+    assert_eq!(world.reason(2), "takes writes beside n1, and lacks what is written there");
+}
+
+// ---- two that do not replicate from each other
+
+#[test]
+fn an_old_source_that_returns_gets_nobody_and_is_not_made_the_writer() {
+    let mut world =
+        of(&[Server::alone(0), Server::replica(1, 0)], Settings { failback: Failback::Immediate, ..settings() });
+    world.see(0, gone());
+    world.see_often(1, &Server::alone(1).check(), 2);
+    assert_eq!(writer(&world), Some(1));
+    world.see_often(0, &Server::alone(0).check(), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![1]));
+    assert_eq!(world.reason(0), "takes writes beside n1, and lacks what is written there");
+    assert_eq!(world.core.writer_note(), None);
+    // Nor when the new one dies.
+    world.see(1, gone());
+    world.pass(60_000);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![]));
+    let note = world.core.writer_note().unwrap().to_owned();
+    assert!(note.contains("n0 would take writes, but lacks what was written on n1"), "{note}");
+    // An operator decides.
+    world.step(Event::Operator(NodeId(1), AdminState::Drain));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0]));
+}
+
+#[test]
+fn a_cold_start_between_two_names_none_until_an_operator_decides() {
+    let start = || {
+        let mut world = of(&[Server::alone(0), Server::alone(1), Server::replica(2, 1)], settings());
+        world.pass(60_000);
+        assert_eq!((writer(&world), world.serving()), (None, vec![2]));
+        let note = world.core.writer_note().unwrap().to_owned();
+        assert!(note.starts_with("no writer: n0, n1 take writes and do not replicate from each other; "), "{note}");
+        world
+    };
+    for read_only in [0, 1] {
+        let mut world = start();
+        world.see(read_only, Server { read_only: "ON", ..Server::alone(read_only) }.check());
+        assert_eq!((writer(&world), world.core.writer_note()), (Some(1 - read_only), None));
+    }
+    for state in [AdminState::Drain, AdminState::Maintenance] {
+        let mut world = start();
+        world.step(Event::Operator(NodeId(0), state));
+        assert_eq!(writer(&world), Some(1));
+        world.step(Event::Operator(NodeId(0), AdminState::Ready));
+        assert_eq!((writer(&world), world.serving()), (Some(1), vec![1, 2]));
+    }
+    // Neither does the death of one of them: the other may be the old one.
+    let mut world = start();
+    world.see(1, gone());
+    world.pass(60_000);
+    assert_eq!(writer(&world), None);
+    // One that follows the other is no rival any more.
+    let mut world = start();
+    world.see_often(0, &Server::writable_replica(0, 1).check(), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![0, 1, 2]));
+    // A restart that remembers goes on.
+    let mut world = start();
+    world.step(Event::Operator(NodeId(1), AdminState::Drain));
+    let mut memory = world.core.memory(&world.settings);
+    memory.operator.clear();
+    let mut world = servers(2, settings());
+    world.core.recall(&settings(), &memory);
+    world.see(1, Server::alone(1).check());
+    world.see(0, Server::alone(0).check());
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0]));
+}
+
+#[test]
+fn a_source_is_known_by_its_number_where_it_has_no_uuid_and_by_its_place_while_it_is_silent() {
+    let mariadb = |id: u32, source: u32| {
+        let named = |pairs: &[(&str, &str)]| -> Channel {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let channel = named(&[
+            ("master_host", "10.0.0.9"),
+            ("master_port", "3306"),
+            ("master_server_id", &source.to_string()),
+            ("slave_io_running", if source == 0 { "Connecting" } else { "Yes" }),
+            ("slave_sql_running", "Yes"),
+            ("seconds_behind_master", "0"),
+        ]);
+        let rows = named(&[("read_only", "OFF"), ("server_id", &id.to_string())]);
+        Check::Server(Box::new(ServerStatus::new(rows, Ok(vec![channel]), None)))
+    };
+    let mut world = servers(2, settings());
+    world.see(0, mariadb(11, 12));
+    world.see(1, mariadb(12, 11));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]));
+    // It was restarted while its source was down.
+    world.see(0, gone());
+    world.see(1, mariadb(12, 0));
+    assert_eq!(writer(&world), Some(1));
+    // Both have the default: nothing is concluded.
+    let mut world = servers(2, settings());
+    world.see(0, mariadb(1, 1));
+    world.see(1, mariadb(1, 1));
+    assert_eq!((writer(&world), world.serving()), (None, vec![]));
+}
+
+// ---- Group Replication
+
+/// A member of a group as it sees it: each member's state, and whether it is a primary; its own one by its number.
+fn member(id: u32, group: &[(u32, &str, bool)]) -> Check {
+    let own = Server::alone(id);
+    let is_primary = group.iter().any(|(other, state, primary)| *other == id && *primary && *state == "ONLINE");
+    let own = Server { read_only: if is_primary { "OFF" } else { "ON" }, ..own };
+    let row = |(id, state, primary): &(u32, &str, bool)| -> Channel {
+        let uuid = format!("3e11fa47-71ca-11e1-9e33-c80aa942956{id}");
+        let role = if *primary { "PRIMARY" } else { "SECONDARY" };
+        [("member_id", uuid.as_str()), ("member_state", state), ("member_role", role)]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .into()
+    };
+    let rows = own.status().rows;
+    Check::Server(Box::new(ServerStatus::new(rows, Ok(Vec::new()), Some(Ok(group.iter().map(row).collect())))))
+}
+
+#[test]
+fn the_writer_of_a_group_is_its_primary_and_moves_with_it() {
+    let group = |primary: u32| [0, 1, 2].map(|id| (id, "ONLINE", id == primary));
+    let mut world = servers(3, settings());
+    (0..3).for_each(|id| drop(world.see(id, member(id, &group(1)))));
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![0, 1, 2]));
+    assert_eq!([0, 1].map(|id| scope(&world, id)), [Some(Scope::Readers), Some(Scope::All)]);
+    // group_replication_set_as_primary.
+    world.see(1, member(1, &group(0)));
+    world.see(0, member(0, &group(0)));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1, 2]));
+    // It dies, and another one is elected.
+    world.see(0, gone());
+    let left = [(1, "ONLINE", false), (2, "ONLINE", true)];
+    world.see(2, member(2, &left));
+    assert_eq!((writer(&world), world.serving()), (Some(2), vec![1, 2]));
+    // It comes back.
+    let back = [(0, "RECOVERING", false), (1, "ONLINE", false), (2, "ONLINE", true)];
+    world.see_often(0, &member(0, &back), 3);
+    assert_eq!((world.kind(0), world.reason(0).as_str()), (Kind::Excluded, "Group Replication: RECOVERING"));
+}
+
+#[test]
+fn of_a_multi_primary_group_one_is_the_writer_and_all_are_open_to_any() {
+    let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
+    let mut world = servers(3, settings());
+    (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1, 2]));
+    assert!((0..3).all(|id| scope(&world, id) == Some(Scope::All)));
+    world.see(0, gone());
+    assert_eq!(writer(&world), Some(1));
+}
+
+#[test]
+fn a_primary_that_lost_its_majority_ends_its_sessions_and_two_groups_are_two_servers_apart() {
+    let group = [0, 1, 2].map(|id| (id, "ONLINE", id == 0));
+    let mut world = servers(3, settings());
+    (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
+    let minority = [(0, "ONLINE", true), (1, "UNREACHABLE", false), (2, "UNREACHABLE", false)];
+    assert!(orders(&world.see(0, member(0, &minority))).contains(&"kill 0".to_owned()));
+    assert_eq!(
+        (writer(&world), world.reason(0).as_str()),
+        (None, "Group Replication: no majority (1 of 3 members reach each other)")
+    );
+    let majority = [(1, "ONLINE", true), (2, "ONLINE", false)];
+    world.see(1, member(1, &majority));
+    world.see(2, member(2, &majority));
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![1, 2]));
+    // Somebody lets the other part go on alone.
+    world.see_often(0, &member(0, &[(0, "ONLINE", true)]), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![1, 2]));
+    assert_eq!(world.reason(0), "takes writes beside n1, and lacks what is written there");
+}
+
+// ---- the rules, over invented histories
+
+fn any_server(id: u32) -> impl Strategy<Value = Server> {
+    let channel = prop_oneof![1 => Just(None), 3 => (0..3_u32).prop_map(Some)];
+    let io = prop_oneof![3 => Just(("Yes", 0)), 2 => Just(("Connecting", 2003)), 1 => Just(("No", 0)), 1 => Just(("No", 1236))];
+    let sql = prop_oneof![4 => Just(("Yes", 0)), 1 => Just(("No", 0)), 2 => Just(("No", 1062))];
+    let read_only = prop_oneof![2 => Just("OFF"), 1 => Just("ON")];
+    (channel, io, sql, read_only, 0..100_u64).prop_map(move |(source, io, sql, read_only, lag)| {
+        let source = source.filter(|source| *source != id);
+        let lag = (io.0 == "Yes" && sql.0 == "Yes").then_some(lag);
+        Server { id, read_only, source, io, sql, lag }
+    })
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Answers(Server),
+    Silent(u32, bool),
+    Operator(u32, AdminState),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let operator = prop_oneof![Just(AdminState::Ready), Just(AdminState::Ready), Just(AdminState::Drain)];
+    prop_oneof![
+        6 => (0..3_u32).prop_flat_map(any_server).prop_map(Happening::Answers),
+        2 => (0..3_u32, any::<bool>()).prop_map(|(id, sure)| Happening::Silent(id, sure)),
+        1 => (0..3_u32, operator).prop_map(|(id, state)| Happening::Operator(id, state)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn nobody_is_sent_to_a_server_that_lacks_what_others_hold(
+        history in proptest::collection::vec((0..3000_u64, happening()), 1..40)
+    ) {
+        let lag = Some(Duration::from_secs(60));
+        let mut world = servers(3, Settings { max_replication_lag: lag, failback: Failback::Immediate, ..settings() });
+        let mut last: [Option<Server>; 3] = [None; 3];
+        for (gap, what) in history {
+            world.now += gap;
+            let before = writer(&world);
+            match what {
+                Happening::Answers(server) => {
+                    last[usize::try_from(server.id).unwrap()] = Some(server);
+                    world.see(server.id, server.check());
+                }
+                Happening::Silent(id, sure) => {
+                    world.see(id, if sure { gone() } else { timed_out() });
+                }
+                Happening::Operator(id, state) => {
+                    world.step(Event::Operator(NodeId(id), state));
+                }
+            }
+            // What the verdict and the role depend on is settled with the step.
+            let verdicts = |w: &World| (0..3).map(|id| w.core.verdict(NodeId(id))).collect::<Vec<_>>();
+            let settled = (writer(&world), verdicts(&world));
+            world.step(Event::Tick);
+            prop_assert_eq!((writer(&world), verdicts(&world)), settled);
+
+            let now = writer(&world);
+            if let Some(server) = now.filter(|now| Some(*now) != before).and_then(|id| last[usize::try_from(id).unwrap()]) {
+                prop_assert_eq!(server.read_only, "OFF");
+                prop_assert!(server.source.is_none() || server.sql != ("No", 1062), "promoted with a failed applier");
+            }
+            for id in 0..3 {
+                let verdict = world.core.verdict(NodeId(id));
+                let Some(server) = last[usize::try_from(id).unwrap()].filter(|_| verdict.kind.serves()) else { continue };
+                match verdict.scope {
+                    Scope::Writers => prop_assert_eq!(now, Some(id), "it is for those who write, and is not the writer"),
+                    Scope::All | Scope::Readers => {
+                        let replicates = server.source.is_none() || server.sql.0 == "Yes";
+                        prop_assert!(replicates, "read although nothing is applied: {:?}", verdict);
+                    }
+                }
+                prop_assert!(verdict.scope != Scope::All || server.read_only == "OFF");
+                // One that takes writes and gets nothing from the writer is read by nobody.
+                let writes = now.and_then(|id| last[usize::try_from(id).unwrap()]).filter(|w| w.read_only == "OFF");
+                let is_ready = |id: u32| world.core.admin(NodeId(id)) == AdminState::Ready;
+                if let Some(writes) = writes.filter(|w| w.id != id && server.read_only == "OFF" && server.source.is_none())
+                    && is_ready(id) && is_ready(writes.id) && world.core.answers(NodeId(writes.id))
+                {
+                    prop_assert!(false, "{} takes writes beside {} and is read", id, writes.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn circular_replication_always_has_a_writer_while_one_of_it_answers(
+        history in proptest::collection::vec((0..3_u32, any::<bool>()), 1..40)
+    ) {
+        let all = [0, 1, 2].map(|id| Server::writable_replica(id, (id + 1) % 3));
+        let mut world = of(&all, settings());
+        let mut lives = [true; 3];
+        for (id, comes) in history {
+            let at = usize::try_from(id).unwrap();
+            lives[at] = comes;
+            for (other, lives) in (0..3).zip(lives) {
+                let source_lives = lives && world.core.answers(NodeId((other + 1) % 3));
+                let server = all[usize::try_from(other).unwrap()];
+                let server = if source_lives { server } else { server.cut() };
+                world.see_often(other, &if lives { server.check() } else { gone() }, 3);
+            }
+            // One that all were waited for gets its time anew.
+            world.pass(6000);
+            let any = lives.contains(&true);
+            let serves = writer(&world).is_some_and(|id| world.kind(id).serves());
+            prop_assert_eq!(serves, any, "{:?}: {:?}", lives, writer(&world));
+            let apart = (0..3).any(|id| matches!(world.core.verdict(NodeId(id)).reason, Reason::Apart(_)));
+            prop_assert!(!apart);
+        }
+    }
+}
