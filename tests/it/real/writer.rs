@@ -187,6 +187,7 @@ fn a_node_that_rejoins_by_an_incremental_transfer_from_the_writer_costs_no_sessi
     assert!(writers.iter().all(|node| *node == "n1"), "the writer moved");
     assert_eq!(galeway.cluster()["writer"], "n1");
     assert!(!galeway.log().contains("writer changed"), "{}", galeway.log());
+    cluster.nodes[2].sql("SET GLOBAL wsrep_sst_donor = ''");
     Both::clear(&cluster);
 }
 
