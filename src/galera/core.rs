@@ -18,6 +18,8 @@
 //! * a tick does nothing before its deadline, and something at it;
 //! * while the world does not change, nothing does;
 //! * two components are never served at once, nor a node that is foreign, stale, or not Primary;
+//! * a node that is bootstrapped anew, with whatever history, ends no session elsewhere;
+//! * sizes and indices alone end no session and raise no alarm in the first 20 s, nor ever for a node that is busy or paused;
 //! * while another node is fit, there is a writer that takes writers, but for `down_after` after the last one stopped;
 //!   a writer that is a donor and answers is one for `donor_grace`;
 //! * the writer is the same for equal inputs; with failback never it changes only when it stops taking writers.
@@ -40,17 +42,19 @@ use std::time::Instant;
 
 use super::NodeId;
 use super::agreement::Record;
+use super::components::Components;
 use super::node_state::{Contact, NodeState};
 use super::observation::Check;
 use super::reason::{Departure, Reason};
 use super::settings::{Settings, Sort, Spec};
 use super::split::Doubt;
 use super::verdict::{AdminState, ClusterState, Verdict};
-use super::view::{Components, Membership};
+use super::view::Membership;
 pub use entrances::EntranceState;
 pub use event::{Configured, Effect, Event, Outcome, Split};
 pub use memory::Memory;
 use rivals::Rivalry;
+use survey::Doubts;
 
 /// What has been ordered about a node's established sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,14 @@ enum Orders {
     Live,
     Draining,
     Ended,
+}
+
+/// A view that is out of date.
+#[derive(Debug, Clone)]
+struct Staleness {
+    doubt: Doubt,
+    /// As lists of members show it. Otherwise no session ends for it.
+    certain: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +88,7 @@ struct Entry {
     /// It is to be watched no longer.
     leaving: Option<Departure>,
     /// Its view is out of date.
-    stale: Option<Doubt>,
+    stale: Option<Staleness>,
     /// Since when it serves without a break.
     serves_since: Option<Instant>,
     /// It lost the role of writer and drains: its sessions of writer services end with the drain, or when that is taken back.
@@ -154,8 +166,8 @@ pub struct Core {
     /// Which of them is served.
     chosen: Option<usize>,
     /// More than one component seems to live.
-    doubt: Option<Doubt>,
-    /// Nodes that are Primary apart from those that are served, for certain.
+    doubts: Doubts,
+    /// Nodes that are Primary apart from those that are served, as was believed.
     fenced: BTreeSet<NodeId>,
     /// The alarm that was given.
     split: Option<Split>,
@@ -198,7 +210,7 @@ impl Core {
             served: BTreeSet::new(),
             components: Components { all: Vec::new(), stale: BTreeMap::new(), membership: Membership::Uuid },
             chosen: None,
-            doubt: None,
+            doubts: Doubts::new(),
             fenced: BTreeSet::new(),
             split: None,
             writer: None,
@@ -243,7 +255,13 @@ impl Core {
                     let lasting = now.saturating_duration_since(since) >= settings.down_after;
                     entry.asked |= lasting || !matches!(observation.check, Check::NotMade(_));
                     let was = entry.state.name.clone();
+                    let before = entry.state.earlier_life.clone();
                     entry.state.observe(settings, entry.spec.sort, entry.verdict.kind.serves(), observation);
+                    // It is not the one any more that was served; what may begin a cluster of its own must not take the
+                    // role of those that go on. The last one of them is remembered all the same.
+                    if entry.state.earlier_life != before && self.served.len() > 1 {
+                        self.served.remove(&id);
+                    }
                     outcome.publish |= self.follow_member(id, was);
                 }
             }
@@ -418,13 +436,13 @@ impl Core {
 
     /// Whether the next check of a node is wanted after `fast_interval`.
     pub fn in_doubt(&self, id: NodeId) -> bool {
-        let doubted = self.doubt.as_ref().is_some_and(|d| !d.is_believed());
+        let doubted = self.doubts.values().any(|d| !d.is_believed());
         self.nodes.get(&id).is_some_and(|e| doubted || e.stale.is_some() || e.state.in_doubt())
     }
 
     /// Whether a node's list of members is to be read again although nothing seems to have changed.
     pub fn wants_members(&self) -> bool {
-        self.doubt.is_some() || !self.components.stale.is_empty()
+        !self.doubts.is_empty() || !self.components.stale.is_empty()
     }
 
     /// Whether anything came from a node when it was asked last.

@@ -8,7 +8,8 @@
 //! * [`fitness`]: what one node's rows allow by themselves.
 //! * [`server`]: nodes that are no members: servers by themselves, replicas.
 //! * `entrance`: whether a node takes new connections, which its kept check does not show.
-//! * `view`: from all nodes' views to the components there are.
+//! * `view`: what a node says of its component; `relation`: what two views say of each other; `components`: from all
+//!   views to the components there are.
 //! * `split`: which of several components is served.
 //! * `writer`, [`agreement`]: who writes, by what is observed or by the cluster's own record.
 //! * [`advice`]: which node to bootstrap after an outage; [`files`]: what nodes that do not run have left behind.
@@ -17,6 +18,7 @@
 
 pub mod advice;
 pub mod agreement;
+mod components;
 pub mod core;
 mod entrance;
 pub mod files;
@@ -24,6 +26,7 @@ pub mod fitness;
 mod node_state;
 pub mod observation;
 pub mod reason;
+mod relation;
 pub mod rows;
 pub mod server;
 mod settings;

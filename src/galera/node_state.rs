@@ -10,7 +10,7 @@ use super::server::{Links, ServerStatus, Takeover};
 use super::settings::{Settings, Sort};
 use super::status::NodeStatus;
 use super::verdict::Slow;
-use super::view::View;
+use super::view::{View, history};
 
 /// What the last check that got an answer of any kind said about the node's place among the reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,17 @@ struct Flow {
     sent: u64,
 }
 
+/// A server from one start of its provider to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Life {
+    /// `wsrep_gcomm_uuid`.
+    pub(super) uuid: Box<str>,
+    /// When the last check began to which it answered.
+    pub(super) heard: Instant,
+    /// The last `wsrep_cluster_conf_id` that it told of a Primary component.
+    conf_id: Option<u64>,
+}
+
 /// One node.
 #[derive(Debug, Clone)]
 pub(super) struct NodeState {
@@ -63,9 +74,15 @@ pub(super) struct NodeState {
     pub(super) speaks: bool,
     /// Its component, as of the last answer; `None` while it is in none that is Primary, or does not answer.
     pub(super) view: Option<View>,
+    /// When the last check began that was not met by silence. What it tells without rows (it is full), or could not be asked
+    /// for a shortage of ours, leaves its view as it was.
+    pub(super) asked: Option<Instant>,
     /// Its UUID and name in the group, as of its last answer in this life.
     pub(super) uuid: Option<Box<str>>,
     pub(super) name: Option<Box<str>>,
+    /// The one before, if it was heard in it.
+    pub(super) earlier_life: Option<Life>,
+    life: Option<Life>,
     /// Its client address there.
     pub(super) address: Option<Box<str>>,
     pub(super) slow: Option<Slow>,
@@ -102,8 +119,11 @@ impl NodeState {
             room: true,
             speaks: false,
             view: None,
+            asked: None,
             uuid: None,
             name: None,
+            earlier_life: None,
+            life: None,
             address: None,
             slow: None,
             flow: None,
@@ -134,12 +154,21 @@ impl NodeState {
 
     /// Takes one observation in. `serves`: the node serves now.
     pub(super) fn observe(&mut self, settings: &Settings, sort: Sort, serves: bool, observation: Observation) {
+        if !matches!(observation.check, Check::Unreachable { .. }) {
+            self.asked = Some(observation.begun);
+        }
         match observation.check {
             Check::Answered(status) => {
                 let (fitness, reason) = judge(&status, settings.donor);
                 self.room = has_room(status.connections, settings.connection_margin);
                 self.load(settings, observation.begun, &status);
-                self.view = View::of(observation.begun, &status);
+                let view = View::of(observation.begun, &status).map(|v| v.continue_from(self.view.as_ref()));
+                self.recognise_life(observation.begun, &status);
+                if let (Some(view), Some(life)) = (&view, &mut self.life) {
+                    life.conf_id = view.conf_id;
+                }
+                let earlier_life = self.earlier_life.as_ref().map(|life| (life.heard, life.conf_id));
+                self.view = view.map(|view| View { earlier_life, ..view });
                 self.uuid.clone_from(&status.uuid);
                 self.name.clone_from(&status.name);
                 if let Some(view) = &self.view {
@@ -179,6 +208,16 @@ impl NodeState {
             self.links.remember(&before);
         }
         self.answered(settings, serves, fitness, reason);
+    }
+
+    /// `wsrep_gcomm_uuid` changes at every start of the provider (seen with galera-4 26.4). All zero: it has none.
+    fn recognise_life(&mut self, at: Instant, status: &NodeStatus) {
+        let Some(uuid) = status.uuid.as_deref().filter(|uuid| history(uuid).is_some()) else { return };
+        if let Some(life) = self.life.take_if(|life| *life.uuid != *uuid) {
+            self.earlier_life = Some(life);
+        }
+        let life = self.life.get_or_insert_with(|| Life { uuid: uuid.into(), heard: at, conf_id: None });
+        life.heard = at;
     }
 
     /// Whether it lags behind, with hysteresis. Flow control pauses all nodes alike: a node that makes the others wait is

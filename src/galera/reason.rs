@@ -385,9 +385,7 @@ impl fmt::Display for Reason {
             }
             Self::NoHistory => f.write_str("no history (wsrep_cluster_state_uuid is zero; state_uuid names one)"),
             Self::StaleView(other) => write!(f, "its view is out of date: {other} does not list it"),
-            Self::Outside(served) if served.is_empty() => {
-                f.write_str("two components are Primary and none is served yet")
-            }
+            Self::Outside(served) if served.is_empty() => f.write_str("which component is served is not decided yet"),
             Self::Outside(served) => write!(f, "not in the component that is served ({served})"),
             Self::Fenced(served) => write!(f, "split brain: fenced, {served} is served"),
             Self::Undecided => f.write_str("split brain: nothing decides which side to serve"),

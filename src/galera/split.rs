@@ -1,13 +1,18 @@
 //! Two Primary components at once: which of them is served, and when the alarm is raised.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::NodeId;
-use super::view::Component;
+use super::components::Component;
 
 /// Rounds of checks that a contradiction must outlive before it is believed.
 const ROUNDS: u8 = 2;
+
+/// A node that was suspended says so itself within about 6 s (seen: its own `evs` timers run anew). A contradiction by
+/// sizes alone that lasts longer than this is none of a view that is out of date; and one whose parties cannot be asked
+/// again for so long (they are full, or a shortage of ours) is taken for what they told last.
+pub(super) const SUSPENDED: Duration = Duration::from_secs(20);
 
 /// A contradiction between nodes' views, and how many rounds of checks made because of it have found it again.
 /// Views of one moment contradict each other at every join and leave, since nodes are not asked at the same time.
@@ -16,24 +21,35 @@ pub(super) struct Doubt {
     pub(super) first: Instant,
     /// It is as old as our knowledge of the cluster.
     pub(super) fresh: bool,
+    /// One of the two nodes lags behind, which explains it.
+    pub(super) explained: bool,
+    /// It was still found in views that were asked for [`SUSPENDED`] after the first.
+    pub(super) lasting: bool,
     round: Instant,
     rounds: u8,
 }
 
 impl Doubt {
-    pub(super) fn new(now: Instant, fresh: bool) -> Self {
-        Self { first: now, fresh, round: now, rounds: 0 }
+    pub(super) fn new(now: Instant, fresh: bool, explained: bool) -> Self {
+        Self { first: now, fresh, explained, lasting: false, round: now, rounds: 0 }
     }
 
     /// Takes in the oldest of the views that contradict each other; a round is over when all of them are younger than
     /// its beginning. True: another round is wanted.
     pub(super) fn advance(&mut self, oldest: Option<Instant>, now: Instant) -> bool {
-        if self.is_believed() || oldest.is_none_or(|oldest| oldest < self.round) {
+        let Some(oldest) = oldest else { return false };
+        self.lasting |= oldest >= self.first + SUSPENDED;
+        if self.is_believed() || oldest < self.round {
             return false;
         }
         self.rounds += 1;
         self.round = now;
         !self.is_believed()
+    }
+
+    /// It began longer ago than a node that was suspended takes to notice.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.first) >= SUSPENDED
     }
 
     pub(super) fn is_believed(&self) -> bool {

@@ -102,9 +102,22 @@ impl ClusterWatch {
             |ids: &[NodeId]| ids.iter().map(|id| self.node_name(*id).to_string()).collect::<Vec<_>>().join(", ");
         let sides: Vec<String> = split.sides.iter().map(|side| names(side)).collect();
         let served = split.served.and_then(|i| sides.get(i)).map_or("none", String::as_str);
+        let sides = sides.join(" | ");
+        if !split.certain {
+            tracing::error!(
+                cluster,
+                sides,
+                served,
+                "possible SPLIT BRAIN: for more than 20 s the sizes and indexes that nodes report have contradicted each \
+                other; nobody is sent to the nodes that are not served. Change nothing on them yet: give the grant \
+                (GRANT SELECT ON mysql.wsrep_cluster_members TO the monitor's account), and then look which nodes list \
+                each other"
+            );
+            return;
+        }
         tracing::error!(
             cluster,
-            sides = sides.join(" | "),
+            sides,
             served,
             "SPLIT BRAIN: more than one component is Primary, and \
             their data drift apart; nobody is sent to the others. Stop the nodes that are not served, wipe their data \
@@ -128,7 +141,9 @@ impl ClusterWatch {
                 membership = "weak",
                 grant,
                 "members are told apart by sizes \
-                and indices alone: a split brain is noticed only after some checks, and some are not"
+                and indices alone: a split brain is told after 20 s, and some are not; a node that lags behind the others may \
+                be taken for one that is apart, and get no new sessions. Please give the grant, or set \
+                wsrep_node_incoming_address on every node"
             ),
             Some(Membership::Addresses) => tracing::warn!(
                 cluster,

@@ -75,6 +75,9 @@ pub struct Split {
     pub sides: Vec<Vec<NodeId>>,
     /// Which of them is served.
     pub served: Option<usize>,
+    /// Lists of members, addresses or lives show it. Otherwise sizes and indices that contradict each other do, for longer
+    /// than any state that passes.
+    pub certain: bool,
 }
 
 /// What one step brought.

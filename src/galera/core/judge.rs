@@ -104,15 +104,16 @@ impl Core {
             }
             _ => {}
         }
-        if let Some(by) = self.components.stale.get(&id) {
-            return unfit(Reason::StaleView(self.name(*by)));
+        if let Some(stale) = self.components.stale.get(&id) {
+            return unfit(Reason::StaleView(self.name(stale.by)));
         }
+        let is_party = self.split.as_ref().is_some_and(|s| s.sides.iter().any(|side| side.contains(&id)));
         match chosen {
             Some(c) if c.nodes.contains(&id) => own,
-            Some(c) if self.split.is_some() => unfit(Reason::Fenced(self.names(&c.nodes))),
+            Some(c) if is_party => unfit(Reason::Fenced(self.names(&c.nodes))),
             Some(c) => unfit(Reason::Outside(self.names(&c.nodes))),
-            None if self.split.is_some() && settings.refuse_split_brain => unfit(Reason::Refused),
-            None if self.split.is_some() => unfit(Reason::Undecided),
+            None if is_party && settings.refuse_split_brain => unfit(Reason::Refused),
+            None if is_party => unfit(Reason::Undecided),
             None => {
                 let served: Vec<NodeId> = self.served.iter().copied().collect();
                 unfit(Reason::Outside(self.names(&served)))

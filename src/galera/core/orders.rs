@@ -6,7 +6,6 @@ use super::super::NodeId;
 use super::super::node_state::Contact;
 use super::super::reason::{Consequence, Reason};
 use super::super::settings::Settings;
-use super::super::split::Doubt;
 use super::super::verdict::AdminState;
 use super::{Core, Effect, Entry, Orders, Outcome};
 
@@ -125,9 +124,10 @@ fn observed_orders(
         return None;
     }
     let reason = entry.verdict.reason.clone();
+    let is_surely_stale = entry.stale.as_ref().is_some_and(|stale| stale.certain && stale.doubt.is_believed());
     let orders = match reason.consequence() {
         // Who is out of date for certain serves nobody: the others have dropped it, and it will notice in seconds.
-        _ if entry.stale.as_ref().is_some_and(Doubt::is_believed) && settings.kill_on_down => Some(Orders::Ended),
+        _ if is_surely_stale && settings.kill_on_down => Some(Orders::Ended),
         Consequence::Down if !settings.kill_on_down => None,
         Consequence::Down if state.contact == Contact::Silent => state.is_down(settings, now).then_some(Orders::Ended),
         Consequence::Down => Some(Orders::Ended),

@@ -9,6 +9,8 @@
 //! | `scenarios` | the ways in which a cluster is lost and recovered: stopped, crashed, without a quorum, split evenly |
 //! | `writer` | the writer moves, and comes back or not |
 //! | `split_brain` | two Primary components at once |
+//! | `bootstrapped` | a node that was restarted by mistake as a cluster of its own |
+//! | `late_views` | a healthy node that tells an old view, where only sizes tell |
 //! | `thawed` | a node that was stopped for longer than its peers wait |
 //! | `notify` | the server's own call makes Galeway look |
 //! | `agreement` | two Galeways have one writer |
@@ -32,6 +34,7 @@
 //! each sentence (not before, not there, not one) has no slack.
 
 pub(crate) mod agreement;
+mod bootstrapped;
 mod bulk;
 mod check;
 mod commands;
@@ -39,6 +42,7 @@ mod dba;
 mod discovery;
 mod faults;
 mod group_replication;
+mod late_views;
 mod logins;
 mod long_run;
 mod mariadb11;

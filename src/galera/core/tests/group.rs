@@ -24,6 +24,28 @@ pub(super) enum Tell {
     Empty,
 }
 
+/// Why a node has not installed the view that the group delivered to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// Its provider is paused: a backup, FLUSH TABLES WITH READ LOCK.
+    Paused,
+    /// It applies a large transaction.
+    Busy,
+}
+
+impl Late {
+    fn state(self) -> u8 {
+        if self == Self::Paused { 2 } else { 4 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LateView {
+    why: Late,
+    view: Vec<(usize, u32)>,
+    conf_id: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) runs: bool,
@@ -38,9 +60,21 @@ pub(super) struct Member {
     pub(super) state: u8,
     /// `wsrep_reject_queries=ALL`.
     pub(super) vetoes: bool,
+    /// It tells the view of an earlier moment.
+    late: Option<LateView>,
 }
 
 impl Member {
+    /// What it tells of itself.
+    pub(super) fn told(&self) -> Self {
+        let mut told = self.clone();
+        if let Some(late) = &self.late {
+            (told.view, told.conf_id, told.primary) = (late.view.clone(), late.conf_id, true);
+            told.state = late.why.state();
+        }
+        told
+    }
+
     /// Whether its view has this node in the life that `node` is.
     pub(super) fn lists(&self, i: usize, node: &Self) -> bool {
         self.view.contains(&(i, node.life))
@@ -77,6 +111,7 @@ impl Group {
             history: 1,
             state: 4,
             vetoes: false,
+            late: None,
         };
         Self { members: vec![member; nodes], tell }
     }
@@ -102,15 +137,43 @@ impl Group {
         }
         let Member { view, conf_id, primary, isolated, .. } = self.members[i].clone();
         self.members[i].runs = false;
+        self.members[i].late = None;
         if primary && !isolated {
             let rest: Vec<_> = view.into_iter().filter(|(m, _)| *m != i).collect();
             self.install(&rest, conf_id + 1, true);
         }
     }
 
+    /// It goes on telling the view that it has now.
+    pub(super) fn delay(&mut self, i: usize, why: Late) {
+        let Member { runs, frozen, primary, view, conf_id, late, .. } = &mut self.members[i];
+        if *runs && !*frozen && *primary && late.is_none() {
+            *late = Some(LateView { why, view: view.clone(), conf_id: *conf_id });
+        }
+    }
+
+    pub(super) fn catch_up(&mut self, i: usize) {
+        self.members[i].late = None;
+    }
+
+    /// All large transactions are applied.
+    pub(super) fn commit(&mut self) {
+        let busy = |m: &&mut Member| m.late.as_ref().is_some_and(|late| late.why == Late::Busy);
+        self.members.iter_mut().filter(busy).for_each(|m| m.late = None);
+    }
+
+    /// It is restarted by mistake as a cluster of its own, with the history that it had.
+    pub(super) fn rebootstrap(&mut self, i: usize) {
+        let member = &mut self.members[i];
+        (member.runs, member.frozen, member.isolated, member.late) = (true, false, true, None);
+        member.life += 1;
+        let alone = [(i, member.life)];
+        self.install(&alone, 1, true);
+    }
+
     pub(super) fn crash(&mut self, i: usize) {
-        self.members[i].runs = false;
-        self.members[i].frozen = false;
+        let member = &mut self.members[i];
+        (member.runs, member.frozen, member.late) = (false, false, None);
     }
 
     /// Starts a node: it joins the first Primary component that is reachable.
@@ -215,7 +278,7 @@ impl Group {
     /// A new cluster of this one node, by mistake.
     pub(super) fn found(&mut self, i: usize) {
         let member = &mut self.members[i];
-        (member.runs, member.frozen, member.isolated) = (true, false, true);
+        (member.runs, member.frozen, member.isolated, member.late) = (true, false, true, None);
         member.life += 1;
         member.history += 1;
         let alone = [(i, member.life)];
@@ -235,13 +298,14 @@ impl Group {
 
     /// What a check of this node brings now.
     pub(super) fn check(&self, i: usize) -> Check {
-        let me = &self.members[i];
+        let me = &self.members[i].told();
         if me.frozen {
             return timed_out();
         }
         if !me.runs {
             return gone();
         }
+        let queue = if me.late.as_ref().is_some_and(|late| late.why == Late::Busy) { "1" } else { "0" };
         let index = me.view.iter().position(|(m, _)| *m == i).unwrap_or(0);
         let entry = |m: usize| match self.tell {
             Tell::Table | Tell::Auto => "AUTO".to_owned(),
@@ -260,6 +324,7 @@ impl Group {
             ("wsrep_cluster_size", me.view.len().to_string()),
             ("wsrep_cluster_weight", me.view.len().to_string()),
             ("wsrep_cluster_conf_id", conf_id.to_string()),
+            ("wsrep_local_recv_queue", queue.to_owned()),
             ("wsrep_local_index", index.to_string()),
             ("wsrep_incoming_addresses", incoming),
             ("wsrep_gcomm_uuid", Self::uuid((i, me.life))),
@@ -289,7 +354,8 @@ impl Watched {
     pub(super) fn new(nodes: usize, tell: Tell, settings: Settings) -> Self {
         let group = Group::new(nodes, tell);
         let mut watched = Self { world: World::new(id(nodes), settings), group, effects: Vec::new() };
-        watched.round();
+        // Each was heard while all others were known.
+        watched.rounds(2);
         watched.effects.clear();
         watched
     }

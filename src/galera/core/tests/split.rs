@@ -20,6 +20,16 @@ fn split(watched: &mut Watched, i: usize) {
     watched.effects.clear();
 }
 
+/// What sizes alone tell ends no session and raises no alarm before it has lasted.
+fn outlast(watched: &mut Watched, tell: Tell) {
+    if watched.world.core.membership() == Some(Membership::Weak) {
+        let orders = watched.orders();
+        assert!(!orders.iter().any(|o| o.starts_with("kill") || o == "split"), "{tell:?}: {orders:?}");
+        watched.pass(20_000);
+        watched.rounds(2);
+    }
+}
+
 #[test]
 fn membership_is_known_by_the_best_evidence_at_hand() {
     let known = |tell| three(tell).world.core.membership();
@@ -37,6 +47,7 @@ fn the_side_that_was_bootstrapped_by_hand_is_fenced_its_sessions_end_and_the_ala
         split(&mut watched, 0);
         assert_eq!(watched.serving(), [1, 2], "{tell:?}");
         watched.rounds(4);
+        outlast(&mut watched, tell);
         let orders = watched.orders();
         assert!(orders.contains(&"split".to_owned()), "{tell:?}: {orders:?}");
         assert!(!orders.iter().any(|o| o.ends_with(" 1") || o.ends_with(" 2")), "{tell:?}: {orders:?}");
@@ -81,6 +92,7 @@ fn sides_that_are_found_by_surprise_are_the_writers_and_the_others() {
             order.iter().for_each(|i| watched.check(*i));
         }
         assert_eq!(watched.serving(), [0], "{tell:?} {order:?}: the part that holds the incumbent writer");
+        outlast(&mut watched, tell);
         let orders = watched.orders();
         assert!(orders.contains(&"split".to_owned()) && orders.contains(&"kill 1".to_owned()), "{tell:?}: {orders:?}");
         assert!(!orders.contains(&"demote 0".to_owned()), "{tell:?} {order:?}: {orders:?}");
@@ -403,4 +415,27 @@ fn a_full_writer_that_its_peers_have_dropped_loses_the_role_and_its_sessions_aft
     let orders = watched.orders();
     assert_eq!(watched.world.core.writer(), Some(NodeId(1)), "{orders:?}");
     assert!(orders.contains(&"kill 0".to_owned()), "{orders:?}");
+}
+
+#[test]
+fn a_fenced_side_that_is_full_is_told_and_loses_its_sessions() {
+    for tell in ALL {
+        let mut watched = three(tell);
+        // No check falls into the time in which it is not Primary.
+        watched.group.isolate(2);
+        watched.group.settle();
+        watched.group.bootstrap(2);
+        watched.rounds(1);
+        for second in 0..60 {
+            let outcome = watched.world.see(2, if second % 2 == 0 { full() } else { not_made() });
+            watched.effects.extend(outcome.effects);
+            watched.check(0);
+            watched.check(1);
+            watched.pass(1000);
+        }
+        let orders = watched.orders();
+        assert!(orders.contains(&"split".to_owned()), "{tell:?}: {orders:?}");
+        assert!(orders.contains(&"kill 2".to_owned()), "{tell:?}: {orders:?}");
+        assert!(!watched.world.core.is_looking(), "{tell:?}");
+    }
 }

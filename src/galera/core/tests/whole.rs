@@ -4,188 +4,15 @@
 
 use proptest::prelude::*;
 
-use super::configured::configured;
-use super::group::{Group, Member, Tell, Watched};
+use super::group::{Group, Tell, Watched};
+use super::lives::*;
 use super::*;
 use crate::galera::agreement::{Reading, Row};
 use crate::galera::{AdminState, Departure};
 
-const NODES: usize = 4;
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Happening {
-    Check(usize),
-    Round,
-    Pass(u64),
-    Stop(usize),
-    Crash(usize),
-    Start(usize),
-    Freeze(usize),
-    Thaw(usize),
-    Donor(usize),
-    Synced(usize),
-    Operator(usize, AdminState),
-    /// Its name does not lead to it, or does again.
-    Leave(usize, bool),
-    /// A new configuration names the node, with this priority, or does not.
-    Configure(usize, Option<u32>),
-    /// It is not watched any more, or is again.
-    Forgotten(usize),
-    Discovered(usize),
-    /// Galera's own timeouts pass.
-    Settle,
-    Merge(usize),
-    // What people do wrong.
-    Isolate(usize),
-    Bootstrap(usize),
-    Found(usize),
-}
-
-use Happening::*;
-
-fn node() -> impl Strategy<Value = usize> {
-    0..NODES
-}
-
-/// What can happen to any cluster.
-fn ordinary() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        10 => node().prop_map(Check),
-        8 => Just(Round),
-        2 => (0..7000_u64).prop_map(Pass),
-        1 => node().prop_map(Stop),
-        1 => node().prop_map(Crash),
-        3 => node().prop_map(Start),
-        1 => node().prop_map(Freeze),
-        3 => node().prop_map(Thaw),
-        1 => node().prop_map(Donor),
-        2 => node().prop_map(Synced),
-        3 => Just(Settle),
-        2 => node().prop_map(Merge),
-        1 => (node(), proptest::sample::select(AdminState::ALL.to_vec())).prop_map(|(i, state)| Operator(i, state)),
-    ]
-}
-
-/// And to one whose nodes are discovered.
-fn moving() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        30 => ordinary(),
-        1 => (node(), any::<bool>()).prop_map(|(i, leaving)| Leave(i, leaving)),
-        1 => (node(), proptest::option::of(0..3_u32)).prop_map(|(i, named)| Configure(i, named)),
-        1 => node().prop_map(Forgotten),
-        2 => node().prop_map(Discovered),
-    ]
-}
-
-/// And what should not.
-fn anything() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        6 => moving(),
-        1 => node().prop_map(Isolate),
-        1 => node().prop_map(Bootstrap),
-        1 => node().prop_map(Found),
-    ]
-}
-
-fn life(of: impl Strategy<Value = Happening>) -> impl Strategy<Value = Vec<Happening>> {
-    proptest::collection::vec(of, 1..40)
-}
-
-/// Tables and addresses tell for certain, the others do not.
-fn certain() -> impl Strategy<Value = Tell> {
-    proptest::sample::select(vec![Tell::Table, Tell::Addresses])
-}
-
-fn any_tell() -> impl Strategy<Value = Tell> {
-    proptest::sample::select(vec![Tell::Table, Tell::Table, Tell::Addresses, Tell::Auto, Tell::Nat, Tell::Empty])
-}
-
-fn rules() -> impl Strategy<Value = Settings> {
-    let grace = proptest::sample::select(vec![0, 10, 60]);
-    (any::<bool>(), any::<bool>(), 1..3_u32, grace).prop_map(|(refuse_split_brain, kill_on_demote, rise, grace)| {
-        let donor_grace = Duration::from_secs(grace);
-        Settings { refuse_split_brain, kill_on_demote, rise, donor_grace, ..settings() }
-    })
-}
-
-impl Watched {
-    fn step(&mut self, event: Event) {
-        let outcome = self.world.step(event);
-        self.effects.extend(outcome.effects);
-    }
-
-    fn happen(&mut self, happening: Happening) {
-        let group = &mut self.group;
-        match happening {
-            Check(i) => self.check(i),
-            Round => self.round(),
-            Pass(millis) => self.pass(millis),
-            Stop(i) => group.stop(i),
-            Crash(i) => group.crash(i),
-            Start(i) => group.start(i),
-            Freeze(i) => group.freeze(i),
-            Thaw(i) => group.thaw(i),
-            Donor(i) if group.members[i].primary => group.members[i].state = 2,
-            Synced(i) if group.members[i].primary => group.members[i].state = 4,
-            Donor(_) | Synced(_) => {}
-            Operator(i, state) => self.step(Event::Operator(NodeId(id(i)), state)),
-            Leave(i, leaving) => self.step(Event::Leaving(NodeId(id(i)), leaving.then_some(Departure::Name))),
-            Configure(i, named) => self.step(Event::Configured(configured(id(i), named))),
-            Forgotten(i) => self.step(Event::Removed(NodeId(id(i)))),
-            Discovered(i) => self.step(Event::Added(NodeId(id(i)), spec(id(i), 0))),
-            Settle => group.settle(),
-            Merge(i) => group.merge(i),
-            Isolate(i) => group.isolate(i),
-            Bootstrap(i) => group.bootstrap(i),
-            Found(i) => group.found(i),
-        }
-    }
-}
-
-/// What an onlooker remembers of the last answer of each node.
-type Notes = Vec<Option<Member>>;
-
-/// Lives a life and calls `look` after each happening, with what was last heard of each node and the effects it brought.
-fn live(
-    tell: Tell,
-    settings: Settings,
-    life: &[Happening],
-    mut look: impl FnMut(&Watched, &Notes, Happening, &[Effect]) -> Result<(), TestCaseError>,
-) -> Result<Watched, TestCaseError> {
-    let mut watched = Watched::new(NODES, tell, settings);
-    let heard = |group: &Group, i: usize| Some(group.members[i].clone()).filter(|m| m.runs && !m.frozen);
-    let mut notes: Notes = (0..NODES).map(|i| heard(&watched.group, i)).collect();
-    for happening in life {
-        watched.happen(*happening);
-        for (i, note) in notes.iter_mut().enumerate() {
-            if *happening == Round || *happening == Check(i) {
-                *note = heard(&watched.group, i).or(note.take());
-            }
-        }
-        let effects = std::mem::take(&mut watched.effects);
-        look(&watched, &notes, *happening, &effects)?;
-    }
-    Ok(watched)
-}
-
-/// Whether one of two answers lists the other's node. A restarted node has another UUID and the same address: who lists
-/// that address means the node that is there now.
-fn know_each_other(tell: Tell, notes: &Notes, a: usize, b: usize) -> bool {
-    let lists = |x: usize, y: usize| match (&notes[x], &notes[y]) {
-        (Some(of), Some(node)) => of.lists(y, node) || tell == Tell::Addresses && of.lists_since(y, node),
-        _ => false,
-    };
-    lists(a, b) || lists(b, a)
-}
-
-fn pairs(serving: &[u32]) -> Vec<(usize, usize)> {
-    let ids: Vec<usize> = serving.iter().map(|id| *id as usize).collect();
-    ids.iter().flat_map(|a| ids.iter().filter(move |b| a < b).map(|b| (*a, *b))).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 3000,
+        cases: cases(3000),
         // Many lives end with nobody who could serve.
         max_global_rejects: 100_000,
         failure_persistence: None,
@@ -207,6 +34,8 @@ proptest! {
         tell in any_tell(), settings in rules(), life in life(anything())
     ) {
         let mut watched = live(tell, settings, &life, |_, _, _, _| Ok(()))?;
+        // No transaction takes for ever.
+        watched.group.commit();
         // Sizes and indices tell of all components only where every member is heard.
         let deaf = !matches!(tell, Tell::Table | Tell::Addresses);
         prop_assume!(!deaf || watched.group.members.iter().all(|m| m.runs && !m.frozen));
@@ -232,6 +61,75 @@ proptest! {
     }
 
     #[test]
+    fn the_one_primary_component_is_served_whole(tell in certain(), settings in rules(), life in life(anything())) {
+        let mut watched = live(tell, settings, &life, |_, _, _, _| Ok(()))?;
+        for i in 0..NODES {
+            watched.happen(Operator(i, AdminState::Ready));
+            watched.happen(Leave(i, false));
+            watched.happen(Discovered(i));
+            watched.happen(CatchUp(i));
+            watched.group.thaw(i);
+        }
+        (0..4).for_each(|_| watched.group.settle());
+        let members = watched.group.members.clone();
+        let primary: Vec<usize> = (0..NODES).filter(|i| members[*i].runs && members[*i].primary).collect();
+        let together = |a: &usize| primary.iter().all(|b| watched.group.together(*a, *b));
+        prop_assume!(!primary.is_empty() && primary.iter().all(together));
+        primary.iter().for_each(|i| watched.group.members[*i].state = 4);
+        watched.rounds(6);
+        watched.pass(25_000);
+        watched.rounds(6);
+        let known = watched.world.core.memory(&watched.world.settings).history;
+        prop_assume!(known.as_deref() == Some(&*members[primary[0]].history_name()));
+        prop_assert_eq!(watched.serving(), primary.iter().map(|i| id(*i)).collect::<Vec<_>>(), "{:?}", members);
+    }
+
+    #[test]
+    fn a_node_bootstrapped_anew_touches_no_session_of_the_majority(
+        tell in any_tell(), settings in rules(), which in node(), is_seen_down in any::<bool>(),
+        between in proptest::collection::vec(node(), 0..8), drops_after in 0..8_usize,
+    ) {
+        let mut watched = Watched::new(NODES, tell, settings);
+        watched.group.crash(which);
+        if is_seen_down {
+            watched.round();
+        }
+        watched.group.rebootstrap(which);
+        between.iter().for_each(|i| watched.check(*i));
+        for round in 0..12 {
+            if round == drops_after {
+                watched.group.settle();
+            }
+            watched.round();
+            watched.pass(3000);
+            prop_assert!(!watched.serving().contains(&id(which)), "{:?}: {:?}", tell, watched.serving());
+        }
+        let refuses = watched.world.settings.refuse_split_brain;
+        let others: Vec<u32> = (0..id(NODES)).filter(|i| *i != id(which)).collect();
+        prop_assert!(refuses || watched.serving() == others, "{:?}", watched.serving());
+        let orders = watched.orders();
+        let touches = |o: &String| o.starts_with("kill") && !o.ends_with(&format!(" {which}"));
+        prop_assert!(refuses || !orders.iter().any(touches), "{:?}: {:?}", tell, orders);
+        prop_assert!(orders.contains(&"split".to_owned()), "{:?}: {:?}", tell, orders);
+    }
+
+    #[test]
+    fn sizes_alone_end_no_session_and_raise_no_alarm_in_the_first_20_s(
+        tell in weak(), settings in rules(), life in life(moving())
+    ) {
+        let passes = |h: &Happening| if let Pass(millis) = h { *millis } else { 0 };
+        prop_assume!(life.iter().map(passes).sum::<u64>() < 18_000);
+        nothing_is_touched(tell, settings, &life)?;
+    }
+
+    #[test]
+    fn joins_and_leaves_beside_busy_and_paused_nodes_are_never_a_split(
+        tell in any_tell(), settings in rules(), life in life(busy())
+    ) {
+        nothing_is_touched(tell, settings, &life)?;
+    }
+
+    #[test]
     fn a_donor_never_serves_beside_a_synced_node(tell in any_tell(), settings in rules(), life in life(anything())) {
         live(tell, settings, &life, |watched, notes, _, _| {
             let ready = |id: &&u32| watched.world.core.admin(NodeId(**id)) == AdminState::Ready;
@@ -242,29 +140,8 @@ proptest! {
     }
 
     #[test]
-    fn joins_leaves_crashes_and_pauses_are_no_split(tell in certain(), settings in rules(), life in life(moving())) {
-        live(tell, settings, &life, |_, _, _, effects| {
-            prop_assert!(!effects.iter().any(|e| matches!(e, Effect::SplitBrain(_))), "{:?}", effects);
-            Ok(())
-        })?;
-    }
-
-    #[test]
-    fn what_happens_to_a_node_ends_no_session_elsewhere(tell in certain(), settings in rules(), life in life(moving())) {
-        let mut touched = [false; NODES];
-        live(tell, settings, &life, |watched, notes, happening, effects| {
-            match happening {
-                Stop(i) | Crash(i) | Freeze(i) | Donor(i) | Operator(i, _) | Leave(i, _) => touched[i] = true,
-                _ => {}
-            }
-            for effect in effects {
-                let Effect::Kill(id, reason) = effect else { continue };
-                let i = id.0 as usize;
-                let lost_quorum = notes[i].as_ref().is_some_and(|m| !m.primary);
-                prop_assert!(touched[i] || lost_quorum, "{:?}: {:?} in {:?}", id, reason, watched.group);
-            }
-            Ok(())
-        })?;
+    fn joins_leaves_crashes_and_pauses_are_no_split_and_end_no_session_elsewhere(tell in certain(), settings in rules(), life in life(moving())) {
+        nothing_is_touched(tell, settings, &life)?;
     }
 
     #[test]
@@ -364,6 +241,7 @@ proptest! {
         let others = || (0..NODES).filter(|i| !serving.contains(&id(*i)));
         others().for_each(|i| watched.group.crash(i));
         for i in 0..NODES {
+            watched.group.catch_up(i);
             watched.group.thaw(i);
             watched.group.members[i].isolated = false;
         }
