@@ -129,11 +129,10 @@ impl Entry {
         is_planned || matches!(self.verdict.reason, Reason::Maintenance(_))
     }
 
-    /// A server that answers and takes writes, and that what it replicates alone keeps from serving.
-    fn writes_whatever_it_replicates(&self) -> bool {
-        let state = &self.state;
-        let is_open = self.spec.sort == Sort::Server && state.writable == Some(true);
-        is_open && state.contact == Contact::Answers && state.reason.is_of_replication()
+    /// A server that answers and takes writes, and that nothing but what it replicates keeps from serving.
+    fn is_only_for_writers(&self, reason: &Reason) -> bool {
+        let is_open = self.spec.sort == Sort::Server && self.state.writable == Some(true);
+        is_open && self.state.contact == Contact::Answers && reason.is_of_replication()
     }
 
     /// What it is, and says of itself, does not keep it from being the writer.

@@ -21,7 +21,7 @@ mod links;
 
 /// `SHOW GLOBAL VARIABLES` rows that a check of a server reads.
 pub const SERVER_VARIABLES_QUERY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', \
-     'offline_mode', 'max_connections', 'version', 'server_id', 'server_uuid', 'group_replication_group_name')";
+    'offline_mode', 'max_connections', 'version', 'server_id', 'server_uuid', 'group_replication_group_name')";
 
 /// `SHOW GLOBAL STATUS` rows that it reads.
 pub const SERVER_STATUS_QUERY: &str =

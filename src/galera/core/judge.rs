@@ -152,11 +152,9 @@ impl Core {
 
     /// A writer whose own replication fails goes on writing: nobody else has what was written there.
     fn writes_on(&self, id: NodeId, entry: &Entry, kind: Kind, reason: Reason) -> (Kind, Reason) {
-        let writes = self.writer == Some(id) && entry.writes_whatever_it_replicates();
+        let goes_on = self.writer == Some(id) && entry.is_only_for_writers(&reason);
         match kind {
-            Kind::Excluded if writes && reason.is_of_replication() => {
-                (Kind::Eligible, Reason::WritesOnly(Box::new(reason)))
-            }
+            Kind::Excluded if goes_on => (Kind::Eligible, Reason::WritesOnly(Box::new(reason))),
             _ => (kind, reason),
         }
     }

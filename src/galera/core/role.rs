@@ -137,26 +137,27 @@ impl Core {
         let may =
             |id: NodeId, e: &Entry| e.is_open() && e.may_write() && self.may_take_over(id, e) && Some(id) != except;
         let open = || self.nodes.iter().filter(|(id, e)| may(**id, e));
-        let of = |fits: &dyn Fn(NodeId, &Entry) -> bool| -> Vec<Candidate> {
+        let of = |fits: &dyn Fn(&Entry) -> bool| -> Vec<Candidate> {
             let candidate = |(id, e): (&NodeId, &Entry)| {
                 let donor_since = e.state.donor_since.filter(|_| self.is_donor_with_role(*id));
+                let since = e.serves_since.or(e.asked_since).filter(|_| fits(e)).or(donor_since);
                 Some(Candidate {
                     id: *id,
                     backup: e.spec.backup,
                     order: e.spec.order,
                     priority: e.spec.priority,
-                    since: e.serves_since.or(donor_since).or(e.asked_since)?,
+                    since: since?,
                 })
             };
-            let all: Vec<Candidate> = open().filter(|(id, e)| fits(**id, e)).filter_map(candidate).collect();
+            let all: Vec<Candidate> = open().filter_map(candidate).collect();
             let heads = self.heads(&all.iter().map(|c| c.id).collect::<Vec<_>>());
             let heads: Vec<Candidate> = all.iter().copied().filter(|c| heads.contains(&c.id)).collect();
             if heads.is_empty() { all } else { heads }
         };
-        let serves_as = |kind: Kind| move |id: NodeId, e: &Entry| e.verdict.kind == kind || self.is_donor_with_role(id);
-        let classes: [&dyn Fn(NodeId, &Entry) -> bool; 3] =
-            [&serves_as(Kind::Eligible), &serves_as(Kind::LastResort), &|_, e| e.writes_whatever_it_replicates()];
-        classes.into_iter().map(of).find(|class| !class.is_empty()).unwrap_or_default()
+        let eligible = of(&|e| e.verdict.kind == Kind::Eligible);
+        let last_resort = || Some(of(&|e| e.verdict.kind == Kind::LastResort)).filter(|class| !class.is_empty());
+        let behind = || of(&|e| e.is_only_for_writers(&e.verdict.reason));
+        if eligible.is_empty() { last_resort().unwrap_or_else(behind) } else { eligible }
     }
 
     /// What the node that has the role is good for.

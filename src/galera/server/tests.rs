@@ -159,7 +159,7 @@ fn the_rows_that_are_shown_hold_no_hosts() {
 fn a_server_in_offline_mode_is_taken_from_its_clients() {
     for sort in [Sort::Server, Sort::Replica] {
         let rows = |mode| rows(&[("read_only", "OFF"), ("offline_mode", mode)]);
-        let status = |mode| ServerStatus::new(rows(mode), Ok(vec![running("Yes", "Yes", Some("0"))]));
+        let status = |mode| ServerStatus::new(rows(mode), Ok(vec![running("Yes", "Yes", Some("0"))]), None);
         assert_eq!(judged(&status("ON"), sort, None), (Fitness::None, "offline_mode=ON".to_owned()));
         assert_eq!(judged(&status("OFF"), sort, None).0, Fitness::Full);
     }

@@ -291,7 +291,7 @@ fn a_cold_start_between_two_names_none_until_an_operator_decides() {
     // A restart that remembers goes on.
     let mut world = start();
     world.step(Event::Operator(NodeId(1), AdminState::Drain));
-    let mut memory = world.core.memory(&world.settings);
+    let mut memory = world.core.memory();
     memory.operator.clear();
     let mut world = servers(2, settings());
     world.core.recall(&settings(), &memory);
