@@ -79,7 +79,7 @@ proptest! {
         watched.rounds(6);
         watched.pass(25_000);
         watched.rounds(6);
-        let known = watched.world.core.memory(&watched.world.settings).history;
+        let known = watched.world.core.memory().history;
         prop_assume!(known.as_deref() == Some(&*members[primary[0]].history_name()));
         prop_assert_eq!(watched.serving(), primary.iter().map(|i| id(*i)).collect::<Vec<_>>(), "{:?}", members);
     }
