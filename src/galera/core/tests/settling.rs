@@ -197,8 +197,8 @@ proptest! {
                 world.see(id, seen.check())
             }).collect()
         };
-        // Long enough for every rise, fall and down_after.
-        for _ in 0..8 {
+        // Long enough for every rise, fall, down_after and donor_grace.
+        for _ in 0..14 {
             round(&mut world);
         }
         for _ in 0..4 {
