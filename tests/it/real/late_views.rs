@@ -7,7 +7,7 @@ use super::{Watch, assert_alive, roles, session_of};
 use crate::harness::{Cluster, Galeway, Options, cluster_of, millis, secs};
 
 /// Shared with the tests of `split_brain`.
-const AUTO: Options = Options { nodes: 3, auto: true, notify: true, elsewhere: false, gtid: false };
+const AUTO: Options = Options { auto: true, notify: true, ..Options::USUAL };
 
 /// FLUSH TABLES WITH READ LOCK on n2 while something happens to n3, and for this long after it.
 #[track_caller]
