@@ -91,6 +91,8 @@ pub(super) struct NodeState {
     pub(super) writable: Option<bool>,
     /// When it became a donor, as far as is known; silence does not end that, an answer does.
     pub(super) donor_since: Option<Instant>,
+    /// The same as of the last answer that was its operators' word: one that its group closed holds what it was sent before.
+    pub(super) took_writes: bool,
     /// It was seen to turn from one that does not into one that does, while it answered: somebody wanted that.
     pub(super) was_opened: bool,
     /// Whether it may be made the writer, and whose transactions it gets, as of its last answer.
@@ -129,6 +131,7 @@ impl NodeState {
             flow: None,
             writable: None,
             donor_since: None,
+            took_writes: false,
             was_opened: false,
             takeover: Takeover::Alone,
             links: Links::default(),
@@ -200,9 +203,10 @@ impl NodeState {
         self.room = has_room(status.connections, settings.connection_margin);
         if sort == Sort::Server {
             let is_writable = status.is_writable();
-            let is_new = self.writable == Some(false);
+            let is_new = self.writable == Some(false) && !self.took_writes;
             self.was_opened = self.contact == Contact::Answers && is_writable && (is_new || self.was_opened);
             self.writable = Some(is_writable);
+            self.took_writes = if status.has_its_group() { is_writable } else { self.took_writes };
             self.takeover = status.takeover();
             let before = std::mem::replace(&mut self.links, status.links().clone());
             self.links.remember(&before);

@@ -135,6 +135,11 @@ impl ServerStatus {
         matches!(self.replication, Replication::Unreadable(_)) || matches!(self.group, Group::Unreadable(_))
     }
 
+    /// It is a member of its group that works, or of none.
+    pub(super) fn has_its_group(&self) -> bool {
+        self.group.fault().is_none()
+    }
+
     /// Whether it may be made the writer, if it takes writes.
     pub(super) fn takeover(&self) -> Takeover {
         self.takeover

@@ -32,16 +32,15 @@ impl Core {
     /// Compares the servers that take writes, as of their last answers.
     pub(super) fn compare_servers(&mut self) {
         let takes =
-            |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.writable == Some(true);
+            |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.took_writes;
         let takers: Vec<NodeId> = self.nodes.iter().filter(takes).map(|(id, _)| *id).collect();
-        let beside = &mut self.rivalry.beside;
-        beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
+        self.rivalry.beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
         if takers.len() < 2 {
             (self.rivalry.apart, self.rivalry.heads) = (BTreeMap::new(), takers.into_iter().collect());
             return;
         }
-        let answers = |id: &&NodeId| self.nodes.get(id).is_some_and(|e| e.state.contact == Contact::Answers);
-        let answering: Vec<NodeId> = takers.iter().filter(answers).copied().collect();
+        let answering: Vec<NodeId> = takers.iter().filter(|id| self.takes_writes(**id)).copied().collect();
+        let beside = &mut self.rivalry.beside;
         for (nth, a) in answering.iter().enumerate() {
             beside.extend(answering.iter().skip(nth + 1).map(|b| (*a, *b)));
         }
@@ -81,12 +80,17 @@ impl Core {
         takers.iter().map(|id| (*id, others(id))).collect()
     }
 
-    /// Both were seen to take writes at one time; and not the one since the other fell silent, by somebody's wish.
+    /// It answers, and takes them now.
+    fn takes_writes(&self, id: NodeId) -> bool {
+        let state = self.nodes.get(&id).map(|e| &e.state);
+        state.is_some_and(|s| s.contact == Contact::Answers && s.writable == Some(true))
+    }
+
+    /// Both were seen to take writes at one time; and the one was not opened by somebody's wish, with the other silent by now,
+    /// or closed by its group.
     fn are_rivals(&self, a: NodeId, b: NodeId) -> bool {
-        let succeeds = |one: NodeId, other: NodeId| {
-            let state = |id| self.nodes.get(&id).map(|e| &e.state);
-            state(one).is_some_and(|s| s.was_opened) && state(other).is_some_and(|s| s.contact != Contact::Answers)
-        };
+        let was_opened = |id| self.nodes.get(&id).is_some_and(|e: &Entry| e.state.was_opened);
+        let succeeds = |one: NodeId, other: NodeId| was_opened(one) && !self.takes_writes(other);
         self.rivalry.beside.contains(&(a.min(b), a.max(b))) && !succeeds(a, b) && !succeeds(b, a)
     }
 
@@ -132,7 +136,8 @@ impl Core {
             return None;
         }
         let names = self.names(&apart);
-        match self.writer {
+        let is_known = |id: &NodeId| self.nodes.get(id).is_some_and(|e| e.state.took_writes && !apart.contains(id));
+        match self.writer.or(self.incumbent).filter(is_known) {
             None => Some(format!(
                 "no writer: {names} take writes and do not replicate from each other; an operator decides, by read_only=ON \
                  on all but one of them or by galeway node NAME drain"

@@ -45,7 +45,8 @@ pub(super) enum Group {
 pub(super) struct GroupView {
     /// The member's own state.
     state: String,
-    is_secondary: bool,
+    /// Its role, empty where it has none or the server knows of none.
+    role: String,
     /// Members that reach each other, of all.
     reachable: usize,
     total: usize,
@@ -71,7 +72,7 @@ impl Group {
         let own = members.iter().find(is_own);
         Self::Seen(GroupView {
             state: own.map_or_else(|| "not a member".to_owned(), |row| value(row, "member_state")),
-            is_secondary: own.is_some_and(|row| value(row, "member_role") == "SECONDARY"),
+            role: own.map_or_else(String::new, |row| value(row, "member_role")),
             reachable: members.iter().filter(reached).count(),
             total: members.len(),
             others: members
@@ -100,7 +101,7 @@ impl Group {
     pub(super) fn lets_write(&self) -> bool {
         match self {
             Self::None | Self::Unreadable(_) => true,
-            Self::Seen(view) => !view.is_secondary && self.fault().is_none(),
+            Self::Seen(view) => view.role != "SECONDARY" && self.fault().is_none(),
         }
     }
 
@@ -115,10 +116,9 @@ impl Group {
     /// What it rests on, for the status.
     pub(super) fn rows(&self) -> impl Iterator<Item = (String, String)> {
         let Self::Seen(view) = self else { return Vec::new().into_iter() };
-        let role = if view.is_secondary { "SECONDARY" } else { "PRIMARY or unknown" };
         vec![
             ("group_replication_member_state".to_owned(), view.state.clone()),
-            ("group_replication_member_role".to_owned(), role.to_owned()),
+            ("group_replication_member_role".to_owned(), view.role.clone()),
             ("group_replication_reachable".to_owned(), format!("{} of {}", view.reachable, view.total)),
         ]
         .into_iter()

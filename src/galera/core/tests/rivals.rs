@@ -404,6 +404,27 @@ fn a_primary_that_lost_its_majority_ends_its_sessions_and_two_groups_are_two_ser
     assert_eq!(world.reason(0), "takes writes beside n1, and lacks what is written there");
 }
 
+#[test]
+fn a_writer_that_its_group_closed_is_not_succeeded_by_a_server_of_another_group() {
+    let ours = [(0, "ONLINE", true), (1, "ONLINE", false)];
+    let theirs = [(2, "ONLINE", true)];
+    let mut world = servers(3, settings());
+    world.see(0, member(0, &ours));
+    world.see(1, member(1, &ours));
+    world.see(2, gone());
+    world.see_often(2, &member(2, &theirs), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]));
+    world.see(1, gone());
+    world.see(0, member(0, &[(0, "ONLINE", true), (1, "UNREACHABLE", false)]));
+    world.pass(60_000);
+    assert_eq!((writer(&world), world.serving()), (None, vec![]));
+    let note = world.core.writer_note().unwrap().to_owned();
+    assert!(note.starts_with("n2 would take writes, but lacks what was written on n0; "), "{note}");
+    // Its majority is back.
+    world.see_often(0, &member(0, &ours), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0]));
+}
+
 // ---- the rules, over invented histories
 
 fn any_server(id: u32) -> impl Strategy<Value = Server> {
