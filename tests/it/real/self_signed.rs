@@ -14,10 +14,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::logins::checked_at;
 use crate::harness::cluster::standalone_out_of;
-use crate::harness::{Galeway, Mysql, Root, Settings, secs, turn_with_roots};
+use crate::harness::{Galeway, Mysql, Root, Settings, turn_with_roots};
 use crate::peer::tls::{Identity, Version, server};
 
-const MODES: [&str; 2] = ["tls = \"verify-ca\"", "tls = \"verify-identity\""];
+/// MariaDB's own key has 4096 bits, which an unoptimised build on a busy machine takes its time for.
+const MODES: [&str; 2] = ["tls = \"verify-ca\"\ntimeout = \"5s\"", "tls = \"verify-identity\"\ntimeout = \"5s\""];
 
 fn login(user: &str, password: &str) -> String {
     format!("user = \"{user}\"\npassword = \"{password}\"")
@@ -80,13 +81,13 @@ fn a_certificate_that_mariadb_made_itself_is_verified_by_the_password_and_an_imp
         assert!(reason.contains("login refused (1045 "), "{user}: {verdict}: {reason}");
     }
     // What believes any certificate believes the impostor too.
-    assert_eq!(checked_at(impostor, &login("nat", "secret"), "tls = \"require\"").0, "eligible");
+    assert_eq!(checked_at(impostor, &login("nat", "secret"), "tls = \"require\"\ntimeout = \"5s\"").0, "eligible");
     node.sql("CREATE USER none@'%'");
     let (_, reason) = checked_at(node.addr(), &login("none", ""), MODES[0]);
     assert!(reason.contains("an account without a password cannot prove it"), "{reason}");
 }
 
-/// A secure transport to MySQL: it takes the password in clear there, and an encrypted one for a wrong one.
+/// MySQL counts its socket as a secure transport: it takes the password in clear there, and reads an encrypted one as wrong.
 #[test]
 #[ignore = "servers out of a root: scripts/test --full runs it"]
 fn the_check_logs_in_over_the_socket_of_a_mysql_that_does_not_remember_the_account() {
@@ -95,5 +96,6 @@ fn the_check_logs_in_over_the_socket_of_a_mysql_that_does_not_remember_the_accou
     mysql.sql("FLUSH PRIVILEGES");
     let node = format!("{{ address = \"unix:{}\", name = \"m1\" }}", mysql.socket().display());
     let galeway = Galeway::spawn_nodes(&[node], Settings { monitor: "kind = \"mysql\"", ..Settings::default() });
-    galeway.wait_verdict("m1", "eligible", secs(20));
+    galeway.wait_ready();
+    assert_eq!(galeway.node("m1")["reason"], "takes writes (read_only=OFF)");
 }
