@@ -25,6 +25,7 @@
 //! * the writer is the same for equal inputs; with failback never it changes only when it stops taking writers.
 
 mod entrances;
+mod entry;
 mod event;
 mod judge;
 mod memory;
@@ -47,103 +48,14 @@ use super::node_state::{Contact, NodeState};
 use super::observation::Check;
 use super::reason::{Departure, Reason};
 use super::settings::{Settings, Sort, Spec};
-use super::split::Doubt;
 use super::verdict::{AdminState, ClusterState, Verdict};
 use super::view::Membership;
 pub use entrances::EntranceState;
+use entry::{Entry, Orders, Staleness};
 pub use event::{Configured, Effect, Event, Outcome, Split};
 pub use memory::Memory;
 use rivals::Rivalry;
 use survey::Doubts;
-
-/// What has been ordered about a node's established sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Orders {
-    Live,
-    Draining,
-    Ended,
-}
-
-/// A view that is out of date.
-#[derive(Debug, Clone)]
-struct Staleness {
-    doubt: Doubt,
-    /// As lists of members show it. Otherwise no session ends for it.
-    certain: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    spec: Spec,
-    state: NodeState,
-    verdict: Verdict,
-    admin: AdminState,
-    orders: Orders,
-    /// It was checked, or could not be for too long.
-    asked: bool,
-    /// When that was first tried.
-    asked_since: Option<Instant>,
-    /// The orders to drain are the operator's, or its name's.
-    drained: bool,
-    /// It is to be watched no longer.
-    leaving: Option<Departure>,
-    /// Its view is out of date.
-    stale: Option<Staleness>,
-    /// Since when it serves without a break.
-    serves_since: Option<Instant>,
-    /// It lost the role of writer and drains: its sessions of writer services end with the drain, or when that is taken back.
-    owed_demotion: Option<Reason>,
-}
-
-impl Entry {
-    fn new(spec: Spec) -> Self {
-        Self {
-            spec,
-            state: NodeState::new(),
-            verdict: Verdict::unknown(),
-            admin: AdminState::Ready,
-            orders: Orders::Live,
-            asked: false,
-            asked_since: None,
-            drained: false,
-            leaving: None,
-            stale: None,
-            serves_since: None,
-            owed_demotion: None,
-        }
-    }
-
-    /// Clients may be sent there, as far as the operator and its name are concerned.
-    fn is_open(&self) -> bool {
-        self.admin == AdminState::Ready && self.spec.takes_clients && self.leaving.is_none()
-    }
-
-    /// The name by which an operator's wish is kept: that of the member, where its address is not its own for good.
-    fn member(&self) -> Option<&str> {
-        self.state.name.as_deref().filter(|_| self.spec.is_found)
-    }
-
-    /// It is taken out on purpose, and its sessions may finish: by an operator, by the configuration, by the server's own word.
-    fn drains_by_plan(&self) -> bool {
-        let is_planned = self.admin != AdminState::Ready || self.leaving.is_some();
-        is_planned || matches!(self.verdict.reason, Reason::Maintenance(_))
-    }
-
-    /// A server that answers and takes writes, and that nothing but what it replicates keeps from serving.
-    fn is_only_for_writers(&self, reason: &Reason) -> bool {
-        let is_open = self.spec.sort == Sort::Server && self.state.writable == Some(true);
-        is_open && self.state.contact == Contact::Answers && reason.is_of_replication()
-    }
-
-    /// What it is, and says of itself, does not keep it from being the writer.
-    fn may_write(&self) -> bool {
-        match self.spec.sort {
-            Sort::Member => true,
-            Sort::Server => self.state.writable != Some(false),
-            Sort::Replica | Sort::Port => false,
-        }
-    }
-}
 
 /// A cluster's nodes, observed and judged.
 #[derive(Debug, Clone)]

@@ -31,8 +31,7 @@ pub(super) struct Rivalry {
 impl Core {
     /// Compares the servers that take writes, as of their last answers.
     pub(super) fn compare_servers(&mut self) {
-        let takes =
-            |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.took_writes;
+        let takes = |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.took_writes;
         let takers: Vec<NodeId> = self.nodes.iter().filter(takes).map(|(id, _)| *id).collect();
         self.rivalry.beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
         if takers.len() < 2 {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::super::NodeId;
-use super::super::components::{Comparison, Component, Components, Pair, StaleView};
+use super::super::components::{Comparison, Component, Pair, StaleView};
 use super::super::node_state::Contact;
 use super::super::relation::{Contradiction, Relation, Weak};
 use super::super::settings::Settings;

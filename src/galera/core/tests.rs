@@ -11,6 +11,7 @@ mod orders;
 mod planned;
 mod properties;
 mod recorded;
+mod rival_properties;
 mod rivals;
 mod role;
 mod rows;

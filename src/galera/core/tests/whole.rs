@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::group::{Group, Tell, Watched};
 use super::lives::*;
 use super::*;
+use crate::galera::AdminState;
 use crate::galera::agreement::{Reading, Row};
-use crate::galera::{AdminState, Departure};
 
 proptest! {
     #![proptest_config(ProptestConfig {
