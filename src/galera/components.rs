@@ -63,7 +63,7 @@ impl Comparison {
     /// `served`: the nodes that are served; `fenced`: those that were believed to be apart from them.
     pub(super) fn new(mut views: Vec<(NodeId, View)>, served: &BTreeSet<NodeId>, fenced: &BTreeSet<NodeId>) -> Self {
         share_lists(&mut views);
-        let evidence = Evidence::new(&views, fenced);
+        let evidence = Evidence::new(&views, served, fenced);
         let membership = views.iter().map(|(_, v)| v.membership(&evidence)).max().unwrap_or(Membership::Uuid);
         let mut pairs = Vec::new();
         for (i, (left, left_view)) in views.iter().enumerate() {

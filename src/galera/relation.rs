@@ -92,10 +92,11 @@ pub(super) struct Evidence<'a> {
     pub(super) shared: BTreeSet<&'a str>,
     /// Nodes that were believed to be apart: that they lag behind explains nothing any more.
     fenced: &'a BTreeSet<NodeId>,
+    served: &'a BTreeSet<NodeId>,
 }
 
 impl<'a> Evidence<'a> {
-    pub(super) fn new(views: &'a [(NodeId, View)], fenced: &'a BTreeSet<NodeId>) -> Self {
+    pub(super) fn new(views: &'a [(NodeId, View)], served: &'a BTreeSet<NodeId>, fenced: &'a BTreeSet<NodeId>) -> Self {
         let mut met = BTreeSet::new();
         let own = views.iter().filter_map(|(_, v)| Some(&*v.addresses.as_ref()?.0));
         let lists = views.iter().filter_map(|(_, v)| v.members.as_ref());
@@ -104,6 +105,7 @@ impl<'a> Evidence<'a> {
             listed: lists.flat_map(|members| members.iter().map(|m| &*m.uuid)).collect(),
             shared: own.filter(|own| !met.insert(*own)).collect(),
             fenced,
+            served,
         }
     }
 
@@ -116,7 +118,7 @@ impl<'a> Evidence<'a> {
         }
         let by_uuid = self.by_uuid(left, right).zip(self.by_uuid(right, left));
         if let Some(lists) = by_uuid.or_else(|| self.by_address(left, right).zip(self.by_address(right, left))) {
-            return by_lists(left, right, lists, by_uuid.is_some());
+            return self.by_lists((left_id, left), (right_id, right), lists, by_uuid.is_some());
         }
         let is_fenced = |older| self.fenced.contains(if older == Side::Left { &left_id } else { &right_id });
         match by_size(left, right) {
@@ -148,32 +150,44 @@ impl<'a> Evidence<'a> {
             false => Lists::No,
         })
     }
-}
 
-fn by_lists(left: &View, right: &View, lists: (Lists, Lists), uuids: bool) -> Relation {
-    match lists {
-        (Lists::Yes, Lists::Yes) => Relation::Together,
-        // They know of each other through a third: it joined, the other left, and the third was asked before that.
-        (Lists::No, Lists::No) if overlap(left, right) => older_is_stale(left, right),
-        // Each knows an earlier life of the other: no view of the two can be told to be the newer.
-        (Lists::No, Lists::No) | (Lists::Before, Lists::Before) => Relation::Apart,
-        // It was restarted and is back; the other had not been asked since.
-        (Lists::Yes, Lists::Before) | (Lists::Before, Lists::Yes) => Relation::Together,
-        (Lists::Before, Lists::No) => slept_or_apart(left, right, Side::Left),
-        (Lists::No, Lists::Before) => slept_or_apart(right, left, Side::Right),
-        (Lists::Yes, Lists::No) if !uuids && is_own_cluster(right, left) => Relation::Apart,
-        (Lists::No, Lists::Yes) if !uuids && is_own_cluster(left, right) => Relation::Apart,
-        (Lists::Yes, Lists::No) => one_sided(left, right, Side::Left),
-        (Lists::No, Lists::Yes) => one_sided(right, left, Side::Right),
+    fn by_lists(
+        &self,
+        (left_id, left): (NodeId, &View),
+        (right_id, right): (NodeId, &View),
+        lists: (Lists, Lists),
+        uuids: bool,
+    ) -> Relation {
+        match lists {
+            (Lists::Yes, Lists::Yes) => Relation::Together,
+            // They know of each other through a third: it joined, the other left, and the third was asked before that.
+            (Lists::No, Lists::No) if overlap(left, right) => older_is_stale(left, right),
+            // Each knows an earlier life of the other: no view of the two can be told to be the newer.
+            (Lists::No, Lists::No) | (Lists::Before, Lists::Before) => Relation::Apart,
+            // It was restarted and is back; the other had not been asked since.
+            (Lists::Yes, Lists::Before) | (Lists::Before, Lists::Yes) => Relation::Together,
+            (Lists::Before, Lists::No) => slept_or_apart(left, right, Side::Left),
+            (Lists::No, Lists::Before) => slept_or_apart(right, left, Side::Right),
+            (Lists::Yes, Lists::No) if !uuids && self.is_own_cluster((right_id, right), (left_id, left)) => {
+                Relation::Apart
+            }
+            (Lists::No, Lists::Yes) if !uuids && self.is_own_cluster((left_id, left), (right_id, right)) => {
+                Relation::Apart
+            }
+            (Lists::Yes, Lists::No) => one_sided(left, right, Side::Left),
+            (Lists::No, Lists::Yes) => one_sided(right, left, Side::Right),
+        }
     }
-}
 
-/// Whether a node that a newer view lists by its address is all by itself in a cluster that it began anew. If the lister joined
-/// it instead, the node says so as soon as it is asked again, and the lister waits for that.
-fn is_own_cluster(node: &View, lister: &View) -> bool {
-    let is_older = node.conf_id.zip(lister.conf_id).is_some_and(|(node, lister)| node < lister);
-    // Members without an address are counted by the size alone.
-    is_older && node.size == Some(1) && node.lag.is_none()
+    /// Whether a node that a newer view lists by its address is all by itself in a cluster that it began anew. If the lister joined
+    /// it instead, the node says so as soon as it is asked again, and the lister waits for that. One that lags behind may be late to
+    /// say so, but what is served does not join a node that is not.
+    fn is_own_cluster(&self, (node_id, node): (NodeId, &View), (lister_id, lister): (NodeId, &View)) -> bool {
+        let is_older = node.conf_id.zip(lister.conf_id).is_some_and(|(node, lister)| node < lister);
+        let is_up_to_date = node.lag.is_none() || self.served.contains(&lister_id) && !self.served.contains(&node_id);
+        // Members without an address are counted by the size alone.
+        is_older && node.size == Some(1) && is_up_to_date
+    }
 }
 
 /// Whether this view can mean no more than an earlier life of the node. Either it was told before the node's life began; or
