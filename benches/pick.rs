@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use galeway::config::{Balance, Endpoint, Place, ReaderRule, Role};
-use galeway::galera::{AdminState, Kind, NodeId, Reason, Verdict};
+use galeway::galera::{AdminState, Kind, NodeId, Reason, Scope, Verdict};
 use galeway::pool::{Ask, Member, Node, Pool, Standing, Tried, Wanted, pick, source_key};
 
 const NODES: [u32; 3] = [3, 10, 100];
@@ -36,10 +36,9 @@ fn member(id: u32) -> Member {
         priority: 0,
         zone: if id.is_multiple_of(2) { "a" } else { "b" }.into(),
         backup: id % 25 == 24,
-        reads_only: false,
         max_connections: Some(100_000),
         admin: AdminState::Ready,
-        verdict: Verdict { kind, reason, room: true, slow: None },
+        verdict: Verdict { kind, reason, scope: Scope::All, room: true, slow: None },
     }
 }
 

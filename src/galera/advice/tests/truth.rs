@@ -285,7 +285,8 @@ impl World {
     }
 
     fn with_view(&self, node: &Life, files: Files) -> Files {
-        let members = self.members.get(node.view.saturating_sub(1) as usize).cloned().unwrap_or_default();
+        let members =
+            self.members.get(usize::try_from(node.view.saturating_sub(1)).unwrap()).cloned().unwrap_or_default();
         let view = Gvwstate {
             my_uuid: uuid(node.member),
             view_id: format!("3 x {}", node.view),
@@ -398,7 +399,7 @@ proptest! {
         let advice = advise(&nodes);
         for step in advice.steps.iter().filter(|s| s.title.contains("pc.recovery")) {
             let last = world.nodes.iter().filter(|n| n.gvwstate == View::Written).map(|n| n.view).max().unwrap();
-            let members = &world.members[last as usize - 1];
+            let members = &world.members[usize::try_from(last).unwrap() - 1];
             for (i, node) in world.nodes.iter().enumerate() {
                 let listed = step.title.split("start ").nth(1).unwrap().split(". ").next().unwrap();
                 let is_listed = listed.contains(&format!("db{i}"));

@@ -289,6 +289,11 @@ impl Group {
         format!("{i:08x}-{life:04x}-11ef-8000-000000000000")
     }
 
+    /// Whether it tells the view of an earlier moment.
+    pub(super) fn is_late(&self, i: usize) -> bool {
+        self.members[i].late.is_some()
+    }
+
     /// Whether two nodes are truly in one Primary component now.
     pub(super) fn together(&self, a: usize, b: usize) -> bool {
         let sees = |x: usize, y: usize| self.members[x].view.contains(&(y, self.members[y].life));

@@ -167,7 +167,7 @@ impl World {
     }
 
     /// All that a snapshot is made of.
-    fn routing(&self) -> (Vec<Verdict>, Option<NodeId>, Option<Instant>, Option<String>, Vec<Vec<NodeId>>) {
+    fn routing(&self) -> impl PartialEq + use<> {
         let note = self.core.writer_note().map(str::to_owned);
         (self.verdicts(), self.core.writer(), self.core.donor_until, note, self.core.components())
     }

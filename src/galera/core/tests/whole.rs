@@ -43,7 +43,9 @@ proptest! {
         watched.pass(25_000);
         watched.rounds(5);
         for (a, b) in pairs(&watched.serving()) {
-            prop_assert!(watched.group.together(a, b), "{} and {}", a, b);
+            // Of two nodes whose providers are paused nothing tells that their common view is gone.
+            let is_told = !(watched.group.is_late(a) && watched.group.is_late(b));
+            prop_assert!(!is_told || watched.group.together(a, b), "{} and {}", a, b);
         }
     }
 
