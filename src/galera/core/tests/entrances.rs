@@ -228,7 +228,7 @@ fn a_node_that_is_late_serves_where_all_are() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(3000)))]
 
     #[test]
     fn a_node_is_passed_over_for_its_new_connections_only_where_another_has_taken_one_since(

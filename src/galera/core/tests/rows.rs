@@ -172,7 +172,7 @@ fn any_rows() -> impl Strategy<Value = Rows> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(4000)))]
 
     #[test]
     fn no_rows_panic_and_only_the_healthy_are_fit(rows in any_rows(), rule in rule()) {

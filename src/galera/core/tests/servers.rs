@@ -362,7 +362,7 @@ fn seen() -> impl Strategy<Value = (u32, Check, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(3000)))]
 
     #[test]
     fn replicas_change_no_members_verdict_never_write_and_are_a_last_resort_only_alone(

@@ -184,7 +184,7 @@ fn an_observation_of_a_node_that_is_not_there_is_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(3000)))]
 
     #[test]
     fn while_the_world_does_not_change_nothing_does(
