@@ -21,7 +21,7 @@ pub(super) struct CheckFlags {
     /// TLS inside the MySQL protocol
     #[arg(long, value_enum, value_name = "MODE", default_value = "off")]
     tls: Mode,
-    /// Trust anchors (PEM) for verify-ca and verify-identity [default: the system's]
+    /// Trust anchors (PEM) for verify-ca and verify-identity [default: the system's, or MariaDB's proof by the password]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Deadline of one check, in seconds

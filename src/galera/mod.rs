@@ -50,3 +50,9 @@ pub use writer::Failback;
 /// A node's identity within one cluster for as long as the process lives; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
+
+/// How many lives a property is tried on: `PROPTEST_CASES`, else as many as are usual.
+#[cfg(test)]
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}

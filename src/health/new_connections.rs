@@ -137,7 +137,7 @@ pub(super) async fn run(watch: Arc<ClusterWatch>, id: NodeId, spare: Arc<SpareCo
             (longer, last + shortened(AT_LEAST_EVERY))
         } else if was_taken || !after.is_closed {
             // One more like this decides.
-            (PAUSE_FIRST, last + interval)
+            (PAUSE_FIRST, last + interval.max(PAUSE_FIRST))
         } else if after.is_late {
             (PAUSE_FIRST, Instant::now() + PAUSE_LATE)
         } else {
@@ -199,6 +199,7 @@ impl Trial<'_> {
         let prober = self.rules.prober(self.node, self.watch.lookup()).with_timeout(most).from(self.source);
         let progress = Arc::new(Progress::default());
         let noted = Arc::clone(&progress);
+        let has_own_port = self.rules.config.monitor.port.is_some();
         let mut trial = Box::pin(async move { prober.check_anew(&noted).await });
         let ended = within(timeout, &mut trial).await;
         let step = progress.step().name();
@@ -209,7 +210,7 @@ impl Trial<'_> {
                 if let Check::LoginRefused(why) = &probed.observation.check {
                     self.warn_of_refusal(why, warning);
                 }
-                if let Some(outcome) = outcome(&probed) {
+                if let Some(outcome) = outcome(&probed, has_own_port) {
                     self.report(outcome);
                 }
                 return refused;
@@ -225,13 +226,16 @@ impl Trial<'_> {
             late.spawn(async move {
                 let (probed, kept) = trial.await;
                 let after = begun.elapsed();
-                let outcome = match outcome(&probed) {
+                let outcome = match outcome(&probed, has_own_port) {
                     Some(ConnectOutcome::Taken) => ConnectOutcome::Late { step, after },
                     // Told when it missed the deadline.
                     Some(ConnectOutcome::Failed(_)) if !is_late => return,
                     Some(other) => other,
                     None => return,
                 };
+                if let Some(addresses) = &probed.addresses {
+                    watch.reached(&node, addresses);
+                }
                 watch.connected(&node, NewConnection { begun: begun.into_std(), outcome });
                 // A check that cannot log in by itself goes on with this connection.
                 let unwanted = if watch.answers(node.node.id) { kept } else { kept.and_then(|kept| spare.offer(kept)) };
@@ -260,7 +264,7 @@ impl Trial<'_> {
 }
 
 /// What an attempt says of new connections; `None`: nothing.
-fn outcome(probed: &Probed) -> Option<ConnectOutcome> {
+fn outcome(probed: &Probed, has_own_port: bool) -> Option<ConnectOutcome> {
     match &probed.observation.check {
         // In offline mode its own verdict says that clients are shut out.
         Check::Answered(_)
@@ -269,6 +273,8 @@ fn outcome(probed: &Probed) -> Option<ConnectOutcome> {
         | Check::Open
         | Check::LoginRefused(_)
         | Check::Offline(_) => Some(ConnectOutcome::Taken),
+        // Another port than the clients' has a limit of its own: MariaDB's `extra_max_connections` is 1, which the kept check uses.
+        Check::NoEntry(why) if why.code == TOO_MANY_CONNECTIONS && has_own_port => None,
         Check::NoEntry(why) if why.code == TOO_MANY_CONNECTIONS => Some(ConnectOutcome::Full(why.clone())),
         // It is this host that is blocked, and so are its clients.
         Check::NoEntry(why) if why.code == HOST_IS_BLOCKED => {

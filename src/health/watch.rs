@@ -237,6 +237,17 @@ impl ClusterWatch {
         }
     }
 
+    /// A new connection found a node whose checks have not connected in time yet: without its addresses no client could be sent
+    /// there.
+    pub(super) fn reached(&self, watched: &WatchedNode, addresses: &[Endpoint]) {
+        let rules = self.rules();
+        let mut state = self.state();
+        let seen = state.seen.get_mut(&watched.node.id);
+        if seen.is_some_and(|seen| seen.addresses.is_empty() && seen.found(watched, addresses)) {
+            self.perform(&rules, &mut state, Outcome::default(), true, Instant::now());
+        }
+    }
+
     /// What was remembered of nodes that are not known yet is missing.
     pub(super) fn misses_remembered(&self) -> bool {
         self.state().core.misses_remembered()

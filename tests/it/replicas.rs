@@ -88,6 +88,8 @@ fn server(node: &FakeNode, i: u8, read_only: &str) {
         node.set_variable(name, value);
     }
     node.set_variable("read_only", read_only);
+    // Of a Galera cluster it would have the same data as all others.
+    node.remove_status("wsrep_cluster_state_uuid");
     node.set_answer("SHOW REPLICA STATUS", COLUMNS, Vec::new());
 }
 
@@ -120,13 +122,15 @@ const ROLES: &[&str] = &["writer", "reader", "any"];
 
 fn galeway(fakes: &Fakes) -> Galeway {
     let monitor = format!("kind = \"mysql\"\n{FAST}");
-    fakes.spawn(Settings {
+    let galeway = fakes.spawn(Settings {
         monitor: &monitor,
         roles: ROLES,
         service: "balance = \"round-robin\"\nqueue_timeout = \"1s\"",
         reader: "reader_includes_writer = \"always\"",
         ..Settings::default()
-    })
+    });
+    until(LONG, "galeway listens", || galeway.try_get("/healthz"));
+    galeway
 }
 
 /// Who greets six clients of this service, in the nodes' order; nobody where they are refused.

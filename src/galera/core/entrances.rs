@@ -24,8 +24,11 @@ impl Core {
         entry.state.connected(settings, seen);
         let Some(since) = entry.state.entrance.failing_since() else { return };
         let unproven = |(other, e): &(&NodeId, &Entry)| {
-            let serves = e.is_open() && e.verdict.kind.serves() && e.spec.sort != Sort::Port;
-            serves && **other != id && !e.state.entrance.has_taken_since(since)
+            // A donor could serve in its place. One that is in doubt is tried again at its own pace: asked for at once by each
+            // other's failures, nodes that refuse at once would be dialled without a pause.
+            let could_serve = e.is_open() && e.state.fitness > Fitness::None && e.spec.sort != Sort::Port;
+            let entrance = &e.state.entrance;
+            could_serve && **other != id && !entrance.is_in_doubt() && !entrance.has_taken_since(since)
         };
         let unproven = self.nodes.iter().filter(unproven);
         outcome.effects.extend(unproven.map(|(other, _)| Effect::TryConnection(*other)));
@@ -53,6 +56,16 @@ impl Core {
             .filter(|e| e.spec.sort != Sort::Replica || entry.spec.sort == Sort::Replica)
             .collect();
         open.is_empty() || open.iter().any(|e| e.state.entrance.has_taken_since(since))
+    }
+
+    /// Whether this server takes writes and no other one that is open does: then its clients have nowhere else to go.
+    pub(super) fn is_alone_in_writing(&self, entry: &Entry) -> bool {
+        let takes = |e: &Entry| {
+            let is_server = e.spec.sort == Sort::Server && e.is_open();
+            is_server && e.state.writable == Some(true) && e.state.fitness > Fitness::None
+        };
+        let others = self.nodes.values().filter(|e| !std::ptr::eq(*e, entry));
+        takes(entry) && !others.into_iter().any(|e| takes(e) && e.state.closed_entrance().is_none())
     }
 
     /// What a node's new connections are known to be like, for who tries them.

@@ -131,7 +131,7 @@ impl Core {
             // Where all are so the fault may be on our side, and some clients may get through.
             (_, Fitness::None)
                 if matches!(reason, Reason::NoNewConnections(_))
-                    && best.is_nothing(entry.spec.sort)
+                    && (best.is_nothing(entry.spec.sort) || self.is_alone_in_writing(entry))
                     && self.split.is_none() =>
             {
                 (Kind::LastResort, last_resort(&reason))

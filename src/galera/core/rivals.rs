@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::NodeId;
-use super::super::node_state::Contact;
+use super::super::node_state::{Contact, NodeState};
+use super::super::reason::Reason;
 use super::super::server::{Links, Takeover};
 use super::super::settings::Sort;
 use super::{Core, Entry};
@@ -82,7 +83,8 @@ impl Core {
     /// It answers, and takes them now.
     fn takes_writes(&self, id: NodeId) -> bool {
         let state = self.nodes.get(&id).map(|e| &e.state);
-        state.is_some_and(|s| s.contact == Contact::Answers && s.writable == Some(true))
+        let is_offline = |s: &NodeState| matches!(s.reason, Reason::OfflineMode(_));
+        state.is_some_and(|s| s.contact == Contact::Answers && s.writable == Some(true) && !is_offline(s))
     }
 
     /// Both were seen to take writes at one time; and the one was not opened by somebody's wish, with the other silent by now,

@@ -86,7 +86,8 @@ impl Core {
     /// Until when a writer that is a donor keeps the role: `None` where it is none, does not answer, or its time is over. A
     /// node that sends an incremental state transfer is a donor for a second and takes writes all the while.
     fn donor_until(&self, settings: &Settings, now: Instant) -> Option<Instant> {
-        let entry = self.writer.and_then(|id| self.nodes.get(&id)).filter(|e| e.state.contact == Contact::Answers)?;
+        let is_well = |e: &&Entry| e.state.contact == Contact::Answers && e.state.closed_entrance().is_none();
+        let entry = self.writer.and_then(|id| self.nodes.get(&id)).filter(is_well)?;
         let excluded = matches!(entry.verdict, Verdict { kind: Kind::Excluded, reason: Reason::Donor { .. }, .. });
         let until = entry.state.donor_since.filter(|_| excluded)? + settings.donor_grace;
         (now < until).then_some(until)

@@ -205,7 +205,8 @@ impl Core {
     /// Nodes contradict each other, and the checks that were made because of it have not all ended yet.
     pub(super) fn is_looking(&self) -> bool {
         let pending = |doubt: &Doubt| !doubt.is_believed();
-        let is_pending = |stale: &Staleness| pending(&stale.doubt);
+        // One that is not certain never comes to be believed.
+        let is_pending = |stale: &Staleness| stale.certain && pending(&stale.doubt);
         self.doubts.values().any(pending) || self.nodes.values().any(|e| e.stale.as_ref().is_some_and(is_pending))
     }
 

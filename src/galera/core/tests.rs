@@ -27,12 +27,7 @@ use std::time::{Duration, Instant};
 use super::{Core, Effect, Event, Outcome, Settings, Spec};
 use crate::galera::observation::{Check, LoginFailure, Observation, Unreachable};
 use crate::galera::status::{NodeStatus, Rows};
-use crate::galera::{DonorRule, Failback, Kind, NodeId, Sort};
-
-/// How many lives a property is tried on: `PROPTEST_CASES`, else as many as are usual.
-fn cases(usual: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
-}
+use crate::galera::{DonorRule, Failback, Kind, NodeId, Sort, cases};
 
 /// What a healthy node of MariaDB 10.11 with galera-4 26.4 answers, as far as it is read.
 const SYNCED: &[(&str, &str)] = &[

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::galera::cases;
 use crate::galera::fitness::{judge, judge_unreadable};
 use crate::galera::status::{NodeStatus, Rows};
 use crate::galera::{DonorRule, Fitness};
@@ -114,7 +115,7 @@ fn the_queries_ask_for_every_row_of_the_table_and_hold_no_escape() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(2000)))]
 
     #[test]
     fn taking_away_what_is_not_required_never_excludes_and_what_is_always_does(

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::galera::cases;
 
 fn position() -> impl Strategy<Value = Position> {
     let history = prop_oneof![6 => Just(H), 1 => Just(0xbb), 1 => Just(0)];
@@ -78,7 +79,7 @@ fn shown(evidence: &Evidence) -> Vec<Position> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(4000)))]
 
     #[test]
     fn the_node_that_is_named_is_behind_no_other(nodes in prop_oneof![outage(), clean()]) {

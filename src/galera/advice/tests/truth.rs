@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::galera::cases;
 
 /// What a node that runs is at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -360,7 +361,7 @@ fn asks_for_its_transfer(advice: &Advice, name: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(cases(4000)))]
 
     #[test]
     fn the_node_that_is_named_holds_all_that_any_holds((count, events, all_crash, logs) in lives()) {
