@@ -23,27 +23,30 @@ pub(super) struct Doubt {
     pub(super) fresh: bool,
     /// One of the two nodes lags behind, which explains it.
     pub(super) explained: bool,
-    /// It was still found in views that were asked for [`SUSPENDED`] after the first.
+    /// It was still found in views that were asked for [`SUSPENDED`] after it came to be believed. Time in which nodes were not
+    /// asked does not count.
     pub(super) lasting: bool,
+    believed_since: Option<Instant>,
     round: Instant,
     rounds: u8,
 }
 
 impl Doubt {
     pub(super) fn new(now: Instant, fresh: bool, explained: bool) -> Self {
-        Self { first: now, fresh, explained, lasting: false, round: now, rounds: 0 }
+        Self { first: now, fresh, explained, lasting: false, believed_since: None, round: now, rounds: 0 }
     }
 
     /// Takes in the oldest of the views that contradict each other; a round is over when all of them are younger than
     /// its beginning. True: another round is wanted.
     pub(super) fn advance(&mut self, oldest: Option<Instant>, now: Instant) -> bool {
         let Some(oldest) = oldest else { return false };
-        self.lasting |= oldest >= self.first + SUSPENDED;
+        self.lasting |= self.believed_since.is_some_and(|since| oldest >= since + SUSPENDED);
         if self.is_believed() || oldest < self.round {
             return false;
         }
         self.rounds += 1;
         self.round = now;
+        self.believed_since = self.is_believed().then_some(now);
         !self.is_believed()
     }
 

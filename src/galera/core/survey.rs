@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::NodeId;
 use super::super::components::{Comparison, Component, Pair, StaleView};
 use super::super::node_state::Contact;
-use super::super::relation::{Contradiction, Relation, Weak};
+use super::super::relation::{Contradiction, Relation, Side, Weak};
 use super::super::settings::Settings;
 use super::super::split::{Doubt, choose};
 use super::super::view::View;
@@ -105,8 +105,16 @@ impl Core {
                 // to wake.
                 Some(doubt) if !doubt.is_old(now) && self.counts_on_the_gone(pair) => doubt,
                 Some(mut doubt) => {
+                    // That the older party was asked and told nothing confirms no weak evidence.
+                    let older = match pair.relation {
+                        Relation::Weak(Contradiction::Slept(side) | Contradiction::Behind(side, _)) => {
+                            Some(if side == Side::Left { pair.left } else { pair.right })
+                        }
+                        _ => None,
+                    };
                     let begun = |id| {
-                        let asked = self.nodes.get(&id).and_then(|e| e.state.asked).filter(|_| doubt.is_old(now));
+                        let counts = doubt.is_old(now) && older != Some(id);
+                        let asked = self.nodes.get(&id).and_then(|e| e.state.asked).filter(|_| counts);
                         compared.begun(id).max(asked)
                     };
                     let oldest = begun(pair.left).min(begun(pair.right));
@@ -205,8 +213,7 @@ impl Core {
     /// Nodes contradict each other, and the checks that were made because of it have not all ended yet.
     pub(super) fn is_looking(&self) -> bool {
         let pending = |doubt: &Doubt| !doubt.is_believed();
-        // One that is not certain never comes to be believed.
-        let is_pending = |stale: &Staleness| stale.certain && pending(&stale.doubt);
+        let is_pending = |stale: &Staleness| pending(&stale.doubt);
         self.doubts.values().any(pending) || self.nodes.values().any(|e| e.stale.as_ref().is_some_and(is_pending))
     }
 
