@@ -51,8 +51,7 @@ pub use writer::Failback;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
 
-/// How many lives a property is tried on: `PROPTEST_CASES`, else as many as are usual.
 #[cfg(test)]
-fn cases(usual: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
-}
+mod tests;
+#[cfg(test)]
+use tests::cases;

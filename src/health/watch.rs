@@ -1,9 +1,9 @@
 //! One cluster's watch: takes observations in, steps the core, publishes, and does what the core orders.
 
+mod places;
 mod reconfigure;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::probe::Probed;
 use super::roster::{Origin, Roster, WatchedNode};
 use super::rules::{Rules, spec, spec_of};
 use super::seen::{Seen, error_of, failure_label};
-use crate::config::{self, Discover, Endpoint, NodeSpec};
+use crate::config::{self, Discover, NodeSpec};
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::{Check, ConnectOutcome, NewConnection};
 use crate::galera::{Core, Departure, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Reason};
@@ -223,29 +223,6 @@ impl ClusterWatch {
         }
         self.happened(Event::Discovered);
         self.begun.send_modify(|n| *n = n.wrapping_add(1));
-    }
-
-    /// A name leads there now. If the check is connected elsewhere it goes there next, and clients follow when it has seen
-    /// what is there.
-    pub(super) fn found(&self, watched: &WatchedNode, addresses: &[Endpoint]) {
-        let ip = |at: &Endpoint| if let Endpoint::Tcp(at) = at { Some(at.ip()) } else { None };
-        let at = self.state().seen.get(&watched.node.id).and_then(|seen| seen.addresses.first().cloned());
-        let elsewhere = at.is_some_and(|at| !addresses.iter().any(|found| ip(found) == ip(&at)));
-        if elsewhere {
-            watched.moved.store(true, Ordering::Relaxed);
-            watched.node.look.notify_one();
-        }
-    }
-
-    /// A new connection found a node whose checks have not connected in time yet: without its addresses no client could be sent
-    /// there.
-    pub(super) fn reached(&self, watched: &WatchedNode, addresses: &[Endpoint]) {
-        let rules = self.rules();
-        let mut state = self.state();
-        let seen = state.seen.get_mut(&watched.node.id);
-        if seen.is_some_and(|seen| seen.addresses.is_empty() && seen.found(watched, addresses)) {
-            self.perform(&rules, &mut state, Outcome::default(), true, Instant::now());
-        }
     }
 
     /// What was remembered of nodes that are not known yet is missing.
