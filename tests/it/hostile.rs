@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -167,20 +167,23 @@ fn a_thousand_clients_of_random_bytes_cost_nothing_that_lasts_and_no_other_clien
     (0..100).for_each(|n| drop(client(n)));
     wait_service(&galeway, "active", 0);
     let (memory, descriptors) = (galeway.memory(), galeway.descriptors());
-    let done = AtomicBool::new(false);
-    let served = thread::scope(|scope| {
-        let good = scope.spawn(|| {
-            let mut served = 0;
+    let (done, served) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                is_served(&galeway, if served % 2 == 0 { V1 } else { V2 });
-                served += 1;
+                is_served(&galeway, if served.load(Ordering::Relaxed).is_multiple_of(2) { V1 } else { V2 });
+                served.fetch_add(1, Ordering::Relaxed);
             }
-            served
         });
-        (0..CLIENTS).for_each(|n| drop(client(n)));
+        for n in 0..CLIENTS {
+            drop(client(n));
+            // However the threads take turns, good clients are spread over the bad ones.
+            let before = n / 50;
+            until(LONG, "good clients are served", || (served.load(Ordering::Relaxed) >= before).then_some(()));
+        }
         done.store(true, Ordering::Relaxed);
-        good.join().unwrap()
     });
+    let served = served.into_inner();
     wait_service(&galeway, "active", 0);
     // A changed address or port is a good header.
     let total = || {

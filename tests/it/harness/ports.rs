@@ -3,8 +3,10 @@
 //! So they lie below the range from which the kernel takes ports for outgoing connections, in a block that this process
 //! holds by listening on its first port: two test runs side by side take different blocks.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
+
+use socket2::{Domain, Socket, Type};
 
 const BLOCK: u16 = 200;
 const FIRST: u16 = 10_000;
@@ -25,7 +27,7 @@ pub fn free() -> u16 {
             while block.next < block.end {
                 let port = block.next;
                 block.next += 1;
-                if listen(port).is_some() {
+                if is_free(port) {
                     return port;
                 }
             }
@@ -51,4 +53,12 @@ fn take_block() -> Block {
 
 fn listen(port: u16) -> Option<TcpListener> {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()
+}
+
+/// Bound, but not listened to: a child that another thread forks in this moment holds a copy of the socket until it executes
+/// its program, and a copy that listened would refuse the port to whoever is given it.
+fn is_free(port: u16) -> bool {
+    let Ok(socket) = Socket::new(Domain::IPV4, Type::STREAM, None) else { return false };
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    socket.set_reuse_address(true).is_ok() && socket.bind(&address.into()).is_ok()
 }

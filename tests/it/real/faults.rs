@@ -25,9 +25,12 @@ fn a_killed_node_fails_no_connect_and_its_sessions_end_at_once() {
     cluster.nodes[2].kill();
     assert!(on_it.ends_within(secs(5)), "the session on it is left hanging");
     println!("kill -9: its session ended after {:?}", killed.elapsed());
-    let seen = galeway.wait_verdict("n3", "excluded", secs(5));
-    assert_eq!(seen["reason"], "unreachable (connection refused)");
+    galeway.wait_verdict("n3", "excluded", secs(5));
     let excluded = Instant::now();
+    // The first check after it may still have found a connection that the kernel had taken for it.
+    until(secs(5), "nobody listens there", || {
+        (galeway.node("n3")["reason"] == "unreachable (connection refused)").then_some(())
+    });
     load.wait_for(200);
 
     let report = load.stop();
