@@ -93,6 +93,8 @@ pub(super) struct NodeState {
     pub(super) donor_since: Option<Instant>,
     /// The same as of the last answer that was its operators' word: one that its group closed holds what it was sent before.
     pub(super) took_writes: bool,
+    /// It is a member of a group that works, or of none, as of its last answer.
+    pub(super) has_group: bool,
     /// It was seen to turn from one that does not into one that does, while it answered: somebody wanted that.
     pub(super) was_opened: bool,
     /// Whether it may be made the writer, and whose transactions it gets, as of its last answer.
@@ -132,6 +134,7 @@ impl NodeState {
             writable: None,
             donor_since: None,
             took_writes: false,
+            has_group: false,
             was_opened: false,
             takeover: Takeover::Alone,
             links: Links::default(),
@@ -206,7 +209,8 @@ impl NodeState {
             let is_new = self.writable == Some(false) && !self.took_writes;
             self.was_opened = self.contact == Contact::Answers && is_writable && (is_new || self.was_opened);
             self.writable = Some(is_writable);
-            self.took_writes = if status.has_its_group() { is_writable } else { self.took_writes };
+            self.has_group = status.has_its_group();
+            self.took_writes = if self.has_group { is_writable } else { self.took_writes };
             self.takeover = status.takeover();
             let before = std::mem::replace(&mut self.links, status.links().clone());
             self.links.remember(&before);

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::roster::WatchedNode;
+use super::roster::{Origin, WatchedNode};
 use super::watch::ClusterWatch;
 use crate::config::{Cluster, Discover, HostPort, NodeSpec, Place};
 use crate::telemetry::Seldom;
@@ -46,6 +46,10 @@ pub(super) async fn run(watch: Arc<ClusterWatch>) {
             let waited = first.get_or_insert_with(Instant::now).elapsed() >= patience;
             if waited || answered == Answered::All && !watch.misses_remembered() {
                 watch.discovered();
+            }
+            let is_dns = rules.config.discovery.by == Discover::Dns;
+            if is_dns && (waited || answered == Answered::All && watch.serves_by_names()) {
+                watch.part_from_configured();
             }
         }
         let next = if first.is_some_and(|at| at.elapsed() < LOOK) { FIRST_LOOKS } else { Duration::MAX };
@@ -83,10 +87,13 @@ impl Warning {
     }
 }
 
-/// A node at this address that is like `model` otherwise; `None` where its name is taken.
+/// A node at this address that is like `model` otherwise; `None` where its name is another one's.
 fn node_at(watch: &ClusterWatch, address: HostPort, model: &NodeSpec) -> Option<NodeSpec> {
     let named = NodeSpec::new(Place::Host(address));
-    let taken = |name: &str| watch.nodes().iter().any(|n| n.node.name().eq_ignore_ascii_case(name));
+    let taken = |name: &str| {
+        let is_other = |n: &WatchedNode| n.spec.address != named.address || n.origin == Origin::Placeholder;
+        watch.nodes().iter().any(|n| is_other(n) && n.node.name().eq_ignore_ascii_case(name))
+    };
     let name = [Arc::clone(&named.name), named.address.to_string().into()].into_iter().find(|name| !taken(name))?;
     Some(NodeSpec { name, address: named.address, ..model.clone() })
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use crate::fakes::LONG;
 use crate::harness::dns::Dns;
+use crate::harness::process::Signal;
 use crate::harness::{Conn, Galeway, Load, millis, ports, secs, until};
 use crate::peer::FakeNode;
 
 /// Short, so that tests are.
 const INTERVAL: Duration = millis(200);
+
+const OFF: &str = "discover = \"off\"";
+const DNS: &str = "discover = \"dns\"";
 
 /// Three nodes on one port, and a name for some of them.
 struct Scene {
@@ -66,6 +70,22 @@ impl Scene {
             self.dns.address(),
         );
         Galeway::spawn_text(&text, accept, admin)
+    }
+
+    /// Goes on with this in place of that in its file, and with the addresses of names as nodes, to the reload's end.
+    #[track_caller]
+    fn reload(galeway: &mut Galeway, from: &str, to: &str) {
+        let before = galeway.status()["generation"].as_u64();
+        let text = std::fs::read_to_string(&galeway.config).unwrap();
+        let interval = format!("\ndiscover_interval = \"{}ms\"", INTERVAL.as_millis());
+        assert!(text.contains(from) && text.contains(OFF), "{text}");
+        let text = text.replace(from, to).replace(OFF, &(DNS.to_owned() + &interval));
+        std::fs::write(&galeway.config, text).unwrap();
+        galeway.signal(Signal::HUP);
+        until(LONG, "the reload", || {
+            assert!(!galeway.log().contains("reload refused"), "{}", galeway.log());
+            (galeway.status()["generation"].as_u64() > before).then_some(())
+        });
     }
 
     /// Waits until these are the nodes, all of them eligible.
@@ -189,6 +209,61 @@ fn an_address_outside_discover_allow_is_never_contacted() {
     std::thread::sleep(INTERVAL * 5);
     assert_eq!(scene.nodes[1].connections(), 0, "the login is not for it");
     assert!(galeway.log().contains("discover_allow"));
+}
+
+#[test]
+fn a_reload_from_addresses_to_a_name_serves_by_the_old_until_the_name_is_known_and_keeps_those_it_leads_to() {
+    let scene = Scene::new();
+    scene.dns.fail("db.test");
+    let node = |i: u8| format!("{{ address = \"{}\", name = \"node{i}\" }}", scene.name(i));
+    let listed = format!("{}, {}, {}", node(1), node(2), node(3));
+    let name = format!("\"db.test:{}\"", scene.port);
+    let mut galeway = scene.spawn(&listed, OFF);
+    galeway.wait_ready();
+    let sessions = ["n1", "n2", "n3"].map(|n| galeway.session_on(n));
+    let load = Load::start(galeway.addr());
+    load.wait_for(50);
+
+    Scene::reload(&mut galeway, &format!("nodes = [{listed}]"), &format!("nodes = [{name}]"));
+    load.wait_for(200);
+    let of = |verdict: &str| shown(&galeway).iter().filter(|(_, shown)| shown == verdict).count();
+    until(LONG, "the name itself is shown as well", || (of("excluded") == 1).then_some(()));
+    assert_eq!(of("eligible"), 3, "{:?}", shown(&galeway));
+
+    // It leads to two of them.
+    scene.set(&[1, 2]);
+    until(LONG, "n3 leaves", || (of("excluded") == 1 && of("eligible") == 2).then_some(()));
+    assert_eq!(galeway.node("node3")["reason"], "taken out of the configuration");
+    let [mut first, mut second, third] = sessions;
+    third.quit().unwrap();
+    scene.wait_nodes(&galeway, &[1, 2]);
+    assert_eq!(first.one("SELECT @@wsrep_node_name").unwrap(), "n1");
+    assert_eq!(second.one("SELECT @@wsrep_node_name").unwrap(), "n2");
+    let series = galeway.get("/metrics").1;
+    assert!(series.contains(&format!("node=\"{}\"", scene.name(1))) && !series.contains("node=\"node"), "{series}");
+    load.wait_for(50);
+    let report = load.stop();
+    assert_eq!(report.failed_connects(), Vec::<String>::new());
+    assert_eq!(report.broken(), []);
+}
+
+#[test]
+fn a_reload_that_makes_nodes_of_a_names_addresses_serves_all_the_while() {
+    let scene = Scene::new();
+    scene.set(&[1, 2, 3]);
+    let mut galeway = scene.galeway_of(OFF);
+    galeway.wait_ready();
+    let mut kept = Conn::app(galeway.addr(), LONG).unwrap();
+    let load = Load::start(galeway.addr());
+    load.wait_for(50);
+    Scene::reload(&mut galeway, ", name = \"db\"", "");
+    until(LONG, "its addresses are nodes", || (shown(&galeway).len() == 4).then_some(()));
+    kept.one("SELECT 1").unwrap();
+    kept.quit().unwrap();
+    scene.wait_nodes(&galeway, &[1, 2, 3]);
+    let report = load.stop();
+    assert_eq!(report.failed_connects(), Vec::<String>::new());
+    assert_eq!(report.broken(), []);
 }
 
 #[test]

@@ -21,6 +21,8 @@ use super::{Core, Entry};
 pub(super) struct Rivalry {
     /// Two that were seen to take writes at one time, the smaller first.
     beside: BTreeSet<(NodeId, NodeId)>,
+    /// Server and member: what was written on the member for as long as the group had it, the server got by their group.
+    grouped: BTreeSet<(NodeId, NodeId)>,
     /// Those that lack what is written on others, and on which.
     apart: BTreeMap<NodeId, Vec<NodeId>>,
     /// Those whose writes all the others get, but for those apart.
@@ -32,6 +34,7 @@ pub(super) struct Rivalry {
 impl Core {
     /// Compares the servers that take writes, as of their last answers.
     pub(super) fn compare_servers(&mut self) {
+        self.compare_groups();
         let takes = |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.took_writes;
         let takers: Vec<NodeId> = self.nodes.iter().filter(takes).map(|(id, _)| *id).collect();
         self.rivalry.beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
@@ -50,6 +53,24 @@ impl Core {
         self.rivalry.heads = self.heads(&rest);
     }
 
+    /// A member that left lost nothing that its group had not got. Whatever it takes later, outside the group, is its own.
+    fn compare_groups(&mut self) {
+        let servers: Vec<(NodeId, &NodeState)> =
+            self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server).map(|(id, e)| (*id, &e.state)).collect();
+        let mut grouped = BTreeSet::new();
+        for (id, state) in &servers {
+            for (of, other) in servers.iter().filter(|(of, _)| of != id) {
+                let has_left = || self.takes_writes(*of) && !other.links.is_grouped_with(&state.links);
+                let is_member = state.contact == Contact::Answers && state.links.is_grouped_with(&other.links);
+                let was_member = || self.rivalry.grouped.contains(&(*id, *of)) && !has_left();
+                if state.has_group && (is_member || was_member()) {
+                    grouped.insert((*id, *of));
+                }
+            }
+        }
+        self.rivalry.grouped = grouped;
+    }
+
     /// Those of these whose writes all the others of them get.
     pub(super) fn heads(&self, among: &[NodeId]) -> BTreeSet<NodeId> {
         among.iter().copied().filter(|head| among.iter().all(|id| !self.lacks(*id, *head))).collect()
@@ -57,7 +78,10 @@ impl Core {
 
     /// What is written on the one does not reach the other.
     fn lacks(&self, id: NodeId, of: NodeId) -> bool {
-        id != of && self.are_rivals(id, of) && !follows(&self.rivalry.sources, id, of)
+        id != of
+            && self.are_rivals(id, of)
+            && !self.rivalry.grouped.contains(&(id, of))
+            && !follows(&self.rivalry.sources, id, of)
     }
 
     /// Those that lack what is written on the writer; where none is known, all, unless there is one that the others follow or

@@ -147,6 +147,7 @@ fn spec(id: u32, priority: u32) -> Spec {
 }
 
 /// A cluster and its clock.
+#[derive(Clone)]
 struct World {
     core: Core,
     settings: Settings,

@@ -70,9 +70,12 @@ impl Links {
             (Some(source), Some(uuid)) => source == uuid,
             _ => is_own && is(&source.id, &other.id),
         };
-        self.sources.values().any(is_source)
-            || other.uuid.as_ref().is_some_and(|uuid| self.group.contains(uuid))
-            || is(&self.history, &other.history)
+        self.sources.values().any(is_source) || self.is_grouped_with(other) || is(&self.history, &other.history)
+    }
+
+    /// It is in a group and reaches the other one there.
+    pub(in crate::galera) fn is_grouped_with(&self, other: &Self) -> bool {
+        other.uuid.as_ref().is_some_and(|uuid| self.group.contains(uuid))
     }
 
     /// `@@server_id`.

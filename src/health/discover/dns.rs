@@ -90,7 +90,10 @@ impl Names {
         for ip in addresses {
             let address = HostPort { host: ip.to_string(), port };
             let nodes = watch.nodes();
-            if nodes.iter().any(|n| n.origin != Origin::Placeholder && n.spec.address.host() == Some(&address)) {
+            let is_there =
+                |n: &&WatchedNode| n.origin != Origin::Placeholder && n.spec.address.host() == Some(&address);
+            let known = nodes.iter().find(is_there);
+            if known.is_some_and(|node| matches!(node.origin, Origin::Dns(_))) {
                 continue;
             }
             if !may_be_asked(config, *ip) {
@@ -101,7 +104,10 @@ impl Names {
                 continue;
             }
             let Some(spec) = node_at(watch, address, seed) else { continue };
-            watch.admit(spec, origin.clone(), place);
+            match known {
+                Some(node) => watch.adopt(node, spec, origin.clone(), place),
+                None => drop(watch.admit(spec, origin.clone(), place)),
+            }
         }
         for node in watch.nodes().iter().filter(|n| n.origin == origin) {
             let id = node.node.id;

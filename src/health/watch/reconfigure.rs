@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::ClusterWatch;
+use super::{ClusterWatch, State};
 use crate::config::{Cluster, Discover, NodeSpec, Place};
 use crate::galera::{Configured, Departure, Event, NodeId};
 use crate::health::discover::{self, has_drained};
@@ -55,6 +55,8 @@ impl Reconfigured {
 enum Fate {
     /// Of the configured node at this place.
     Stays(NodeSpec, Origin, usize),
+    /// Addresses of names are the nodes from now on, and it serves until those are known.
+    Waits,
     Goes,
 }
 
@@ -73,6 +75,14 @@ impl ClusterWatch {
         let asks_anew = old.config.monitor != config.monitor;
         for (node, fate) in &fates {
             let id = node.node.id;
+            if asks_anew {
+                // The kept connection is another account's, or goes to another port.
+                node.moved.store(true, Ordering::Relaxed);
+            }
+            if matches!(fate, Fate::Waits) && !leaving.contains(&id) {
+                told.changed.push((id, spec_of(&node.spec, &node.origin, node.order, &config.monitor)));
+                continue;
+            }
             let Fate::Stays(new, origin, seed) = fate else {
                 if node.origin != Origin::Placeholder {
                     told.gone.push(id);
@@ -96,10 +106,6 @@ impl ClusterWatch {
                 });
             }
             told.changed.push((id, spec_of(new, origin, order, &config.monitor)));
-            if asks_anew {
-                // The kept connection is another account's, or goes to another port.
-                node.moved.store(true, Ordering::Relaxed);
-            }
         }
         self.make_room(&config, &fates, &mut replaced, &mut told);
         report.renamed = self.rename(&mut replaced);
@@ -140,7 +146,7 @@ impl ClusterWatch {
             };
             config.nodes.iter().any(|seed| seed.name.eq_ignore_ascii_case(name)) || fates.iter().any(stays)
         };
-        for (node, _) in fates.iter().filter(|(_, fate)| matches!(fate, Fate::Goes)) {
+        for (node, _) in fates.iter().filter(|(_, fate)| !matches!(fate, Fate::Stays(..))) {
             if node.origin != Origin::Placeholder && taken(&node.spec.name, node.node.id) {
                 let name = format!("{}@{}", node.spec.name, node.spec.address).into();
                 let renamed = Arc::new(NodeSpec { name, ..NodeSpec::clone(&node.spec) });
@@ -165,6 +171,16 @@ impl ClusterWatch {
         pairs
     }
 
+    /// What is known of each node, in its series, which may be new.
+    fn show(&self, state: &State) {
+        for node in self.nodes().iter() {
+            node.metrics.set_eligible(state.core.verdict(node.node.id).kind.serves());
+            if let Some(seen) = state.seen.get(&node.node.id) {
+                seen.show(&node.metrics);
+            }
+        }
+    }
+
     /// Goes on with these rules and nodes.
     fn enforce(&self, rules: Rules, told: Configured, now: Instant) {
         let mut state = self.state();
@@ -175,16 +191,45 @@ impl ClusterWatch {
         }
         self.rules.store(Arc::new(rules));
         let rules = self.rules();
-        for node in self.nodes().iter() {
-            node.metrics.set_eligible(state.core.verdict(node.node.id).kind.serves());
-            if let Some(seen) = state.seen.get(&node.node.id) {
-                seen.show(&node.metrics);
-            }
-        }
+        self.show(&state);
         let outcome = state.core.step(&rules.core, now, Event::Configured(told));
         self.perform(&rules, &mut state, outcome, true, now);
         self.begun.send_modify(|n| *n = n.wrapping_add(1));
         self.moved.notify_one();
+    }
+
+    /// A name leads to a node that was configured by its address: it is one of that name's from now on, under the name that it
+    /// has on every balancer, and keeps its sessions and what is known of it.
+    pub(in crate::health) fn adopt(&self, node: &WatchedNode, spec: NodeSpec, origin: Origin, seed: usize) {
+        let order = order(&spec, &origin, seed);
+        let mut adopted = [WatchedNode { spec: Arc::new(spec), origin, order, ..node.clone() }];
+        for (old, new) in self.rename(&mut adopted) {
+            tracing::info!(cluster = self.name(), node = %old, name = %new, "renamed: it is an address of a name now");
+        }
+        self.roster().replace(&adopted);
+        self.show(&self.state());
+        let [adopted] = &adopted;
+        let told = spec_of(&adopted.spec, &adopted.origin, order, &self.rules().config.monitor);
+        self.happened(Event::Configured(Configured { changed: vec![(node.node.id, told)], ..Configured::default() }));
+    }
+
+    /// The names lead to nodes by now: those that were configured before go.
+    pub(in crate::health) fn part_from_configured(&self) {
+        let leaving = self.departing();
+        let waits =
+            |n: &&WatchedNode| matches!(n.origin, Origin::Configured | Origin::Galera) && !leaving.contains(&n.node.id);
+        for node in self.nodes().iter().filter(waits) {
+            tracing::info!(cluster = self.name(), node = %node.node.name(), "gone: no name leads to it; sessions there drain");
+            self.happened(Event::Leaving(node.node.id, Some(Departure::Configuration)));
+        }
+    }
+
+    /// A node that a name leads to serves, and none is waited for.
+    pub(in crate::health) fn serves_by_names(&self) -> bool {
+        self.unchecked().is_empty()
+            && self.with_seen(|core, _| {
+                self.nodes().iter().any(|n| is_dns(&n.origin) && core.verdict(n.node.id).kind.serves())
+            })
     }
 
     /// Nodes that the configuration does not name any more.
@@ -246,8 +291,7 @@ fn fate(config: &Cluster, node: &WatchedNode) -> Fate {
                 None => Fate::Goes,
             }
         }
-        // Its addresses are looked up from now on, and each is a node.
-        (_, Discover::Dns) => Fate::Goes,
+        (_, Discover::Dns) => Fate::Waits,
         (_, _) => match same {
             Some((place, seed)) => Fate::Stays(seed, Origin::Configured, place),
             // As long as members name it: to take it out of the list alone takes nothing out of the cluster.

@@ -377,8 +377,40 @@ fn of_a_multi_primary_group_one_is_the_writer_and_all_are_open_to_any() {
     (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
     assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1, 2]));
     assert!((0..3).all(|id| scope(&world, id) == Some(Scope::All)));
-    world.see(0, gone());
-    assert_eq!(writer(&world), Some(1));
+    // Its group may miss it before its checks do, and after.
+    let rest = [1, 2].map(|id| (id, "ONLINE", true));
+    let mut late = world.clone();
+    late.see(0, gone());
+    assert_eq!(writer(&late), Some(1));
+    for world in [&mut world, &mut late] {
+        world.see(1, member(1, &rest));
+        world.see(2, member(2, &rest));
+        world.see_often(0, &gone(), 3);
+        assert_eq!((writer(world), world.serving()), (Some(1), vec![1, 2]));
+        // It comes back with a group of its own: what it takes there, the others never get.
+        world.see_often(0, &member(0, &group[..1]), 3);
+        assert_eq!((writer(world), world.serving()), (Some(1), vec![1, 2]));
+        assert_eq!(world.reason(0), "takes writes beside n1, and lacks what is written there");
+        // The others die with it: what it lacks, it must not go on without.
+        world.see_often(1, &gone(), 3);
+        world.see_often(2, &gone(), 3);
+        assert!(world.serving().is_empty());
+    }
+}
+
+#[test]
+fn of_a_multi_primary_group_a_member_that_missed_what_followed_does_not_go_on_alone() {
+    let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
+    let mut world = servers(3, settings());
+    (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
+    world.see_often(2, &gone(), 3);
+    world.see(0, member(0, &group[..2]));
+    world.see(1, member(1, &group[..2]));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]));
+    world.see_often(0, &gone(), 3);
+    world.see_often(1, &gone(), 3);
+    world.see_often(2, &member(2, &group[2..]), 3);
+    assert!(world.serving().is_empty());
 }
 
 #[test]
