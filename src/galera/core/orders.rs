@@ -137,6 +137,8 @@ fn observed_orders(
             Some(Orders::Ended)
         }
         Consequence::Donor => Some(Orders::Live),
+        // Nobody has come to it since its sessions ended.
+        Consequence::None if entry.orders == Orders::Ended && !entry.verdict.kind.serves() => None,
         // A refused login says nothing of a veto: only an answer takes a drain back.
         Consequence::None => (state.contact == Contact::Answers).then_some(Orders::Live),
     };

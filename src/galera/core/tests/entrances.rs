@@ -240,7 +240,9 @@ proptest! {
             if let Happening::Connect(id, taken) = happening {
                 let (last, failing) = &mut noted[*id as usize];
                 if *taken {
-                    (*last, *failing) = (Some(world.now), None);
+                    *last = Some(world.now);
+                    // One that has taken some of `rise` is closed still, for what it met before.
+                    *failing = failing.filter(|_| world.core.entrance(NodeId(*id)).is_closed);
                 } else {
                     failing.get_or_insert(world.now);
                 }
@@ -249,7 +251,6 @@ proptest! {
                 let Effect::Changed(change) = effect else { continue };
                 let by_connections = matches!(change.to.reason, Reason::NoNewConnections(_));
                 if by_connections && change.to.kind == Kind::Excluded && change.from.kind == Kind::Eligible {
-                    // One that has taken some of `rise` is closed still.
                     let Some(since) = noted[change.node.0 as usize].1 else { continue };
                     let others = noted.iter().zip(0..).filter(|(_, id)| *id != change.node.0);
                     prop_assert!(others.filter_map(|((last, _), _)| *last).max() >= Some(since), "{:?}", noted);
