@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::NodeId;
-use super::relation::{Evidence, Relation, Side, Weak};
+use super::relation::{Evidence, Relation, Side, Weak, was_continued};
 use super::view::{Membership, View};
 
 /// Nodes in one Primary component.
@@ -72,7 +72,7 @@ impl Comparison {
                 pairs.push(Pair { left: *left, right: *right, relation });
             }
         }
-        keep_served(&mut pairs, served);
+        keep_served(&mut pairs, &views, served);
         Self { views, pairs, membership }
     }
 
@@ -122,8 +122,10 @@ fn share_lists(views: &mut [(NodeId, View)]) {
 }
 
 /// Only a member of what is served puts a node that is served out of date: one that began a cluster of its own, or
-/// belongs to another side, is apart from it, however its views are numbered.
-fn keep_served(pairs: &mut [Pair], served: &BTreeSet<NodeId>) {
+/// belongs to another side, is apart from it, however its views are numbered. One that was a member with it and went on with
+/// the larger part is of the same side, also where nobody has asked it before.
+fn keep_served(pairs: &mut [Pair], views: &[(NodeId, View)], served: &BTreeSet<NodeId>) {
+    let view = |id: NodeId| views.iter().find(|(other, _)| *other == id).map(|(_, view)| view);
     let together = |p: &&Pair| p.relation == Relation::Together;
     let ends = |p: &Pair| [(p.left, p.right), (p.right, p.left)];
     let with_served = pairs.iter().filter(together).flat_map(ends).filter(|(_, other)| served.contains(other));
@@ -133,7 +135,8 @@ fn keep_served(pairs: &mut [Pair], served: &BTreeSet<NodeId>) {
     for pair in pairs {
         let Relation::Stale { older, .. } = pair.relation else { continue };
         let (old, new) = if older == Side::Left { (pair.left, pair.right) } else { (pair.right, pair.left) };
-        if served.contains(&old) && !is_of_served(new, old) {
+        let is_continued = || view(old).zip(view(new)).is_some_and(|(old, new)| was_continued(old, new));
+        if served.contains(&old) && !is_of_served(new, old) && !is_continued() {
             pair.relation = Relation::Apart;
         }
     }

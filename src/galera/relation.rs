@@ -252,6 +252,12 @@ fn was_bootstrapped(older: &View, newer: &View) -> bool {
     next_weights(older, newer).is_some_and(|(before, now)| now.saturating_mul(2) < before)
 }
 
+/// More than half of a component, with the teller of the newer view in it, went on in the next one.
+pub(super) fn was_continued(older: &View, newer: &View) -> bool {
+    older.lists_member(newer.uuid.as_deref(), None) == Some(true)
+        && next_weights(older, newer).is_some_and(|(before, now)| now.saturating_mul(2) > before)
+}
+
 /// The weights of two views of which one comes next after the other.
 fn next_weights(older: &View, newer: &View) -> Option<(u64, u64)> {
     let next = older.conf_id.zip(newer.conf_id).is_some_and(|(old, new)| new.checked_sub(old) == Some(1));

@@ -52,9 +52,7 @@ impl Core {
         } else if self.blind && self.nodes.values().any(|e| e.verdict.kind.serves()) {
             self.blind = false;
             self.idle_since = self.idle_since.map(|_| now);
-            for entry in self.nodes.values_mut().filter(|e| e.state.contact == Contact::Silent) {
-                entry.state.forgive_silence(now);
-            }
+            self.nodes.values_mut().for_each(|entry| entry.state.forgive_silence(now));
         }
     }
 }

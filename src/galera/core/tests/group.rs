@@ -80,9 +80,10 @@ impl Member {
         self.view.contains(&(i, node.life))
     }
 
-    /// Whether its view has this node in the life that `node` is, or a later one.
-    pub(super) fn lists_since(&self, i: usize, node: &Self) -> bool {
-        self.view.iter().any(|(member, life)| *member == i && *life >= node.life)
+    /// Whether its view has this node in the life that `node` is, or a later one; or in any, where `node` tells a view that may be
+    /// older than this one.
+    pub(super) fn may_mean(&self, i: usize, node: &Self) -> bool {
+        self.view.iter().any(|(member, life)| *member == i && (*life >= node.life || node.late.is_some()))
     }
 
     /// Its `wsrep_cluster_state_uuid`.

@@ -196,10 +196,10 @@ pub(super) fn live(
 }
 
 /// Whether one of two answers lists the other's node. A restarted node has another UUID and the same address: who lists
-/// that address means the node that is there now.
+/// that address means the node that is there now, or an earlier life of it where it does not tell its latest view.
 pub(super) fn know_each_other(tell: Tell, notes: &Notes, a: usize, b: usize) -> bool {
     let lists = |x: usize, y: usize| match (&notes[x], &notes[y]) {
-        (Some(of), Some(node)) => of.lists(y, node) || tell == Tell::Addresses && of.lists_since(y, node),
+        (Some(of), Some(node)) => of.lists(y, node) || tell == Tell::Addresses && of.may_mean(y, node),
         _ => false,
     };
     lists(a, b) || lists(b, a)
