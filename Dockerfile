@@ -13,6 +13,8 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+# A page of the manual is made of it.
+COPY config/full.toml config/full.toml
 # Not built, and named in Cargo.toml.
 COPY benches benches
 # Linked with the C library itself and with relocations in their short form: a quarter less is resident from the start, and the

@@ -336,19 +336,63 @@ fn the_composed_monitors_account_can_be_made_before_galera_was_ever_started() {
     );
 }
 
+/// What the Dockerfile copies out of the repository.
+fn copied(dockerfile: &str) -> BTreeSet<&str> {
+    dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from"))
+        .flat_map(|line| line.split(' ').rev().skip(1).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The files that are built into the program, by their paths in the repository.
+fn embedded() -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root().join("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            // Tests are not built there.
+            if path.file_stem().is_some_and(|name| name == "tests") {
+                continue;
+            }
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let parts = text.split("include_str!(\"").skip(1).chain(text.split("include_bytes!(\"").skip(1));
+            for name in parts.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name) {
+                let file = std::fs::canonicalize(dir.join(name)).unwrap();
+                found.push((
+                    path.clone(),
+                    file.strip_prefix(std::fs::canonicalize(root()).unwrap()).unwrap().to_owned(),
+                ));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_image_is_built_of_every_file_that_the_program_embeds() {
+    let file = read("Dockerfile");
+    let embedded = embedded();
+    assert!(!embedded.is_empty(), "there is none left: so goes this test");
+    for (by, path) in embedded {
+        assert!(copied(&file).iter().any(|copied| path.starts_with(copied)), "{path:?}, which {by:?} embeds");
+    }
+}
+
 #[test]
 fn the_dockerfile_copies_what_is_there_and_what_is_not_ignored() {
     let (file, ignored) = (read("Dockerfile"), read(".dockerignore"));
     let kept: BTreeSet<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
     assert!(ignored.lines().any(|line| line == "*"));
-    let copied: BTreeSet<_> = file
-        .lines()
-        .filter_map(|line| line.strip_prefix("COPY "))
-        .filter(|line| !line.starts_with("--from"))
-        .flat_map(|line| line.split(' ').rev().skip(1).collect::<Vec<_>>())
-        .collect();
-    assert_eq!(copied, kept);
-    for path in copied {
+    assert_eq!(copied(&file), kept);
+    for path in copied(&file) {
         assert!(root().join(path).exists(), "{path}");
     }
     for line in ["USER 65532:65532", "STOPSIGNAL SIGTERM"] {
