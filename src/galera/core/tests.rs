@@ -6,6 +6,7 @@ mod configured;
 mod donor_grace;
 mod entrances;
 mod group;
+mod groups;
 mod lives;
 mod orders;
 mod planned;

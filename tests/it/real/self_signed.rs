@@ -93,6 +93,7 @@ fn a_certificate_that_mariadb_made_itself_is_verified_by_the_password_and_an_imp
 fn the_check_logs_in_over_the_socket_of_a_mysql_that_does_not_remember_the_account() {
     let Some(_turn) = turn_with_roots() else { return };
     let mysql = Mysql::start(1, &[]);
+    mysql.sql("GRANT REPLICATION CLIENT ON *.* TO monitor@'%'");
     mysql.sql("FLUSH PRIVILEGES");
     let node = format!("{{ address = \"unix:{}\", name = \"m1\" }}", mysql.socket().display());
     let galeway = Galeway::spawn_nodes(&[node], Settings { monitor: "kind = \"mysql\"", ..Settings::default() });
