@@ -44,6 +44,7 @@ use std::time::Instant;
 use super::NodeId;
 use super::agreement::Record;
 use super::components::Components;
+use super::fitness::Fitness;
 use super::node_state::{Contact, NodeState};
 use super::observation::Check;
 use super::reason::{Departure, Reason};
@@ -160,6 +161,7 @@ impl Core {
             }
             Event::Discovered => self.discovering = false,
             Event::Observed(id, observation) => {
+                let tells_group = matches!(observation.check, Check::Server(_));
                 if let Some(entry) = self.nodes.get_mut(&id) {
                     // A shortage of ours says nothing of who is there; but one that lasts must not hold up everything.
                     let since = *entry.asked_since.get_or_insert(now);
@@ -174,6 +176,9 @@ impl Core {
                         self.served.remove(&id);
                     }
                     outcome.publish |= self.follow_member(id, was);
+                }
+                if tells_group {
+                    self.note_group(id);
                 }
             }
             Event::NewConnection(id, seen) => self.new_connection(settings, id, seen, &mut outcome),
@@ -276,6 +281,12 @@ impl Core {
     /// Whether a node is to be watched no longer, for this reason.
     pub fn is_leaving(&self, id: NodeId, why: Departure) -> bool {
         self.nodes.get(&id).is_some_and(|e| e.leaving == Some(why))
+    }
+
+    /// Whether a node serves, or would if another one were not the same server.
+    pub fn can_replace(&self, id: NodeId) -> bool {
+        let is_fit = |e: &Entry| e.state.fitness != Fitness::None && matches!(e.verdict.reason, Reason::SameNode(_));
+        self.nodes.get(&id).is_some_and(|e| e.verdict.kind.serves() || is_fit(e))
     }
 
     /// Since when a node serves without a break.

@@ -91,7 +91,8 @@ pub(super) struct NodeState {
     pub(super) writable: Option<bool>,
     /// When it became a donor, as far as is known; silence does not end that, an answer does.
     pub(super) donor_since: Option<Instant>,
-    /// The same as of the last answer that was its operators' word: one that its group closed holds what it was sent before.
+    /// The same, as of its last answer while its group worked or it had none: one that its group closed still holds what it was
+    /// sent before.
     pub(super) took_writes: bool,
     /// It is a member of a group that works, or of none, as of its last answer.
     pub(super) has_group: bool,

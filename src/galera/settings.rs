@@ -78,4 +78,6 @@ pub struct Spec {
     pub sort: Sort,
     /// It was discovered: its address, which is its name, may be another node's later.
     pub is_found: bool,
+    /// Discovered nodes are to replace it, and it serves until one of those does. It may be the same server as one of them.
+    pub is_stopgap: bool,
 }

@@ -32,15 +32,22 @@ pub(super) async fn run(watch: Arc<ClusterWatch>) {
     let mut dns = dns::Names::default();
     let mut galera = galera::Members::default();
     let mut first: Option<Instant> = None;
+    let mut nodes = watch.rules().config.nodes.clone();
+    let mut fit_looks = 0;
     loop {
         let rules = watch.rules();
+        if nodes != rules.config.nodes {
+            (first, fit_looks) = (None, 0);
+            nodes.clone_from(&rules.config.nodes);
+        }
         let answered = match rules.config.discovery.by {
             Discover::Dns => dns.look(&watch, &rules.config).await,
             Discover::Galera => galera.look(&watch, &rules.config).await,
             Discover::Off => return std::future::pending().await,
         };
         // Until then nobody is made the writer, and what was remembered is kept. Answers that stay away, and nodes that are gone
-        // for good, are not waited for longer than a silent node.
+        // for good, are not waited for longer than a silent node; but the configured nodes serve for as long as a name has no
+        // address, or none of those serves.
         if answered != Answered::Nothing {
             let patience = rules.config.monitor.down_after.max(LOOK);
             let waited = first.get_or_insert_with(Instant::now).elapsed() >= patience;
@@ -48,14 +55,21 @@ pub(super) async fn run(watch: Arc<ClusterWatch>) {
                 watch.discovered();
             }
             let is_dns = rules.config.discovery.by == Discover::Dns;
-            if is_dns && (waited || answered == Answered::All && watch.serves_by_names()) {
+            let are_met = || waited || watch.unchecked().is_empty();
+            let is_fit = is_dns && answered == Answered::All && are_met() && watch.serves_by_names();
+            fit_looks = if is_fit { fit_looks + 1 } else { 0 };
+            if fit_looks >= SURE_LOOKS {
                 watch.part_from_configured();
+                fit_looks = 0;
             }
         }
         let next = if first.is_some_and(|at| at.elapsed() < LOOK) { FIRST_LOOKS } else { Duration::MAX };
         tokio::time::sleep(rules.config.discovery.interval.min(next)).await;
     }
 }
+
+/// What is not there in this many looks in a row is gone: some DNS servers name only some of many addresses in each answer.
+const SURE_LOOKS: u32 = 2;
 
 /// Time between looks right after the start, when all wait for them.
 const FIRST_LOOKS: Duration = Duration::from_secs(1);

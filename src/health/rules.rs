@@ -106,6 +106,7 @@ pub fn spec(node: &config::NodeSpec, order: Order, monitor: &config::Monitor) ->
         backup: node.backup,
         sort: sort(monitor, node.kind),
         is_found: false,
+        is_stopgap: false,
     }
 }
 

@@ -17,7 +17,7 @@ use super::probe::Probed;
 use super::roster::{Origin, Roster, WatchedNode};
 use super::rules::{Rules, spec, spec_of};
 use super::seen::{Seen, error_of, failure_label};
-use crate::config::{self, Discover, NodeSpec};
+use crate::config::{self, Cluster, Discover, NodeSpec};
 use crate::galera::agreement::{Proposal, Reading};
 use crate::galera::observation::{Check, ConnectOutcome, NewConnection};
 use crate::galera::{Core, Departure, Effect, Event, Kind, Membership, Memory, NodeId, Outcome, Reason};
@@ -127,6 +127,11 @@ impl ClusterWatch {
 
     pub(super) fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
+    }
+
+    /// Whether this is the configuration still.
+    pub(super) fn goes_by(&self, config: &Arc<Cluster>) -> bool {
+        Arc::ptr_eq(&self.rules().config, config)
     }
 
     /// Makes every monitor look now.

@@ -109,6 +109,14 @@ fn shown(galeway: &Galeway) -> Vec<(String, String)> {
     shown
 }
 
+/// No client of this load failed to connect, and none was cut.
+#[track_caller]
+fn assert_unnoticed(load: Load) {
+    let report = load.stop();
+    assert_eq!(report.failed_connects(), Vec::<String>::new());
+    assert_eq!(report.broken(), []);
+}
+
 #[test]
 fn records_come_and_go_under_load_and_no_client_notices() {
     let scene = Scene::new();
@@ -162,9 +170,7 @@ fn records_come_and_go_under_load_and_no_client_notices() {
     scene.wait_nodes(&galeway, &[1, 2, 3]);
     assert!(galeway.get("/metrics").1.contains(&scene.name(3)));
     drop(galeway.session_on("n3"));
-    let report = load.stop();
-    assert_eq!(report.failed_connects(), Vec::<String>::new());
-    assert_eq!(report.broken(), []);
+    assert_unnoticed(load);
 }
 
 #[test]
@@ -242,9 +248,37 @@ fn a_reload_from_addresses_to_a_name_serves_by_the_old_until_the_name_is_known_a
     let series = galeway.get("/metrics").1;
     assert!(series.contains(&format!("node=\"{}\"", scene.name(1))) && !series.contains("node=\"node"), "{series}");
     load.wait_for(50);
-    let report = load.stop();
-    assert_eq!(report.failed_connects(), Vec::<String>::new());
-    assert_eq!(report.broken(), []);
+    assert_unnoticed(load);
+}
+
+#[test]
+fn a_reload_to_names_of_which_one_does_not_resolve_keeps_the_nodes_that_served() {
+    let scene = Scene::new();
+    for i in 1..=3 {
+        scene.dns.set(&format!("n{i}.test"), &[&ip(i).to_string()]);
+    }
+    scene.dns.fail("late.test");
+    scene.set(&[1]);
+    let node = |i: u8| format!("{{ address = \"n{i}.test:{}\", name = \"node{i}\" }}", scene.port);
+    let listed = format!("{}, {}, {}", node(1), node(2), node(3));
+    let names = format!("\"db.test:{0}\", \"late.test:{0}\"", scene.port);
+    let mut galeway = scene.spawn(&listed, OFF);
+    galeway.wait_ready();
+    let load = Load::start(galeway.addr());
+    load.wait_for(50);
+    Scene::reload(&mut galeway, &format!("nodes = [{listed}]"), &format!("nodes = [{names}]"));
+    // Longer than anybody who is silent is waited for.
+    until(LONG, "n1 is found", || shown(&galeway).iter().any(|(name, _)| *name == scene.name(1)).then_some(()));
+    std::thread::sleep(secs(10));
+    let serve = || (1..=3).all(|i| galeway.node(&format!("node{i}"))["verdict"] == "eligible");
+    assert!(serve(), "{:?}", shown(&galeway));
+    assert_eq!(galeway.node(&scene.name(1))["reason"], "the same server as node node1 (wsrep_gcomm_uuid)");
+    assert_eq!(galeway.cluster()["writer"], "node1");
+    scene.dns.set("late.test", &[&ip(2).to_string()]);
+    scene.wait_nodes(&galeway, &[1, 2]);
+    assert_eq!(galeway.cluster()["writer"], scene.name(1).as_str());
+    load.wait_for(50);
+    assert_unnoticed(load);
 }
 
 #[test]
@@ -261,9 +295,7 @@ fn a_reload_that_makes_nodes_of_a_names_addresses_serves_all_the_while() {
     kept.one("SELECT 1").unwrap();
     kept.quit().unwrap();
     scene.wait_nodes(&galeway, &[1, 2, 3]);
-    let report = load.stop();
-    assert_eq!(report.failed_connects(), Vec::<String>::new());
-    assert_eq!(report.broken(), []);
+    assert_unnoticed(load);
 }
 
 #[test]

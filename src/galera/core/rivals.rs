@@ -21,7 +21,7 @@ use super::{Core, Entry};
 pub(super) struct Rivalry {
     /// Two that were seen to take writes at one time, the smaller first.
     beside: BTreeSet<(NodeId, NodeId)>,
-    /// Server and member: what was written on the member for as long as the group had it, the server got by their group.
+    /// Pairs (server, member): the server has everything that the member wrote while both were in one group.
     grouped: BTreeSet<(NodeId, NodeId)>,
     /// Those that lack what is written on others, and on which.
     apart: BTreeMap<NodeId, Vec<NodeId>>,
@@ -35,8 +35,9 @@ impl Core {
     /// Compares the servers that take writes, as of their last answers.
     pub(super) fn compare_servers(&mut self) {
         self.compare_groups();
-        let takes = |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.is_open() && e.state.took_writes;
-        let takers: Vec<NodeId> = self.nodes.iter().filter(takes).map(|(id, _)| *id).collect();
+        let takes = |e: &Entry| e.spec.sort == Sort::Server && e.is_open() && e.state.took_writes;
+        let takers: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, e)| takes(e) && !self.is_stand_in(e)).map(|(id, _)| *id).collect();
         self.rivalry.beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
         if takers.len() < 2 {
             (self.rivalry.apart, self.rivalry.heads) = (BTreeMap::new(), takers.into_iter().collect());
@@ -53,22 +54,27 @@ impl Core {
         self.rivalry.heads = self.heads(&rest);
     }
 
-    /// A member that left lost nothing that its group had not got. Whatever it takes later, outside the group, is its own.
+    /// It was found, and is perhaps one of the servers that go on until it serves.
+    fn is_stand_in(&self, entry: &Entry) -> bool {
+        entry.spec.is_found && self.nodes.values().any(|e| e.spec.is_stopgap && e.leaving.is_none())
+    }
+
+    /// What a member wrote before it left its group, the others have. What it takes later, outside the group, is its own.
     fn compare_groups(&mut self) {
-        let servers: Vec<(NodeId, &NodeState)> =
-            self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server).map(|(id, e)| (*id, &e.state)).collect();
-        let mut grouped = BTreeSet::new();
-        for (id, state) in &servers {
-            for (of, other) in servers.iter().filter(|(of, _)| of != id) {
-                let has_left = || self.takes_writes(*of) && !other.links.is_grouped_with(&state.links);
-                let is_member = state.contact == Contact::Answers && state.links.is_grouped_with(&other.links);
-                let was_member = || self.rivalry.grouped.contains(&(*id, *of)) && !has_left();
-                if state.has_group && (is_member || was_member()) {
-                    grouped.insert((*id, *of));
-                }
-            }
-        }
-        self.rivalry.grouped = grouped;
+        let state = |id| self.nodes.get(&id).map(|e| &e.state);
+        let is_whole = |id, of| {
+            let (Some(own), Some(other)) = (state(id), state(of)) else { return false };
+            own.has_group && !(self.takes_writes(of) && !other.links.is_grouped_with(&own.links))
+        };
+        self.rivalry.grouped = self.rivalry.grouped.iter().copied().filter(|(id, of)| is_whole(*id, *of)).collect();
+    }
+
+    /// A server has told which members its group has. What it told before must not count again once another member has told
+    /// that it left.
+    pub(super) fn note_group(&mut self, id: NodeId) {
+        let Some(links) = self.nodes.get(&id).map(|e| &e.state.links) else { return };
+        let members = self.nodes.iter().filter(|(of, e)| **of != id && links.is_grouped_with(&e.state.links));
+        self.rivalry.grouped.extend(members.map(|(of, _)| (id, *of)));
     }
 
     /// Those of these whose writes all the others of them get.
@@ -78,8 +84,10 @@ impl Core {
 
     /// What is written on the one does not reach the other.
     fn lacks(&self, id: NodeId, of: NodeId) -> bool {
+        let links = |id| self.nodes.get(&id).map(|e| &e.state.links);
         id != of
             && self.are_rivals(id, of)
+            && !links(id).zip(links(of)).is_some_and(|(one, other)| one.is_same_server(other))
             && !self.rivalry.grouped.contains(&(id, of))
             && !follows(&self.rivalry.sources, id, of)
     }
@@ -123,7 +131,13 @@ impl Core {
     fn sources(&self) -> BTreeMap<NodeId, Vec<NodeId>> {
         let servers =
             || self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server).map(|(id, e)| (*id, &e.state.links));
-        let is_own = |links: &Links| servers().filter(|(_, other)| other.id() == links.id()).count() == 1;
+        // One that leaves may be the same server as one that came.
+        let counts =
+            |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.leaving.is_none() && !self.is_stand_in(e);
+        let is_own = |links: &Links| {
+            let of_id = |(_, e): &(&NodeId, &Entry)| e.state.links.id() == links.id();
+            self.nodes.iter().filter(counts).filter(of_id).count() <= 1
+        };
         let of = |links: &Links| -> Vec<NodeId> {
             servers().filter(|(_, source)| links.names(source, is_own(source))).map(|(id, _)| id).collect()
         };
@@ -144,6 +158,9 @@ impl Core {
     pub(super) fn may_take_over(&self, id: NodeId, entry: &Entry) -> bool {
         if entry.spec.sort != Sort::Server || self.writer == Some(id) {
             return true;
+        }
+        if self.is_stand_in(entry) {
+            return false;
         }
         let is_alone = || !self.nodes.keys().any(|other| *other != id && self.are_rivals(id, *other));
         self.apart_from(id).is_none()

@@ -27,7 +27,9 @@ impl Core {
             self.assign_as_recorded(settings, now, outcome)
         } else {
             let holder = self.writer.map(|id| (id, self.holder(settings, now, id)));
-            if let Some(elected) = elect(&self.candidates(None), holder, settings.failback, now) {
+            let candidates = self.candidates(None);
+            let elected = self.heir(&candidates).or_else(|| elect(&candidates, holder, settings.failback, now));
+            if let Some(elected) = elected {
                 self.appoint(settings, now, elected, "another node is preferred", outcome);
             }
             self.rivalry_note()
@@ -42,6 +44,16 @@ impl Core {
             self.writer_note = note;
             outcome.publish = true;
         }
+    }
+
+    /// The node that is the same server as a writer that leaves.
+    fn heir(&self, candidates: &[Candidate]) -> Option<NodeId> {
+        let writer = self.writer.and_then(|id| self.nodes.get(&id)).filter(|e| e.leaving.is_some())?;
+        let is_same = |e: &Entry| {
+            let uuid = writer.state.uuid.as_ref();
+            uuid.is_some() && uuid == e.state.uuid.as_ref() || writer.state.links.is_same_server(&e.state.links)
+        };
+        candidates.iter().map(|c| c.id).find(|id| self.nodes.get(id).is_some_and(is_same))
     }
 
     /// `otherwise`: why, where the last one could go on.

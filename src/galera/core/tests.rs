@@ -144,6 +144,7 @@ fn spec(id: u32, priority: u32) -> Spec {
         backup: false,
         sort: Sort::Member,
         is_found: false,
+        is_stopgap: false,
     }
 }
 

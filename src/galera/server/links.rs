@@ -73,6 +73,11 @@ impl Links {
         self.sources.values().any(is_source) || self.is_grouped_with(other) || is(&self.history, &other.history)
     }
 
+    /// Both have one `@@server_uuid`.
+    pub(in crate::galera) fn is_same_server(&self, other: &Self) -> bool {
+        self.uuid.is_some() && self.uuid == other.uuid
+    }
+
     /// It is in a group and reaches the other one there.
     pub(in crate::galera) fn is_grouped_with(&self, other: &Self) -> bool {
         other.uuid.as_ref().is_some_and(|uuid| self.group.contains(uuid))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Answered, LOOK, Warning, has_drained, may_be_asked, node_at};
+use super::{Answered, LOOK, SURE_LOOKS, Warning, has_drained, may_be_asked, node_at};
 use crate::config::{Cluster, HostPort, NodeSpec};
 use crate::galera::observation::{Check, Observation, Unreachable};
 use crate::galera::{Departure, Event, NodeId};
@@ -16,15 +16,12 @@ use crate::health::probe::{Probed, unreachable};
 use crate::health::roster::{Origin, WatchedNode};
 use crate::health::watch::ClusterWatch;
 
-/// An address is given up when it was missing in this many answers in a row: some servers name only some of many in each.
-const MISSING: u32 = 2;
-
 /// What is remembered from look to look.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     missing: BTreeMap<NodeId, Missing>,
-    /// Names that had an address at some time, by their places.
-    resolved: BTreeSet<usize>,
+    /// Names that had an address at some time.
+    resolved: BTreeSet<HostPort>,
     warnings: BTreeMap<Arc<str>, Warning>,
     outside: Warning,
 }
@@ -37,8 +34,8 @@ struct Missing {
 }
 
 impl Names {
-    /// Looks every name up.
-    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Cluster) -> Answered {
+    /// Looks every name up. What the names of a configuration lead to that was replaced meanwhile is not acted on.
+    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Arc<Cluster>) -> Answered {
         // Side by side: a name whose servers are silent holds up no other.
         let mut asked = tokio::task::JoinSet::new();
         for (place, seed) in config.nodes.iter().enumerate() {
@@ -52,6 +49,9 @@ impl Names {
             });
         }
         while let Some(answer) = asked.join_next().await {
+            if !watch.goes_by(config) {
+                return Answered::Nothing;
+            }
             let (place, found) = match answer {
                 Ok(answer) => answer,
                 Err(fault) => {
@@ -62,7 +62,7 @@ impl Names {
             let Some(seed) = config.nodes.get(place) else { continue };
             match found {
                 Ok(addresses) if !addresses.is_empty() => {
-                    self.resolved.insert(place);
+                    self.resolved.extend(seed.address.host().cloned());
                     self.answered(watch, config, place, seed, &addresses);
                 }
                 Ok(_) => self.failed(watch, seed, &LookupError::NoAddress),
@@ -70,9 +70,11 @@ impl Names {
             }
         }
         self.forget(watch, config.sessions.drain_timeout);
+        let names = || config.nodes.iter().filter_map(|node| node.address.host());
+        self.resolved.retain(|name| names().any(|known| known == name));
         match self.resolved.len() {
             0 => Answered::Nothing,
-            n if n < config.nodes.len() => Answered::Some,
+            n if n < names().collect::<BTreeSet<_>>().len() => Answered::Some,
             _ => Answered::All,
         }
     }
@@ -120,7 +122,7 @@ impl Names {
             }
             let missing = self.missing.entry(id).or_insert(Missing { answers: 0, leaving: None });
             missing.answers = missing.answers.saturating_add(1);
-            if missing.answers >= MISSING && missing.leaving.is_none() {
+            if missing.answers >= SURE_LOOKS && missing.leaving.is_none() {
                 missing.leaving = Some(Instant::now());
                 watch.happened(Event::Leaving(id, Some(Departure::Name)));
             }

@@ -51,7 +51,7 @@ struct List {
 
 impl Members {
     /// Reads the lists of the component that is served.
-    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Cluster) -> Answered {
+    pub(super) async fn look(&mut self, watch: &Arc<ClusterWatch>, config: &Arc<Cluster>) -> Answered {
         watch.all_checked(config.monitor.timeout * 2).await;
         let lists = lists(watch);
         let mut known = known(watch);
@@ -74,7 +74,7 @@ impl Members {
     async fn meet(
         &mut self,
         watch: &Arc<ClusterWatch>,
-        config: &Cluster,
+        config: &Arc<Cluster>,
         known: &[(NodeId, Endpoint)],
         strangers: &[String],
     ) {
@@ -99,6 +99,9 @@ impl Members {
             });
         }
         while let Some(answer) = asked.join_next().await {
+            if !watch.goes_by(config) {
+                return;
+            }
             let Ok((address, found)) = answer else { continue };
             let ips = match found {
                 Ok(ips) => ips,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{ClusterWatch, State};
 use crate::config::{Cluster, Discover, NodeSpec, Place};
-use crate::galera::{Configured, Departure, Event, NodeId};
+use crate::galera::{Configured, Departure, Event, NodeId, Spec};
 use crate::health::discover::{self, has_drained};
 use crate::health::roster::{Origin, WatchedNode, order};
 use crate::health::rules::{Rules, spec, spec_of};
@@ -55,7 +55,7 @@ impl Reconfigured {
 enum Fate {
     /// Of the configured node at this place.
     Stays(NodeSpec, Origin, usize),
-    /// Addresses of names are the nodes from now on, and it serves until those are known.
+    /// Addresses of names are the nodes from now on, and it serves until one of those does.
     Waits,
     Goes,
 }
@@ -80,7 +80,8 @@ impl ClusterWatch {
                 node.moved.store(true, Ordering::Relaxed);
             }
             if matches!(fate, Fate::Waits) && !leaving.contains(&id) {
-                told.changed.push((id, spec_of(&node.spec, &node.origin, node.order, &config.monitor)));
+                let spec = spec_of(&node.spec, &node.origin, node.order, &config.monitor);
+                told.changed.push((id, Spec { is_stopgap: true, ..spec }));
                 continue;
             }
             let Fate::Stays(new, origin, seed) = fate else {
@@ -218,18 +219,24 @@ impl ClusterWatch {
         let leaving = self.departing();
         let waits =
             |n: &&WatchedNode| matches!(n.origin, Origin::Configured | Origin::Galera) && !leaving.contains(&n.node.id);
-        for node in self.nodes().iter().filter(waits) {
-            tracing::info!(cluster = self.name(), node = %node.node.name(), "gone: no name leads to it; sessions there drain");
-            self.happened(Event::Leaving(node.node.id, Some(Departure::Configuration)));
+        let nodes = self.nodes();
+        let gone: Vec<NodeId> = nodes.iter().filter(waits).map(|n| n.node.id).collect();
+        for node in nodes.iter().filter(|n| gone.contains(&n.node.id)) {
+            tracing::info!(
+                cluster = self.name(),
+                node = %node.node.name(),
+                "gone: the addresses of names are the nodes now; sessions there drain"
+            );
+        }
+        if !gone.is_empty() {
+            // All at once: of several the role must not go from one to the next.
+            self.happened(Event::Configured(Configured { gone, ..Configured::default() }));
         }
     }
 
-    /// A node that a name leads to serves, and none is waited for.
+    /// A node that a name leads to serves, or would if it were not among the configured ones as well.
     pub(in crate::health) fn serves_by_names(&self) -> bool {
-        self.unchecked().is_empty()
-            && self.with_seen(|core, _| {
-                self.nodes().iter().any(|n| is_dns(&n.origin) && core.verdict(n.node.id).kind.serves())
-            })
+        self.with_seen(|core, _| self.nodes().iter().any(|n| is_dns(&n.origin) && core.can_replace(n.node.id)))
     }
 
     /// Nodes that the configuration does not name any more.

@@ -1,9 +1,9 @@
 //! A writer that becomes a donor and goes on answering.
 
 use super::group::{Tell, Watched};
+use super::recorded::row;
 use super::*;
 use crate::galera::AdminState;
-use crate::galera::agreement::{Reading, Row};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -145,10 +145,7 @@ fn sessions_of_the_writer_outlive_on_donor_for_as_long_as_it_keeps_the_role() {
 #[test]
 fn balancers_that_share_a_record_leave_it_as_it_is_for_the_grace() {
     let mut watched = Watched::new(3, Tell::Table, Settings { agreed: true, ..rules() });
-    let reading = |age| {
-        let uuid = "00000000-0000-11ef-8000-000000000000".into();
-        Reading::Row(Row { epoch: 5, uuid, name: "n0".into(), age: Duration::from_secs(age) })
-    };
+    let reading = |age| row(5, 0, 0, age);
     let proposed = |outcome: &Outcome| outcome.effects.iter().any(|e| matches!(e, Effect::Propose(_)));
     watched.world.step(Event::Recorded(reading(500)));
     watched.group.members[0].state = 2;

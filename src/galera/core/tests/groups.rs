@@ -127,3 +127,18 @@ fn a_writer_that_its_group_closed_is_not_succeeded_by_a_server_of_another_group(
     world.see_often(0, &member(0, &ours), 3);
     assert_eq!((writer(&world), world.serving()), (Some(0), vec![0]));
 }
+
+#[test]
+fn a_member_that_was_expelled_while_it_could_not_be_asked_does_not_go_on_alone() {
+    let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
+    let mut world = servers(3, settings());
+    (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
+    // Its group expels it, and offline_mode is what its exit does: it tells nothing more of itself.
+    world.see_often(2, &offline(), 3);
+    (0..2).for_each(|id| drop(world.see(id, member(id, &group[..2]))));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]));
+    // The others write on and die, and it is bootstrapped alone.
+    (0..2).for_each(|id| drop(world.see_often(id, &gone(), 3)));
+    world.see_often(2, &member(2, &group[2..]), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![]), "{}", world.reason(2));
+}

@@ -131,7 +131,8 @@ proptest! {
 
 // ---- a recorded writer that is not configured
 
-fn row(epoch: u64, node: u32, life: u32, age: u64) -> Reading {
+/// Of this node in this life, changed so many seconds ago.
+pub(super) fn row(epoch: u64, node: u32, life: u32, age: u64) -> Reading {
     let uuid = format!("{node:08x}-{life:04x}-11ef-8000-000000000000").into();
     Reading::Row(Row { epoch, uuid, name: format!("n{node}").into(), age: Duration::from_secs(age) })
 }

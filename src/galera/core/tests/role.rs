@@ -1,9 +1,10 @@
 //! Who writes.
 
 use super::group::{Tell, Watched};
+use super::recorded::row;
 use super::*;
 use crate::galera::AdminState;
-use crate::galera::agreement::{Proposal, Reading, Row};
+use crate::galera::agreement::{Proposal, Reading};
 
 fn watched(settings: Settings) -> Watched {
     Watched::new(3, Tell::Table, Settings { kill_on_demote: true, ..settings })
@@ -171,15 +172,6 @@ fn met_without_the_third(tell: Tell) -> Watched {
     watched.group.freeze(2);
     watched.rounds(2);
     watched
-}
-
-fn row(epoch: u64, node: u32, life: u32, age: u64) -> Reading {
-    Reading::Row(Row {
-        epoch,
-        uuid: format!("{node:08x}-{life:04x}-11ef-8000-000000000000").into(),
-        name: format!("n{node}").into(),
-        age: Duration::from_secs(age),
-    })
 }
 
 fn read(watched: &mut Watched, reading: Reading) -> Vec<Proposal> {
