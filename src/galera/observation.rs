@@ -30,7 +30,7 @@ pub enum Check {
     Unreachable {
         /// Why.
         why: Unreachable,
-        /// The check's own connection was closed and the node then refused a new one or did not greet: that
+        /// The check's own connection was closed, and the node then refused new ones or closed them without a greeting: that
         /// needs no second opinion.
         sure: bool,
     },

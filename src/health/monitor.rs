@@ -61,9 +61,7 @@ async fn check(watch: &Arc<ClusterWatch>, id: NodeId, spare: &SpareConnection) {
         if let Some(late) = spare.take() {
             say_goodbye(kept.replace(late), rules.config.monitor.timeout);
         }
-        // Of a node that greets late a missing greeting proves nothing.
-        let closed_for_good = closed && !watch.entrance(id).is_late;
-        let probed = prober.check(&mut kept, closed_for_good, watch.wants_members()).await;
+        let probed = prober.check(&mut kept, closed, watch.wants_members()).await;
         poor = prober.misses_a_right(&probed.observation.check);
         back_off = match (&probed.observation.check, back_off) {
             (Check::LoginRefused(_), None) => Some(BACK_OFF_FIRST),

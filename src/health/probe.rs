@@ -1,5 +1,6 @@
 //! One check of one node: resolve, connect, log in, ask, read.
 
+mod questions;
 mod reading;
 
 use std::fmt;
@@ -19,21 +20,19 @@ use super::session;
 use crate::config::{Endpoint, Monitor, Place, ProxyVersion, Secret};
 use crate::galera::Sort;
 use crate::galera::observation::{Check, Observation, Unreachable};
-use crate::galera::rows::{STATUS_QUERY, VARIABLES_QUERY};
-use crate::galera::server::{
-    Channel, GROUP_QUERIES, NO_SUCH_COLUMN, NOT_UNDERSTOOD, SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY, ServerStatus,
-    is_in_group, replication_queries,
-};
-use crate::galera::status::Rows;
 use crate::mysql::{self, Connection, Credentials, Greeted};
 use crate::net::proxy::header;
 use crate::net::tls::{ClientTls, SetupError};
 use crate::net::{self, Stream, is_local_shortage};
 use crate::pool::SourceAddress;
-use reading::{failure, read};
+use questions::{ask_member, ask_server};
+use reading::failure;
 
 /// A check that missed its deadline says nothing of the node where this share of its time was our own lag.
 pub(super) const LAG_TOLERATED: u32 = 4;
+
+/// How long after a connection that was closed in place of the greeting the next one is tried.
+const SECOND_THOUGHT: Duration = Duration::from_millis(50);
 
 /// How a node is checked.
 #[derive(Debug, Clone)]
@@ -211,7 +210,7 @@ impl Prober {
     }
 
     /// One check, on the kept connection where there is one. `closed`: the last one was closed by the server just
-    /// now, so a refusal or a missing greeting is proof enough. `relist`: the members are to be read again although
+    /// now, so that nobody greets a new one either is proof enough. `relist`: the members are to be read again although
     /// nothing seems to have changed.
     pub(super) async fn check(&self, kept: &mut Option<Kept>, closed: bool, relist: bool) -> Probed {
         self.check_noting(kept, closed, relist, &Progress::default()).await
@@ -226,14 +225,20 @@ impl Prober {
                 return self.knock(&mut addresses, progress).await;
             }
             let was_kept = kept.is_some();
-            match self.converse(kept, &mut addresses, progress, relist).await {
+            let answer = match self.converse(kept, &mut addresses, progress, relist).await {
                 // Closed by the server in the middle of the question, as a kept connection may be while it is idle.
                 Err(Check::Unreachable { why: Unreachable::Closed(_) | Unreachable::Ended(_), .. }) if was_kept => {
                     closed = true;
                     self.converse(kept, &mut addresses, progress, relist).await
                 }
                 other => other,
+            };
+            // A server that ends all sessions ends some of those that come meanwhile; one that is gone refuses the next.
+            if closed && is_unreachable(&answer) && progress.step() == Step::Greeting {
+                tokio::time::sleep(SECOND_THOUGHT).await;
+                return self.converse(kept, &mut addresses, progress, relist).await;
             }
+            answer
         })
         .await;
         let duration = begun.elapsed();
@@ -250,7 +255,8 @@ impl Prober {
         };
         let check = match check {
             Check::Unreachable { why, .. } => {
-                let sure = closed && matches!(progress.step(), Step::Connect | Step::Greeting);
+                let is_late = matches!(why, Unreachable::TimedOut(_));
+                let sure = closed && !is_late && matches!(progress.step(), Step::Connect | Step::Greeting);
                 Check::Unreachable { why, sure }
             }
             other => other,
@@ -351,51 +357,8 @@ impl Prober {
     }
 }
 
-async fn ask(connection: &mut Connection, queries: [&str; 2]) -> Result<Rows, mysql::Error> {
-    let mut rows = Rows::new();
-    for query in queries {
-        let answer = connection.query(query).await?;
-        rows.extend(answer.pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())));
-    }
-    Ok(rows)
-}
-
-async fn ask_member(on: &mut Kept, relist: bool) -> Result<Check, mysql::Error> {
-    let rows = ask(&mut on.connection, [STATUS_QUERY, &VARIABLES_QUERY]).await?;
-    let members = on.listing.read(&mut on.connection, &rows, relist).await?;
-    Ok(read(rows, members))
-}
-
-async fn ask_server(connection: &mut Connection) -> Result<Check, mysql::Error> {
-    let rows = ask(connection, [SERVER_STATUS_QUERY, SERVER_VARIABLES_QUERY]).await?;
-    let version = rows.get("version").map_or("", String::as_str);
-    let channels = ask_in_turn(connection, replication_queries(version), NOT_UNDERSTOOD).await?;
-    let members = match is_in_group(&rows) {
-        true => Some(ask_in_turn(connection, &GROUP_QUERIES, NO_SUCH_COLUMN).await?),
-        false => None,
-    };
-    Ok(Check::Server(Box::new(ServerStatus::new(rows, channels, members))))
-}
-
-/// The rows of the first of these queries that the server does not answer with `unknown`, or its error: of rights, say; the
-/// node answers, and that is what it says.
-async fn ask_in_turn(
-    connection: &mut Connection,
-    queries: &[&str],
-    unknown: u16,
-) -> Result<Result<Vec<Channel>, String>, mysql::Error> {
-    let mut said = String::new();
-    for query in queries {
-        match connection.query(query).await {
-            Ok(answer) => return Ok(Ok(answer.named().collect())),
-            Err(e) => match e.server_error().filter(|_| connection.is_usable()) {
-                Some(error) if error.code == unknown => said = error.to_string(),
-                Some(error) => return Ok(Err(error.to_string())),
-                None => return Err(e),
-            },
-        }
-    }
-    Ok(Err(said))
+fn is_unreachable(answer: &Result<Check, Check>) -> bool {
+    matches!(answer, Err(Check::Unreachable { .. }))
 }
 
 /// The first address that takes a connection, which is put first. One that is silent takes only its share of the check's

@@ -169,6 +169,8 @@ fn a_thousand_clients_of_random_bytes_cost_nothing_that_lasts_and_no_other_clien
     let (memory, descriptors) = (galeway.memory(), galeway.descriptors());
     let (done, served) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        // Also where this thread fails: the scope waits for the other one.
+        let _ended = SetAtEnd(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 is_served(&galeway, if served.load(Ordering::Relaxed).is_multiple_of(2) { V1 } else { V2 });
@@ -181,7 +183,6 @@ fn a_thousand_clients_of_random_bytes_cost_nothing_that_lasts_and_no_other_clien
             let before = n / 50;
             until(LONG, "good clients are served", || (served.load(Ordering::Relaxed) >= before).then_some(()));
         }
-        done.store(true, Ordering::Relaxed);
     });
     let served = served.into_inner();
     wait_service(&galeway, "active", 0);
@@ -313,6 +314,15 @@ fn a_storm_of_resets_leaves_nothing_behind_and_others_are_served() {
     // All twenty places of the service and ten of the node are there still.
     let held: Vec<_> = (0..10).map(|_| connect(&galeway)).collect();
     assert_eq!(galeway.node("n1")["connections"]["active"], held.len());
+}
+
+/// Is set when this goes out of scope.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One flood at a time: the limit of open files is the whole process's.

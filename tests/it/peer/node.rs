@@ -77,6 +77,7 @@ pub(super) struct Shared {
     commands: AtomicUsize,
     /// The next query gets no answer.
     hang_once: AtomicBool,
+    close_once: AtomicBool,
 }
 
 /// A node on 127.0.0.1, with a port of its own.
@@ -164,6 +165,11 @@ impl FakeNode {
     /// Leaves the next query of any connection without an answer, and no other one: a fault that ends by itself.
     pub(crate) fn hang_once(&self) {
         self.shared.hang_once.store(true, Ordering::SeqCst);
+    }
+
+    /// Hangs up in place of the next greeting, and of no other one.
+    pub(crate) fn close_once(&self) {
+        self.shared.close_once.store(true, Ordering::SeqCst);
     }
 
     /// Answers the next query of any connection with an ERR packet and hangs up.
@@ -269,6 +275,9 @@ fn mode(shared: &Shared) -> Mode {
 }
 
 async fn serve(mut conn: Conn, shared: &Shared) -> io::Result<()> {
+    if shared.close_once.swap(false, Ordering::SeqCst) {
+        return Ok(());
+    }
     match mode(shared) {
         Mode::Hang | Mode::HangNew => {
             conn.hang().await?;

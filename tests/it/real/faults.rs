@@ -27,7 +27,7 @@ fn a_killed_node_fails_no_connect_and_its_sessions_end_at_once() {
     println!("kill -9: its session ended after {:?}", killed.elapsed());
     galeway.wait_verdict("n3", "excluded", secs(5));
     let excluded = Instant::now();
-    // The first check after it may still have found a connection that the kernel had taken for it.
+    // A check that begins in the moment of the kill may be taken by the kernel and then closed: the next one is refused.
     until(secs(5), "nobody listens there", || {
         (galeway.node("n3")["reason"] == "unreachable (connection refused)").then_some(())
     });

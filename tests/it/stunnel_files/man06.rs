@@ -176,7 +176,7 @@ fn a_replica_behind_a_tunnel_of_man06_catches_up_after_each_end_was_killed() {
     sites.wait_news();
     writing.finish(if full() { secs(60) } else { secs(10) });
     sites.assert_same();
-    // The kernel ends a killed process's connections by a reset where it had not read everything.
+    // The connections of a killed process end without close_notify, and by a reset where it had not read everything.
     until(LONG, "the replica's end was missed", || {
         let log = sites.at_primary.log();
         ["LOG3[0]: TLS error: ", "LOG3[0]: socket error: Connection reset by peer"]
