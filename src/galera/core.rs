@@ -36,6 +36,7 @@ mod role;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,10 +45,10 @@ use std::time::Instant;
 use super::NodeId;
 use super::agreement::Record;
 use super::components::Components;
-use super::fitness::Fitness;
 use super::node_state::{Contact, NodeState};
 use super::observation::Check;
 use super::reason::{Departure, Reason};
+use super::server::Links;
 use super::settings::{Settings, Sort, Spec};
 use super::verdict::{AdminState, ClusterState, Verdict};
 use super::view::Membership;
@@ -161,7 +162,8 @@ impl Core {
             }
             Event::Discovered => self.discovering = false,
             Event::Observed(id, observation) => {
-                let tells_group = matches!(observation.check, Check::Server(_));
+                let is_server = matches!(observation.check, Check::Server(_));
+                let was_known = self.nodes.get(&id).is_some_and(|e| e.state.links != Links::default());
                 if let Some(entry) = self.nodes.get_mut(&id) {
                     // A shortage of ours says nothing of who is there; but one that lasts must not hold up everything.
                     let since = *entry.asked_since.get_or_insert(now);
@@ -177,8 +179,8 @@ impl Core {
                     }
                     outcome.publish |= self.follow_member(id, was);
                 }
-                if tells_group {
-                    self.note_group(id);
+                if is_server {
+                    self.note_group(id, !was_known);
                 }
             }
             Event::NewConnection(id, seen) => self.new_connection(settings, id, seen, &mut outcome),
@@ -233,7 +235,8 @@ impl Core {
     }
 
     fn add(&mut self, settings: &Settings, id: NodeId, spec: Spec) {
-        self.nodes.entry(id).or_insert_with(|| Entry::new(spec));
+        let is_newcomer = spec.is_found && self.has_stopgaps();
+        self.nodes.entry(id).or_insert_with(|| Entry { is_newcomer, ..Entry::new(spec) });
         self.recognise(settings, id);
     }
 
@@ -251,6 +254,10 @@ impl Core {
             if let Some(entry) = self.nodes.get_mut(&id) {
                 entry.leaving = Some(Departure::Configuration);
             }
+            self.hand_on_wish(id);
+        }
+        if !self.nodes.values().any(|e| e.spec.is_stopgap) {
+            self.nodes.values_mut().for_each(|e| e.is_newcomer = false);
         }
         for (id, spec) in new.added {
             self.add(settings, id, spec);
@@ -281,12 +288,6 @@ impl Core {
     /// Whether a node is to be watched no longer, for this reason.
     pub fn is_leaving(&self, id: NodeId, why: Departure) -> bool {
         self.nodes.get(&id).is_some_and(|e| e.leaving == Some(why))
-    }
-
-    /// Whether a node serves, or would if another one were not the same server.
-    pub fn can_replace(&self, id: NodeId) -> bool {
-        let is_fit = |e: &Entry| e.state.fitness != Fitness::None && matches!(e.verdict.reason, Reason::SameNode(_));
-        self.nodes.get(&id).is_some_and(|e| e.verdict.kind.serves() || is_fit(e))
     }
 
     /// Since when a node serves without a break.

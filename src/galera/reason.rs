@@ -372,7 +372,7 @@ impl fmt::Display for Reason {
                 refuses_connections(f, why)?;
                 f.write_str(", last resort: no other node serves")
             }
-            Self::SameNode(other) => write!(f, "the same server as node {other} (wsrep_gcomm_uuid)"),
+            Self::SameNode(other) => write!(f, "the same server as node {other}"),
             Self::Foreign { history, configured: true, .. } => {
                 write!(f, "foreign history {} (state_uuid names another)", short(history))
             }

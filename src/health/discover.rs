@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::roster::{Origin, WatchedNode};
 use super::watch::ClusterWatch;
 use crate::config::{Cluster, Discover, HostPort, NodeSpec, Place};
+use crate::galera::NodeId;
 use crate::telemetry::Seldom;
 
 /// At most one warning of a kind in this time.
@@ -32,46 +33,71 @@ pub(super) async fn run(watch: Arc<ClusterWatch>) {
     let mut dns = dns::Names::default();
     let mut galera = galera::Members::default();
     let mut first: Option<Instant> = None;
-    let mut nodes = watch.rules().config.nodes.clone();
-    let mut fit_looks = 0;
+    let mut parting = Parting::default();
     loop {
         let rules = watch.rules();
-        if nodes != rules.config.nodes {
-            (first, fit_looks) = (None, 0);
-            nodes.clone_from(&rules.config.nodes);
-        }
         let answered = match rules.config.discovery.by {
             Discover::Dns => dns.look(&watch, &rules.config).await,
             Discover::Galera => galera.look(&watch, &rules.config).await,
             Discover::Off => return std::future::pending().await,
         };
+        let patience = rules.config.monitor.down_after.max(LOOK);
         // Until then nobody is made the writer, and what was remembered is kept. Answers that stay away, and nodes that are gone
-        // for good, are not waited for longer than a silent node; but the configured nodes serve for as long as a name has no
-        // address, or none of those serves.
+        // for good, are not waited for longer than a silent node.
         if answered != Answered::Nothing {
-            let patience = rules.config.monitor.down_after.max(LOOK);
             let waited = first.get_or_insert_with(Instant::now).elapsed() >= patience;
             if waited || answered == Answered::All && !watch.misses_remembered() {
                 watch.discovered();
             }
-            let is_dns = rules.config.discovery.by == Discover::Dns;
-            let are_met = || waited || watch.unchecked().is_empty();
-            let is_fit = is_dns && answered == Answered::All && are_met() && watch.serves_by_names();
-            fit_looks = if is_fit { fit_looks + 1 } else { 0 };
-            if fit_looks >= SURE_LOOKS {
-                watch.part_from_configured();
-                fit_looks = 0;
-            }
         }
-        let next = if first.is_some_and(|at| at.elapsed() < LOOK) { FIRST_LOOKS } else { Duration::MAX };
+        if rules.config.discovery.by == Discover::Dns && parting.is_due(&watch, answered, patience) {
+            watch.part_from_configured();
+        }
+        let is_fresh = first.is_some_and(|at| at.elapsed() < LOOK) || parting.is_fresh();
+        let next = if is_fresh { FIRST_LOOKS } else { Duration::MAX };
         tokio::time::sleep(rules.config.discovery.interval.min(next)).await;
+    }
+}
+
+/// When configured nodes go because addresses of names are the nodes now: they serve for as long as a name has no address, none
+/// of those serves, or more of them are found.
+#[derive(Debug)]
+struct Parting {
+    /// The nodes as of the last look, and since when they are these.
+    nodes: Vec<NodeId>,
+    since: Instant,
+    /// Looks in a row by which they might have gone.
+    looks: u32,
+}
+
+impl Default for Parting {
+    fn default() -> Self {
+        Self { nodes: Vec::new(), since: Instant::now(), looks: 0 }
+    }
+}
+
+impl Parting {
+    fn is_due(&mut self, watch: &ClusterWatch, answered: Answered, patience: Duration) -> bool {
+        let nodes: Vec<NodeId> = watch.nodes().iter().map(|n| n.node.id).collect();
+        if nodes != self.nodes {
+            *self = Self { nodes, ..Self::default() };
+        }
+        let are_met = || self.since.elapsed() >= patience || watch.unchecked().is_empty();
+        let might_go = answered == Answered::All && are_met() && watch.serves_by_names();
+        self.looks = if might_go { self.looks.saturating_add(1) } else { 0 };
+        self.looks >= SURE_LOOKS
+    }
+
+    /// Nodes were found just now.
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() < LOOK
     }
 }
 
 /// What is not there in this many looks in a row is gone: some DNS servers name only some of many addresses in each answer.
 const SURE_LOOKS: u32 = 2;
 
-/// Time between looks right after the start, when all wait for them.
+/// Time between looks right after the start, and after a node was found, when all wait for them.
 const FIRST_LOOKS: Duration = Duration::from_secs(1);
 
 /// What a look brought.

@@ -377,7 +377,8 @@ async fn connect(addresses: &mut [Endpoint], time: Duration, from: net::From) ->
         let connected = match tokio::time::timeout(share, net::connect(address, from)).await {
             Ok(connected) => connected,
             Err(_elapsed) => {
-                last = Some(Unreachable::TimedOut(Step::Connect.name()));
+                // That another one refused says more.
+                last = last.or(Some(Unreachable::TimedOut(Step::Connect.name())));
                 continue;
             }
         };

@@ -20,6 +20,8 @@ struct Scene {
     nodes: Vec<FakeNode>,
     port: u16,
     dns: Dns,
+    /// What the nodes are.
+    kind: &'static str,
 }
 
 impl Scene {
@@ -31,7 +33,7 @@ impl Scene {
             node.set_status("wsrep_local_index", &(i - 1).to_string());
             node
         };
-        Self { nodes: (1..=3).map(node).collect(), port, dns: Dns::start() }
+        Self { nodes: (1..=3).map(node).collect(), port, dns: Dns::start(), kind: "galera" }
     }
 
     /// The name leads to these nodes.
@@ -62,11 +64,12 @@ impl Scene {
         let (accept, admin) = (local(ports::free()), local(ports::free()));
         let text = format!(
             "[cluster.main]\nnodes = [{node}]\n{more}\n\
-             [cluster.main.monitor]\nuser = \"monitor\"\npassword = \"monitor\"\ninterval = \"100ms\"\n\
+             [cluster.main.monitor]\nkind = \"{}\"\nuser = \"monitor\"\npassword = \"monitor\"\ninterval = \"100ms\"\n\
              [cluster.main.sessions]\ndrain_timeout = \"3s\"\n\
              [service.any]\naccept = \"{accept}\"\ncluster = \"main\"\nbalance = \"round-robin\"\n\
              [admin]\nlisten = \"{admin}\"\nsocket = \"\"\n\
              [process]\nstate_dir = \"\"\nlog_format = \"json\"\nnameservers = [\"{}\"]\n",
+            self.kind,
             self.dns.address(),
         );
         Galeway::spawn_text(&text, accept, admin)
@@ -272,11 +275,31 @@ fn a_reload_to_names_of_which_one_does_not_resolve_keeps_the_nodes_that_served()
     std::thread::sleep(secs(10));
     let serve = || (1..=3).all(|i| galeway.node(&format!("node{i}"))["verdict"] == "eligible");
     assert!(serve(), "{:?}", shown(&galeway));
-    assert_eq!(galeway.node(&scene.name(1))["reason"], "the same server as node node1 (wsrep_gcomm_uuid)");
+    assert_eq!(galeway.node(&scene.name(1))["reason"], "the same server as node node1");
     assert_eq!(galeway.cluster()["writer"], "node1");
     scene.dns.set("late.test", &[&ip(2).to_string()]);
     scene.wait_nodes(&galeway, &[1, 2]);
     assert_eq!(galeway.cluster()["writer"], scene.name(1).as_str());
+    load.wait_for(50);
+    assert_unnoticed(load);
+}
+
+/// Its name does not change, and nothing but its number tells that it is the same server.
+#[test]
+fn a_server_of_kind_mysql_goes_on_as_what_its_name_leads_to() {
+    let scene = Scene { kind: "mysql", ..Scene::new() };
+    scene.nodes[0].set_variable("version", "10.11.6-MariaDB");
+    scene.nodes[0].set_variable("read_only", "OFF");
+    scene.nodes[0].set_variable("server_id", "1");
+    scene.nodes[0].remove_status("wsrep_cluster_state_uuid");
+    scene.nodes[0].set_answer("SHOW ALL SLAVES STATUS", &["Connection_name"], Vec::new());
+    scene.set(&[1]);
+    let galeway = &mut scene.spawn(&format!("\"db.test:{}\"", scene.port), OFF);
+    galeway.wait_ready();
+    let load = Load::start(galeway.addr());
+    load.wait_for(50);
+    Scene::reload(galeway, "[service", "[service");
+    scene.wait_nodes(galeway, &[1]);
     load.wait_for(50);
     assert_unnoticed(load);
 }

@@ -1,6 +1,6 @@
 //! What a server's error means for its node, in place of the greeting, in answer to the login, and to a query.
 
-use crate::fakes::{FAST, Fakes, LONG};
+use crate::fakes::{FAST, Fakes, LONG, connect, greeted_by, service};
 use crate::harness::{Galeway, Settings, until};
 use crate::peer::{FakeNode, Mode, Peer};
 
@@ -122,5 +122,27 @@ fn the_end_of_the_checks_session_is_not_the_servers() {
             (Some("eligible"), before),
             "{code} {closes_next}"
         );
+    }
+}
+
+/// Only who refuses new connections, or closes each, is gone for sure; who is silent may be busy.
+#[test]
+fn a_server_is_gone_for_sure_that_takes_no_connection_after_it_ended_the_checks_session() {
+    for (mode, is_sure) in [(Mode::Close, true), (Mode::Reset, true), (Mode::HangNew, false)] {
+        let (fakes, _data) = Fakes::good(2);
+        let monitor =
+            "interval = \"100ms\"\nfast_interval = \"20ms\"\ntimeout = \"300ms\"\nfall = 1000\ndown_after = \"1h\"";
+        let galeway = fakes.galeway(Settings { monitor, ..service("balance = \"round-robin\"") });
+        let kept = until(LONG, "a session there", || Some(connect(&galeway)).filter(|c| greeted_by(c) == "n1"));
+        let killed = || galeway.node("n1")["connections"]["killed"].as_u64();
+        let failed = || galeway.metric("galeway_probe_failures_total", &[("node", "n1")]);
+        fakes.check(1).set_mode(mode.clone());
+        fakes.check(1).err_once(1053, "text");
+        until(LONG, "checks fail", || (failed() >= 3.0).then_some(()));
+        if is_sure {
+            until(LONG, "its session ends", || (killed() == Some(1)).then_some(()));
+        }
+        assert_eq!(killed(), Some(u64::from(is_sure)), "{mode:?}: {}", galeway.node("n1"));
+        drop(kept);
     }
 }

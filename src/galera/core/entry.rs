@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) drained: bool,
     /// It is to be watched no longer.
     pub(super) leaving: Option<Departure>,
+    /// It was found while others went on until one that was found serves.
+    pub(super) is_newcomer: bool,
     /// Its view is out of date.
     pub(super) stale: Option<Staleness>,
     /// Since when it serves without a break.
@@ -59,6 +61,7 @@ impl Entry {
             asked_since: None,
             drained: false,
             leaving: None,
+            is_newcomer: false,
             stale: None,
             serves_since: None,
             owed_demotion: None,

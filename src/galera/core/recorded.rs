@@ -109,10 +109,10 @@ impl Core {
     /// Whom the record means: the node of that UUID, or of that name where it was restarted since.
     fn recorded(&self, settings: &Settings, now: Instant) -> Recorded {
         let Some((row, _)) = &self.record.row else { return Recorded::Free };
-        // Of two nodes that are one server the one that stays.
+        // Of two nodes that are one server the one that stays, and then the one that answers.
         let of = |same: &dyn Fn(&Entry) -> bool| {
-            let those = || self.nodes.iter().filter(|(_, e)| same(e));
-            those().find(|(_, e)| e.leaving.is_none()).or_else(|| those().next()).map(|(id, _)| *id)
+            let those = self.nodes.iter().filter(|(_, e)| same(e));
+            those.min_by_key(|(_, e)| (e.leaving.is_some(), e.state.contact != Contact::Answers)).map(|(id, _)| *id)
         };
         let found = of(&|e| e.state.uuid.as_ref() == Some(&row.uuid))
             .or_else(|| of(&|e| e.state.name.as_ref() == Some(&row.name)));

@@ -39,10 +39,6 @@ impl Core {
         let takers: Vec<NodeId> =
             self.nodes.iter().filter(|(_, e)| takes(e) && !self.is_stand_in(e)).map(|(id, _)| *id).collect();
         self.rivalry.beside.retain(|(a, b)| takers.contains(a) && takers.contains(b));
-        if takers.len() < 2 {
-            (self.rivalry.apart, self.rivalry.heads) = (BTreeMap::new(), takers.into_iter().collect());
-            return;
-        }
         let answering: Vec<NodeId> = takers.iter().filter(|id| self.takes_writes(**id)).copied().collect();
         let beside = &mut self.rivalry.beside;
         for (nth, a) in answering.iter().enumerate() {
@@ -50,13 +46,9 @@ impl Core {
         }
         self.rivalry.sources = self.sources();
         self.rivalry.apart = self.find_apart(&takers);
+        self.rivalry.apart.extend(self.find_strays(&takers));
         let rest: Vec<NodeId> = takers.into_iter().filter(|id| !self.rivalry.apart.contains_key(id)).collect();
         self.rivalry.heads = self.heads(&rest);
-    }
-
-    /// It was found, and is perhaps one of the servers that go on until it serves.
-    fn is_stand_in(&self, entry: &Entry) -> bool {
-        entry.spec.is_found && self.nodes.values().any(|e| e.spec.is_stopgap && e.leaving.is_none())
     }
 
     /// What a member wrote before it left its group, the others have. What it takes later, outside the group, is its own.
@@ -69,12 +61,16 @@ impl Core {
         self.rivalry.grouped = self.rivalry.grouped.iter().copied().filter(|(id, of)| is_whole(*id, *of)).collect();
     }
 
-    /// A server has told which members its group has. What it told before must not count again once another member has told
-    /// that it left.
-    pub(super) fn note_group(&mut self, id: NodeId) {
+    /// A server has told which members its group has, for the first time or again. What it told before must not count again
+    /// once another member has told that it left.
+    pub(super) fn note_group(&mut self, id: NodeId, is_first: bool) {
         let Some(links) = self.nodes.get(&id).map(|e| &e.state.links) else { return };
-        let members = self.nodes.iter().filter(|(of, e)| **of != id && links.is_grouped_with(&e.state.links));
-        self.rivalry.grouped.extend(members.map(|(of, _)| (id, *of)));
+        let others = || self.nodes.iter().filter(|(of, _)| **of != id);
+        let members = others().filter(|(_, e)| links.is_grouped_with(&e.state.links)).map(|(of, _)| (id, *of));
+        // Who it is, those did not know that named it by its UUID.
+        let knew = others().filter(|(_, e)| is_first && e.state.links.is_grouped_with(links)).map(|(of, _)| (*of, id));
+        let pairs: Vec<_> = members.chain(knew).collect();
+        self.rivalry.grouped.extend(pairs);
     }
 
     /// Those of these whose writes all the others of them get.
@@ -84,12 +80,24 @@ impl Core {
 
     /// What is written on the one does not reach the other.
     fn lacks(&self, id: NodeId, of: NodeId) -> bool {
-        let links = |id| self.nodes.get(&id).map(|e| &e.state.links);
-        id != of
-            && self.are_rivals(id, of)
-            && !links(id).zip(links(of)).is_some_and(|(one, other)| one.is_same_server(other))
-            && !self.rivalry.grouped.contains(&(id, of))
-            && !follows(&self.rivalry.sources, id, of)
+        id != of && self.are_rivals(id, of) && !follows(&self.rivalry.sources, id, of)
+    }
+
+    /// Those that were found, take writes, and are none of the servers that go on until found ones serve.
+    fn find_strays(&self, takers: &[NodeId]) -> Vec<(NodeId, Vec<NodeId>)> {
+        let Some(writer) = self.taking_writer(takers) else { return Vec::new() };
+        let is_stray = |id: NodeId, e: &Entry| {
+            e.state.took_writes && self.twin(id).is_none() && !follows(&self.rivalry.sources, id, writer)
+        };
+        let found = self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server && self.is_stand_in(e));
+        found.filter(|(id, e)| is_stray(**id, e)).map(|(id, _)| (*id, vec![writer])).collect()
+    }
+
+    /// The one of these that has the role, or had it last, here or by another address.
+    fn taking_writer(&self, takers: &[NodeId]) -> Option<NodeId> {
+        let writer = self.writer.or(self.incumbent)?;
+        let mut takers = takers.iter().copied();
+        takers.clone().find(|id| *id == writer).or_else(|| takers.find(|id| self.twin(*id) == Some(writer)))
     }
 
     /// Those that lack what is written on the writer; where none is known, all, unless there is one that the others follow or
@@ -98,7 +106,7 @@ impl Core {
         let of = |writer: NodeId| {
             takers.iter().filter(|id| self.lacks(**id, writer)).map(|id| (*id, vec![writer])).collect()
         };
-        if let Some(writer) = self.writer.or(self.incumbent).filter(|id| takers.contains(id)) {
+        if let Some(writer) = self.taking_writer(takers) {
             return of(writer);
         }
         if !self.heads(takers).is_empty() {
@@ -131,17 +139,13 @@ impl Core {
     fn sources(&self) -> BTreeMap<NodeId, Vec<NodeId>> {
         let servers =
             || self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server).map(|(id, e)| (*id, &e.state.links));
-        // One that leaves may be the same server as one that came.
-        let counts =
-            |(_, e): &(&NodeId, &Entry)| e.spec.sort == Sort::Server && e.leaving.is_none() && !self.is_stand_in(e);
-        let is_own = |links: &Links| {
-            let of_id = |(_, e): &(&NodeId, &Entry)| e.state.links.id() == links.id();
-            self.nodes.iter().filter(counts).filter(of_id).count() <= 1
+        let of = |id: NodeId, links: &Links| -> Vec<NodeId> {
+            let is_source = |(source, other): &(NodeId, &Links)| {
+                links.names(other, self.is_own_id(other)) || self.rivalry.grouped.contains(&(id, *source))
+            };
+            servers().filter(is_source).map(|(id, _)| id).collect()
         };
-        let of = |links: &Links| -> Vec<NodeId> {
-            servers().filter(|(_, source)| links.names(source, is_own(source))).map(|(id, _)| id).collect()
-        };
-        servers().map(|(id, links)| (id, of(links))).collect()
+        servers().map(|(id, links)| (id, of(id, links))).collect()
     }
 
     /// The servers whose writes this one lacks.

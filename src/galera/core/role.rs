@@ -46,16 +46,6 @@ impl Core {
         }
     }
 
-    /// The node that is the same server as a writer that leaves.
-    fn heir(&self, candidates: &[Candidate]) -> Option<NodeId> {
-        let writer = self.writer.and_then(|id| self.nodes.get(&id)).filter(|e| e.leaving.is_some())?;
-        let is_same = |e: &Entry| {
-            let uuid = writer.state.uuid.as_ref();
-            uuid.is_some() && uuid == e.state.uuid.as_ref() || writer.state.links.is_same_server(&e.state.links)
-        };
-        candidates.iter().map(|c| c.id).find(|id| self.nodes.get(id).is_some_and(is_same))
-    }
-
     /// `otherwise`: why, where the last one could go on.
     pub(super) fn appoint(
         &mut self,

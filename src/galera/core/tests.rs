@@ -19,6 +19,7 @@ mod rows;
 mod servers;
 mod settling;
 mod split;
+mod twins;
 mod views;
 mod waiting;
 mod whole;

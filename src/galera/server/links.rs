@@ -62,20 +62,20 @@ impl Links {
         }
     }
 
-    /// Whether it gets what is written on `other`, without a third one between them. `is_own`: no other node of the cluster
-    /// has the number of `other`.
+    /// Whether it gets what is written on `other`, without a third one between them, otherwise than by a group. `is_own`: no
+    /// other node of the cluster has the number of `other`.
     pub(in crate::galera) fn names(&self, other: &Self, is_own: bool) -> bool {
         let is = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
         let is_source = |source: &Source| match (&source.uuid, &other.uuid) {
             (Some(source), Some(uuid)) => source == uuid,
             _ => is_own && is(&source.id, &other.id),
         };
-        self.sources.values().any(is_source) || self.is_grouped_with(other) || is(&self.history, &other.history)
+        self.sources.values().any(is_source) || is(&self.history, &other.history)
     }
 
-    /// Both have one `@@server_uuid`.
-    pub(in crate::galera) fn is_same_server(&self, other: &Self) -> bool {
-        self.uuid.is_some() && self.uuid == other.uuid
+    /// Whether both have one `@@server_uuid`; `None` where one of them has none.
+    pub(in crate::galera) fn is_same_server(&self, other: &Self) -> Option<bool> {
+        Some(self.uuid.as_ref()? == other.uuid.as_ref()?)
     }
 
     /// It is in a group and reaches the other one there.

@@ -59,6 +59,9 @@ impl Members {
         if !named.strangers.is_empty() {
             known.extend(unmet(watch).await);
             self.meet(watch, config, &known, &named.strangers).await;
+            if !watch.goes_by(config) {
+                return Answered::Nothing;
+            }
         }
         if lists.is_empty() {
             // Nobody is there who could name anybody. If it is our own network that fails, the nodes live, and so do their

@@ -151,7 +151,11 @@ impl ClusterWatch {
             if node.origin != Origin::Placeholder && taken(&node.spec.name, node.node.id) {
                 let name = format!("{}@{}", node.spec.name, node.spec.address).into();
                 let renamed = Arc::new(NodeSpec { name, ..NodeSpec::clone(&node.spec) });
-                told.changed.push((node.node.id, spec_of(&renamed, &node.origin, node.order, &config.monitor)));
+                let spec = spec_of(&renamed, &node.origin, node.order, &config.monitor);
+                match told.changed.iter_mut().find(|(id, _)| *id == node.node.id) {
+                    Some((_, told)) => told.name = spec.name,
+                    None => told.changed.push((node.node.id, spec)),
+                }
                 replaced.push(WatchedNode { spec: renamed, ..node.clone() });
             }
         }

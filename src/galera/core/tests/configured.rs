@@ -1,19 +1,16 @@
 //! A new configuration while the cluster runs.
 
 use super::group::{Tell, Watched};
-use super::recorded::row;
-use super::rivals::{Server, servers};
 use super::*;
-use crate::galera::server::Channel;
-use crate::galera::{AdminState, Configured, ServerStatus};
+use crate::galera::Configured;
 
 const NOTHING: [&str; 0] = [];
 
-fn configure(world: &mut World, new: Configured) -> Vec<String> {
+pub(super) fn configure(world: &mut World, new: Configured) -> Vec<String> {
     orders(&world.step(Event::Configured(new)))
 }
 
-fn gone(ids: &[u32]) -> Configured {
+pub(super) fn gone(ids: &[u32]) -> Configured {
     Configured { gone: ids.iter().copied().map(NodeId).collect(), ..Configured::default() }
 }
 
@@ -107,82 +104,4 @@ fn the_only_node_written_by_another_address_serves_as_before() {
     watched.world.see_often(9, &check, 2);
     assert_eq!(watched.serving(), [9], "{}", watched.world.reason(9));
     assert_eq!(watched.world.core.writer(), Some(NodeId(9)));
-}
-
-/// One that was found; its place comes after those that are configured, or before.
-fn found(id: u32, order: u32) -> Spec {
-    Spec { name: format!("10.0.0.{id}:3306").into(), is_found: true, order: (order, 0), ..spec(id, 0) }
-}
-
-/// These go on until nodes that were found serve.
-fn stopgaps(specs: impl IntoIterator<Item = Spec>) -> Configured {
-    let stopgap = |spec: Spec| (NodeId(spec.order.0), Spec { is_stopgap: true, ..spec });
-    Configured { changed: specs.into_iter().map(stopgap).collect(), ..Configured::default() }
-}
-
-#[test]
-fn the_writer_goes_on_as_what_was_found_at_its_address() {
-    for agreed in [false, true] {
-        let settings = Settings { agreed, kill_on_demote: true, ..settings() };
-        let mut watched = Watched::new(3, Tell::Auto, settings);
-        watched.rounds(3);
-        if agreed {
-            watched.world.step(Event::Recorded(row(5, 1, 0, 500)));
-        }
-        watched.world.step(Event::Operator(NodeId(0), AdminState::Drain));
-        watched.world.step(Event::Operator(NodeId(0), AdminState::Ready));
-        assert_eq!(watched.world.core.writer(), Some(NodeId(1)));
-        configure(&mut watched.world, stopgaps((0..3).map(|id| spec(id, 0))));
-        for i in 0..3 {
-            let new = found(10 + i, i);
-            watched.world.step(Event::Added(NodeId(10 + i), new));
-            let check = watched.group.check(i as usize);
-            watched.world.see_often(10 + i, &check, 3);
-            assert!(watched.world.core.can_replace(NodeId(10 + i)), "{}", watched.world.reason(10 + i));
-        }
-        assert_eq!((watched.serving(), watched.world.core.writer()), (vec![0, 1, 2], Some(NodeId(1))));
-        configure(&mut watched.world, gone(&[0, 1, 2]));
-        assert_eq!((watched.serving(), watched.world.core.writer()), (vec![10, 11, 12], Some(NodeId(11))), "{agreed}");
-    }
-}
-
-#[test]
-fn servers_that_were_found_are_no_rivals_of_themselves() {
-    // A ring of MariaDB's, which has no UUID of a server, and one of MySQL's.
-    for is_mysql in [false, true] {
-        let server = |id: u32| {
-            let status = Server::writable_replica(id, 1 - id).status();
-            if is_mysql { Check::Server(Box::new(status)) } else { without_uuids(id, 1 - id) }
-        };
-        let mut world = servers(2, settings());
-        (0..2).for_each(|id| drop(world.see_often(id, &server(id), 3)));
-        assert_eq!((world.core.writer(), world.serving()), (Some(NodeId(0)), vec![0, 1]));
-        let of = |id: u32| Spec { sort: Sort::Server, ..spec(id, 0) };
-        configure(&mut world, stopgaps((0..2).map(of)));
-        for id in 0..2 {
-            world.step(Event::Added(NodeId(10 + id), Spec { sort: Sort::Server, ..found(10 + id, id) }));
-            world.see_often(10 + id, &server(id), 3);
-        }
-        assert_eq!((world.core.writer(), world.serving()), (Some(NodeId(0)), vec![0, 1, 10, 11]));
-        let said = orders(&world.step(Event::Configured(gone(&[0, 1]))));
-        assert_eq!((world.core.writer(), world.serving()), (Some(NodeId(10)), vec![10, 11]), "{said:?}");
-    }
-}
-
-/// MariaDB's rows of a server that takes writes and replicates.
-fn without_uuids(id: u32, source: u32) -> Check {
-    let named = |pairs: &[(&str, String)]| -> Channel {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-    };
-    let channel = named(&[
-        ("connection_name", String::new()),
-        ("master_host", format!("10.0.0.{source}")),
-        ("master_port", "3306".to_owned()),
-        ("master_server_id", (source + 1).to_string()),
-        ("slave_io_running", "Yes".to_owned()),
-        ("slave_sql_running", "Yes".to_owned()),
-        ("seconds_behind_master", "0".to_owned()),
-    ]);
-    let rows = named(&[("read_only", "OFF".to_owned()), ("server_id", (id + 1).to_string())]);
-    Check::Server(Box::new(ServerStatus::new(rows, Ok(vec![channel]), None)))
 }

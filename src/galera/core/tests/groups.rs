@@ -72,6 +72,20 @@ fn of_a_multi_primary_group_one_is_the_writer_and_all_are_open_to_any() {
 }
 
 #[test]
+fn of_a_multi_primary_group_the_preferred_one_is_the_writer_in_whatever_order_they_are_met() {
+    let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
+    for preferred in 0..3 {
+        let mut world = World::new(0, settings());
+        for id in 0..3 {
+            let spec = Spec { sort: Sort::Server, ..spec(id, u32::from(id == preferred)) };
+            world.step(Event::Added(NodeId(id), spec));
+        }
+        (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
+        assert_eq!(writer(&world), Some(preferred));
+    }
+}
+
+#[test]
 fn of_a_multi_primary_group_a_member_that_missed_what_followed_does_not_go_on_alone() {
     let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
     let mut world = servers(3, settings());
@@ -130,15 +144,19 @@ fn a_writer_that_its_group_closed_is_not_succeeded_by_a_server_of_another_group(
 
 #[test]
 fn a_member_that_was_expelled_while_it_could_not_be_asked_does_not_go_on_alone() {
-    let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
-    let mut world = servers(3, settings());
-    (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
-    // Its group expels it, and offline_mode is what its exit does: it tells nothing more of itself.
-    world.see_often(2, &offline(), 3);
-    (0..2).for_each(|id| drop(world.see(id, member(id, &group[..2]))));
-    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]));
-    // The others write on and die, and it is bootstrapped alone.
-    (0..2).for_each(|id| drop(world.see_often(id, &gone(), 3)));
-    world.see_often(2, &member(2, &group[2..]), 3);
-    assert_eq!((writer(&world), world.serving()), (Some(1), vec![]), "{}", world.reason(2));
+    // Its group expels it, and offline_mode is what its exit does; or it is full. It tells nothing more of itself.
+    for untold in [offline(), full()] {
+        let group = [0, 1, 2].map(|id| (id, "ONLINE", true));
+        let mut world = servers(3, settings());
+        (0..3).for_each(|id| drop(world.see(id, member(id, &group))));
+        world.see_often(2, &untold, 3);
+        (0..2).for_each(|id| drop(world.see(id, member(id, &group[..2]))));
+        assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]), "{untold:?}");
+        // The others write on and die, and it is bootstrapped alone.
+        (0..2).for_each(|id| drop(world.see_often(id, &gone(), 3)));
+        world.see_often(2, &untold, 3);
+        assert_ne!(writer(&world), Some(2), "{untold:?}");
+        world.see_often(2, &member(2, &group[2..]), 3);
+        assert_eq!((writer(&world), world.serving()), (Some(1), vec![]), "{}", world.reason(2));
+    }
 }

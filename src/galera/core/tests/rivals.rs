@@ -45,15 +45,16 @@ impl Server {
     }
 
     pub(super) fn status(self) -> ServerStatus {
-        let uuid = |id: u32| format!("3e11fa47-71ca-11e1-9e33-c80aa942956{id}");
-        let named = |pairs: &[(&str, &str)]| -> Channel {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-        };
         let rows = named(&[
             ("read_only", self.read_only),
             ("server_id", &(self.id + 1).to_string()),
             ("server_uuid", &uuid(self.id)),
         ]);
+        ServerStatus::new(rows, Ok(self.channels()), None)
+    }
+
+    /// Its rows of `SHOW REPLICA STATUS`.
+    pub(super) fn channels(self) -> Vec<Channel> {
         let channel = |source: u32| {
             let mut row = named(&[
                 ("source_host", "10.0.0.9"),
@@ -69,12 +70,20 @@ impl Server {
             row.extend(self.lag.map(|lag| ("seconds_behind_source".to_owned(), lag.to_string())));
             row
         };
-        ServerStatus::new(rows, Ok(self.source.map(channel).into_iter().collect()), None)
+        self.source.map(channel).into_iter().collect()
     }
 
     pub(super) fn check(self) -> Check {
         Check::Server(Box::new(self.status()))
     }
+}
+
+fn uuid(id: u32) -> String {
+    format!("3e11fa47-71ca-11e1-9e33-c80aa942956{id}")
+}
+
+fn named(pairs: &[(&str, &str)]) -> Channel {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(super) fn servers(count: u32, settings: Settings) -> World {
