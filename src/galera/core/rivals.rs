@@ -56,7 +56,7 @@ impl Core {
         let state = |id| self.nodes.get(&id).map(|e| &e.state);
         let is_whole = |id, of| {
             let (Some(own), Some(other)) = (state(id), state(of)) else { return false };
-            own.has_group && !(self.takes_writes(of) && !other.links.is_grouped_with(&own.links))
+            own.has_group && (!self.takes_writes(of) || other.links.is_grouped_with(&own.links))
         };
         self.rivalry.grouped = self.rivalry.grouped.iter().copied().filter(|(id, of)| is_whole(*id, *of)).collect();
     }

@@ -10,7 +10,7 @@ use super::sink::Sink;
 
 /// Lines that may wait for a slow reader. Beyond that lines are dropped: a log that nobody reads must not stop the
 /// database's front. The channel's 32 bytes for each are resident from the start.
-const LINES_HELD: usize = 8 * 1024;
+const LINES_HELD: usize = 4 * 1024;
 
 /// One output's.
 #[derive(Debug, Clone, Default)]
