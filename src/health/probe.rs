@@ -377,8 +377,7 @@ async fn connect(addresses: &mut [Endpoint], time: Duration, from: net::From) ->
         let connected = match tokio::time::timeout(share, net::connect(address, from)).await {
             Ok(connected) => connected,
             Err(_elapsed) => {
-                // That another one refused says more.
-                last = last.or(Some(Unreachable::TimedOut(Step::Connect.name())));
+                last = Some(Unreachable::TimedOut(Step::Connect.name()));
                 continue;
             }
         };

@@ -80,7 +80,7 @@ impl Core {
             return unfit(Reason::Left(departure));
         }
         let is_server_found = entry.spec.sort == Sort::Server && self.is_stand_in(entry) && !is_down;
-        if let Some(twin) = self.twin(id).filter(|_| is_server_found) {
+        if let Some(twin) = self.living_twin(id).filter(|_| is_server_found) {
             return unfit(Reason::SameNode(self.name(twin)));
         }
         if let Some(others) = self.apart_from(id).filter(|_| !is_down) {

@@ -80,7 +80,9 @@ impl Core {
 
     /// What is written on the one does not reach the other.
     fn lacks(&self, id: NodeId, of: NodeId) -> bool {
-        id != of && self.are_rivals(id, of) && !follows(&self.rivalry.sources, id, of)
+        let links = |id| self.nodes.get(&id).map(|e| &e.state.links);
+        let is_same = links(id).zip(links(of)).and_then(|(one, other)| one.is_same_server(other)) == Some(true);
+        id != of && !is_same && self.are_rivals(id, of) && !follows(&self.rivalry.sources, id, of)
     }
 
     /// Those that were found, take writes, and are none of the servers that go on until found ones serve.
@@ -91,6 +93,11 @@ impl Core {
         };
         let found = self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server && self.is_stand_in(e));
         found.filter(|(id, e)| is_stray(**id, e)).map(|(id, _)| (*id, vec![writer])).collect()
+    }
+
+    /// The writer, or the one that was it last, was seen beside another server that takes writes.
+    pub(super) fn has_rivals(&self, writer: NodeId) -> bool {
+        self.nodes.keys().any(|id| self.rivalry.beside.contains(&(writer.min(*id), writer.max(*id))))
     }
 
     /// The one of these that has the role, or had it last, here or by another address.
@@ -121,7 +128,7 @@ impl Core {
     }
 
     /// It answers, and takes them now.
-    fn takes_writes(&self, id: NodeId) -> bool {
+    pub(super) fn takes_writes(&self, id: NodeId) -> bool {
         let state = self.nodes.get(&id).map(|e| &e.state);
         let is_offline = |s: &NodeState| matches!(s.reason, Reason::OfflineMode(_));
         state.is_some_and(|s| s.contact == Contact::Answers && s.writable == Some(true) && !is_offline(s))

@@ -6,6 +6,7 @@
 
 use super::super::NodeId;
 use super::super::fitness::Fitness;
+use super::super::node_state::Contact;
 use super::super::reason::Reason;
 use super::super::server::Links;
 use super::super::settings::Sort;
@@ -27,18 +28,30 @@ impl Core {
     /// The stopgap that is the same server as this node, which was found.
     pub(super) fn twin(&self, id: NodeId) -> Option<NodeId> {
         let entry = self.nodes.get(&id).filter(|e| e.is_newcomer)?;
-        let is_same = |other: &Entry| match entry.spec.sort {
-            Sort::Member => entry.state.uuid.is_some() && entry.state.uuid == other.state.uuid,
+        self.nodes.iter().find(|(_, e)| e.spec.is_stopgap && self.is_one_server(entry, e)).map(|(id, _)| *id)
+    }
+
+    /// The same, where that one goes on: it is not silent, or what it lacks the found one lacks as well.
+    pub(super) fn living_twin(&self, id: NodeId) -> Option<NodeId> {
+        let goes_on = |id: &NodeId| {
+            let is_silent = self.nodes.get(id).is_some_and(|e| e.state.contact == Contact::Silent);
+            !is_silent || self.apart_from(*id).is_some()
+        };
+        self.twin(id).filter(goes_on)
+    }
+
+    fn is_one_server(&self, one: &Entry, other: &Entry) -> bool {
+        match one.spec.sort {
+            Sort::Member => one.state.uuid.is_some() && one.state.uuid == other.state.uuid,
             Sort::Server => {
-                let (links, other) = (&entry.state.links, &other.state.links);
+                let (links, other) = (&one.state.links, &other.state.links);
                 let is_own = || self.is_own_id(links);
                 links
                     .is_same_server(other)
                     .unwrap_or_else(|| links.id().is_some() && links.id() == other.id() && is_own())
             }
             Sort::Replica | Sort::Port => false,
-        };
-        self.nodes.iter().find(|(_, e)| e.spec.is_stopgap && is_same(e)).map(|(id, _)| *id)
+        }
     }
 
     /// No other server has its `@@server_id`. One that leaves may be the same server as one that came, and one that came the
@@ -50,9 +63,16 @@ impl Core {
 
     /// The candidate that is the same server as a writer that leaves.
     pub(super) fn heir(&self, candidates: &[Candidate]) -> Option<NodeId> {
-        let leaves = |id: &NodeId| self.nodes.get(id).is_some_and(|e| e.leaving.is_some());
-        let writer = self.writer.filter(leaves)?;
-        candidates.iter().map(|c| c.id).find(|id| self.twin(*id) == Some(writer))
+        let writer = self.writer.and_then(|id| self.nodes.get(&id)).filter(|e| e.leaving.is_some())?;
+        let is_same = |id: &NodeId| self.nodes.get(id).is_some_and(|e| self.is_one_server(e, writer));
+        candidates.iter().map(|c| c.id).find(is_same)
+    }
+
+    /// Stopgaps may go, as far as the writer is concerned: where another server takes writes that lacks what was written there,
+    /// only once it takes them under the address that was found.
+    pub fn may_part(&self) -> bool {
+        let Some(writer) = self.writer.or(self.incumbent).filter(|id| self.has_rivals(*id)) else { return true };
+        self.nodes.keys().any(|id| self.twin(*id) == Some(writer) && self.takes_writes(*id))
     }
 
     /// A stopgap goes: what an operator wished of it is wished of the same server.

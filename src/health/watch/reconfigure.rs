@@ -238,9 +238,12 @@ impl ClusterWatch {
         }
     }
 
-    /// A node that a name leads to serves, or would if it were not among the configured ones as well.
+    /// A node that a name leads to serves, or would if it were not among the configured ones as well; and no server that lacks
+    /// the writer's rows would come to write.
     pub(in crate::health) fn serves_by_names(&self) -> bool {
-        self.with_seen(|core, _| self.nodes().iter().any(|n| is_dns(&n.origin) && core.can_replace(n.node.id)))
+        self.with_seen(|core, _| {
+            core.may_part() && self.nodes().iter().any(|n| is_dns(&n.origin) && core.can_replace(n.node.id))
+        })
     }
 
     /// Nodes that the configuration does not name any more.

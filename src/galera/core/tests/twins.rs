@@ -3,7 +3,7 @@
 use super::configured::{configure, gone as leaving};
 use super::group::{Tell, Watched};
 use super::recorded::row;
-use super::rivals::{Server, of, writer};
+use super::rivals::{Server, of, servers, writer};
 use super::*;
 use crate::galera::{AdminState, Configured, ServerStatus};
 
@@ -129,4 +129,52 @@ fn a_node_that_a_name_leads_to_by_its_configured_address_takes_over_while_anothe
     world.see_often(0, &gone(), 3);
     world.see_often(1, &told(Server::alone(1), false), 3);
     assert_eq!(writer(&world), Some(1));
+}
+
+#[test]
+fn a_server_behind_two_addresses_is_no_rival_of_itself() {
+    let mut world = servers(2, settings());
+    (0..2).for_each(|id| drop(world.see_often(id, &Server::alone(0).check(), 3)));
+    assert_eq!((writer(&world), world.serving()), (Some(0), vec![0, 1]));
+    world.see_often(0, &gone(), 3);
+    assert_eq!((writer(&world), world.serving()), (Some(1), vec![1]));
+}
+
+#[test]
+fn a_found_server_serves_where_its_configured_address_leads_nowhere() {
+    for is_mysql in [false, true] {
+        let mut world = servers_going_on(&[Server::alone(0)], is_mysql, 0);
+        world.see_often(0, &gone(), 3);
+        find(&mut world, &[Server::alone(0)], is_mysql);
+        assert!(world.core.can_replace(NodeId(10)) && world.core.may_part(), "{}", world.reason(10));
+        configure(&mut world, leaving(&[0]));
+        assert_eq!((writer(&world), world.serving()), (Some(10), vec![10]));
+    }
+}
+
+#[test]
+fn a_server_that_was_apart_is_not_made_the_writer_by_a_writer_that_is_silent() {
+    let servers = [Server::alone(0), Server::alone(1), Server::replica(2, 0)];
+    let mut world = servers_going_on(&servers, true, 0);
+    find(&mut world, &servers, true);
+    assert!(world.core.may_part());
+    for id in [0, 10] {
+        world.see_often(id, &gone(), 3);
+    }
+    assert!(!world.core.may_part(), "what was written on n0 is nowhere else");
+    assert_eq!((writer(&world), world.kind(11)), (Some(0), Kind::Excluded), "{}", world.reason(11));
+}
+
+#[test]
+fn the_writer_keeps_the_role_when_its_names_address_changes() {
+    let mut watched = Watched::new(3, Tell::Auto, Settings { kill_on_demote: true, ..settings() });
+    watched.rounds(3);
+    watched.world.step(Event::Operator(NodeId(0), AdminState::Drain));
+    watched.world.step(Event::Operator(NodeId(0), AdminState::Ready));
+    assert_eq!(writer(&watched.world), Some(1));
+    watched.world.step(Event::Added(NodeId(11), found(11, 1, Sort::Member)));
+    let check = watched.group.check(1);
+    watched.world.see_often(11, &check, 3);
+    watched.world.step(Event::Leaving(NodeId(1), Some(crate::galera::Departure::Name)));
+    assert_eq!(writer(&watched.world), Some(11));
 }
