@@ -20,14 +20,12 @@ COPY benches benches
 # Linked with the C library itself and with relocations in their short form: a quarter less is resident from the start, and the
 # image needs no other file of a Linux. Names are looked up as ever: this C library has "files" and "dns" within, and
 # nsswitch.conf asks for no others. Short relocations want the loader of Debian 12 or later, which is why Cargo.toml
-# does not ask for them. Functions of one code are laid in one place where Rust links by its own lld, which is on x86_64: no
-# program in here compares the addresses of functions.
+# does not ask for them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     set -eu; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
     export RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"; \
-    case "$host" in x86_64-*) RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--icf=all" ;; esac; \
     cargo build --locked --release --bin galeway --target "$host"; \
     install -D -m 0755 "target/$host/release/galeway" /image/usr/bin/galeway
 RUN set -eu; \
