@@ -144,15 +144,15 @@ impl Core {
 
     /// The sources of each server among the others.
     fn sources(&self) -> BTreeMap<NodeId, Vec<NodeId>> {
-        let servers =
-            || self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server).map(|(id, e)| (*id, &e.state.links));
+        let servers = self.nodes.iter().filter(|(_, e)| e.spec.sort == Sort::Server);
+        let servers: Vec<_> = servers.map(|(id, e)| (*id, &e.state.links, self.is_own_id(&e.state.links))).collect();
         let of = |id: NodeId, links: &Links| -> Vec<NodeId> {
-            let is_source = |(source, other): &(NodeId, &Links)| {
-                links.names(other, self.is_own_id(other)) || self.rivalry.grouped.contains(&(id, *source))
+            let is_source = |(source, other, is_own_id): &&(NodeId, &Links, bool)| {
+                links.names(other, *is_own_id) || self.rivalry.grouped.contains(&(id, *source))
             };
-            servers().filter(is_source).map(|(id, _)| id).collect()
+            servers.iter().filter(is_source).map(|(id, ..)| *id).collect()
         };
-        servers().map(|(id, links)| (id, of(id, links))).collect()
+        servers.iter().map(|(id, links, _)| (*id, of(*id, links))).collect()
     }
 
     /// The servers whose writes this one lacks.
